@@ -27,9 +27,9 @@ WINDOWS = {
 
 
 @jit.compiled
-def _rows(total, table, index, begin, end, shape, width, apart, table_apart):
+def _rows(total, table, index, begin, end, runs, width, apart, table_apart):
     stride, flat = table.shape[1], table.reshape(table.size)
-    vectors.add_rows(total, 3, apart, flat, 4, table_apart, stride, index, begin, end, shape, width)
+    vectors.add_rows(total, 3, apart, flat, 4, table_apart, stride, index, begin, end, runs, width)
 
 
 def _sizes(itemsize):
@@ -58,7 +58,7 @@ def test_rows_of_every_width(dtype):
                 for piece in range(pieces):
                     to, at = 3 + piece * apart, 4 + piece * table_apart
                     sums[to : to + width] += table[row, at : at + width]
-            _rows(total, table, index, begin, end, vectors.shape_of(pieces, width, itemsize), width, apart, table_apart)
+            _rows(total, table, index, begin, end, pieces, width, apart, table_apart)
             assert total.tobytes() == sums.tobytes()
 
 

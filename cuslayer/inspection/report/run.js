@@ -9,7 +9,7 @@ const AT_ONCE = 8; // steps between two yields
 const f32 = Math.fround, trunc = Math.trunc, abs = Math.abs;
 const min = (a, b) => (a < b ? a : b), max = (a, b) => (a > b ? a : b);
 const LEAST = 2 ** -66; // a state under it becomes 0, as in cuslayer/kernels/host/states.py
-const NEIGHBOURS = 6; // as in cuslayer/kernels/dense/row_sums.py
+const NEIGHBOURS = 6; // as in cuslayer/kernels/host/vectors.py
 const flushed = (x) => (abs(x) < LEAST ? 0 : x);
 
 // Round to the nearest integer, halves to even.

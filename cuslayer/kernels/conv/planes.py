@@ -144,13 +144,14 @@ def _plane_blocks(first: int, last: int, g: Any, taps: Any, of_phases: Any, plac
             rows, columns = -(-(below - y) // down), -(-(width - z) // across)
             if rows <= 0 or columns <= 0:
                 continue
-            terms = of_phases[phase + 1, 3] - place
+            terms, listed = of_phases[phase + 1, 3] - place, places[place:]
             start = ((y + top) // down - low) * p.line + (z + left) // across - begin
             span = (until - since - 1) * size + (rows - 1) * p.line + columns
             for group in range(p.groups):
                 of_group = weight + group * inputs * terms
                 errors, to = start + group * share * room, group * inputs * room
-                multiply_listed(sums, to, room, taps, of_group, planes, errors, places, place, terms, inputs, span)
+                of_taps, sizes = (of_group, terms, 1, 0), (terms, 1, inputs, span)
+                multiply_listed(sums, to, room, taps, *of_taps, planes, errors, 0, 0, listed, *sizes)
             _exchange(sums, room, channels, span, pixels, channels)
             for frame in range(since, until):
                 for row in range(rows):

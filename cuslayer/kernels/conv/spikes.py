@@ -28,7 +28,7 @@ from cuslayer.kernels.host.llvm import VECTOR_BYTES, run
 from cuslayer.kernels.host.memory import aligned
 from cuslayer.kernels.host.numbers import are_finite
 from cuslayer.kernels.host.rows import copy, scratch
-from cuslayer.kernels.host.vectors import KEPT_BYTES, REGISTER_BYTES, add_rows, multiply, shape_of
+from cuslayer.kernels.host.vectors import KEPT_BYTES, REGISTER_BYTES, add_rows, multiply
 from cuslayer.kernels.spikes.cpu import SpikeList
 
 # Frames of a part that one thread computes.
@@ -73,7 +73,7 @@ class Reach(NamedTuple):
     """The outputs that spikes reach in a row of a map."""
 
     # (W C, parts, 4), for each position in a line the distance of its first output from the row's, the offset of its
-    # first tap in the taps of a row of the window, and the shape and numbers of its runs; see `add_rows`. Numbers that
+    # first tap in the taps of a row of the window, its runs and their numbers; see `add_rows`. Numbers that
     # do not fit in the registers are another part.
     places: Array
     apart: int  # outputs between two runs
@@ -140,7 +140,7 @@ def parts_of(run: list[tuple[int, int]], window: Window, pieces: Pieces, itemsiz
         for done in range(0, width, most):
             output, tap = (x + piece * apart) * pieces.outputs, (n + piece * taps_apart) * pieces.width
             size = min(most, width - done)
-            found.append((output + done, tap + done, shape_of(min(at_once, count - piece), size, itemsize), size))
+            found.append((output + done, tap + done, min(at_once, count - piece), size))
     return found or [(0, 0, 0, 0)]
 
 

@@ -50,7 +50,7 @@ class Order(NamedTuple):
     # The index of the errors of each position in a row with zeros on both sides, without a run's own distance.
     place: Array
     # (stride, parts, 4), for each phase of columns and each part of a run that fits in the registers the distance of
-    # its first error, its first number in the taps of a channel, and the shape and numbers of its runs; see `add_rows`.
+    # its first error, its first number in the taps of a channel, its runs and their numbers; see `add_rows`.
     runs: Array
     apart: int  # errors between two runs
     taps_apart: int  # numbers between two runs in the taps
@@ -185,9 +185,9 @@ def weigh_adjoint(
                         continue
                     phase = key // channels
                     to = i * row_of_taps + (key - phase * channels) * taps.shape[2]
-                    for distance_of, tap, shape, size in o.runs[phase]:
+                    for distance_of, tap, runs, size in o.runs[phase]:
                         of_row = (sums, to + tap, o.taps_apart, errors, base + distance_of, o.apart, 1, lists)
-                        add_rows(*of_row, entry[key], after[key], shape, size)
+                        add_rows(*of_row, entry[key], after[key], runs, size)
 
 
 @cache

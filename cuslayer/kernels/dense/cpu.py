@@ -28,19 +28,19 @@ from threadpoolctl import ThreadpoolController
 from cuslayer._base.jit import compiled, inlined, parallel_for
 from cuslayer._base.threads import thread_count
 from cuslayer.backend import Array
-from cuslayer.kernels.dense.row_sums import (
-    INPUTS,
-    KEPT_BYTES,
-    ROWS,
-    TABLES,
-    add_subsets,
-    fill_table,
-    sum_more_rows,
-    sum_rows,
-)
 from cuslayer.kernels.host.llvm import VECTOR_BYTES
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.rows import copy_vector, scratch
+from cuslayer.kernels.host.vectors import (
+    NEIGHBOURS,
+    ROWS,
+    RUN_BYTES,
+    TABLES,
+    add_neighbours,
+    add_subsets,
+    fill_table,
+    sum_neighbours,
+)
 from cuslayer.kernels.spikes.cpu import WORD, SpikeList, by_column
 
 # Additions that take some tens of microseconds, as long as waking a thread.
@@ -57,7 +57,7 @@ _MOST_LINES, _LEAST_LINES, _PARTS = 4096, 256, 4
 # The activity above which tables are faster: forward, for wide rows and so much more for one vector, and for the
 # gradient of the weights, whose spikes would have to be sorted. Filling the tables takes as long as so many lines.
 _FORWARD, _OF_ONE_VECTOR, _BACKWARD, _FILL = 0.07, 0.2, 0.06, 200
-_SIX = np.uint64((1 << INPUTS) - 1)
+_SIX = np.uint64((1 << NEIGHBOURS) - 1)
 
 
 @cache
@@ -112,9 +112,10 @@ def gather(
 
     The table is flat: row i begins at ``at + i stride``.
     """
-    kept = KEPT_BYTES // table.itemsize
+    kept = RUN_BYTES // table.itemsize
     for low in range(0, size, kept):
-        sum_rows(total, begin + low, table, at + low, stride, index, first, last, min(kept, size - low))
+        row = (total, begin + low, 0, table, at + low, 0, stride, index)
+        sum_neighbours(*row, first, last, 1, min(kept, size - low))
 
 
 @compiled
@@ -135,7 +136,7 @@ def _code_rows(first: int, last: int, words: Any, codes: Any) -> None:
                 columns |= bits[at + 1] << np.uint64(WORD - shift)
             code = np.uint64(0)
             for table in range(TABLES):
-                code |= (columns >> np.uint64(table * INPUTS) & _SIX) << np.uint64(8 * table)
+                code |= (columns >> np.uint64(table * NEIGHBOURS) & _SIX) << np.uint64(8 * table)
             codes[word, row] = code
 
 
@@ -147,7 +148,7 @@ def _code_columns(first: int, last: int, words: Any, codes: Any) -> None:
         line = codes[word]
         line[:] = 0
         for i in range(min(ROWS, len(words) - word * ROWS)):
-            shift = np.uint64(i // INPUTS * 8 + i % INPUTS)
+            shift = np.uint64(i // NEIGHBOURS * 8 + i % NEIGHBOURS)
             row = words[word * ROWS + i]
             for k in range(row.size):
                 bits, low = row[k], WORD * k
@@ -170,14 +171,14 @@ def _fill_tables(tables: Any, matrix: Any, low: int, at: int, lanes: int, lines:
                 lines[i * lanes + j] = flat[(low + i) * width + at + j]
     lines[there * lanes :] = 0
     for table in range(TABLES):
-        fill_table(tables, (table << INPUTS) * lanes, lines, table * INPUTS * lanes)
+        fill_table(tables, (table << NEIGHBOURS) * lanes, lines, table * NEIGHBOURS * lanes)
 
 
 @compiled
 def _add_tables(first: int, last: int, together: int, lanes: int, codes: Any, matrix: Any, out: Any) -> None:
     lines, width, flat = codes.shape[1], out.shape[1], out.reshape(-1)
     parts = -(-lines // together)
-    tables, total = scratch((TABLES << INPUTS) * lanes, matrix), scratch(together * lanes, matrix)
+    tables, total = scratch((TABLES << NEIGHBOURS) * lanes, matrix), scratch(together * lanes, matrix)
     rows_of_word = scratch(ROWS * lanes, matrix)
     for part in range(first, last):
         at, low = part // parts * lanes, part % parts * together
@@ -277,13 +278,14 @@ def _add_rows_before(
     first: int, last: int, end: int, stop: Any, done: Any, rows: Any, errors: Any, out: Any, width: int
 ) -> None:
     """Add to columns of the gradient the rows of errors before `end`, where no six neighbours are parted."""
-    kept = KEPT_BYTES // errors.itemsize
+    kept = RUN_BYTES // errors.itemsize
     for column in range(first, last):
         e = after = done[column]
         while after < stop[column] and rows[after] < end:
             after += 1
         for low in range(0, width if e < after else 0, kept):
-            sum_more_rows(out, column * width + low, errors, low, width, rows, e, after, min(kept, width - low))
+            row = (out, column * width + low, 0, errors, low, 0, width, rows)
+            add_neighbours(*row, e, after, 1, min(kept, width - low))
         done[column] = after
 
 
@@ -296,7 +298,7 @@ def walk_back(x: SpikeList, g: Array) -> Array:
     columns, (lines, width) = x.shape[1], g.shape
     begin, rows = by_column(x.start, x.index, columns)
     together = max(_BLOCK_BYTES // max(1, width * g.itemsize), _SPIKES_PER_SUM * columns * lines // max(1, x.count))
-    together = -(-together // INPUTS) * INPUTS
+    together = -(-together // NEIGHBOURS) * NEIGHBOURS
     if lines <= 2 * together:
         return _sum_listed(begin, rows, g)
     out, done = empty((columns, width), g.dtype), begin[:-1].copy()

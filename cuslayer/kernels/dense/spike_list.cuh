@@ -16,7 +16,7 @@ constexpr unsigned ALL_LANES = 0xFFFFFFFF;
 constexpr int LANES = 32;
 // Rows of spikes whose loads are on their way together.
 constexpr int TOGETHER = 4;
-// The neighbouring entries whose rows are added to each other first: INPUTS of row_sums.py.
+// The neighbouring entries whose rows are added to each other first: NEIGHBOURS of host/vectors.py.
 constexpr unsigned NEIGHBOURS = 6;
 
 // Which entry a bit stands for: bit b of word w is entry outer (w / period) + inner (32 (w % period) + b).

@@ -13,11 +13,11 @@ import numpy as np
 from cuslayer._base.jit import GRAIN, columns, compiled, parallel_for
 from cuslayer.backend import Array, numeric_type
 from cuslayer.kernels.constants import flushed_taps
-from cuslayer.kernels.filter_bank.direct import MOST_VECTORS, WIDE, add_products, filter_columns, take, tiles
+from cuslayer.kernels.filter_bank.direct import WIDE, filter_columns, take, tiles
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.rows import LANES, copy, scratch, transpose
 from cuslayer.kernels.host.spike_words import count_spikes, list_spikes, place_of, read_words, whole_words, words_memory
-from cuslayer.kernels.host.vectors import REGISTER_BYTES
+from cuslayer.kernels.host.vectors import RUN_BYTES, add_products
 
 # The least steps of a chunk of the taps' gradient.
 _CHUNK = 64
@@ -108,8 +108,9 @@ def _filter_bank_weight_adjoint(first: int, last: int, x: Any, g: Any, parts: An
     # The errors of a chunk of steps and of the steps that the filter reaches from there.
     length = 2 * chunk
     errors, rows, totals = scratch(WIDE * length, g), scratch(LANES * WIDE, g), scratch(chunk, g)
-    of_words, lanes = min(whole_words(wide), WIDE), REGISTER_BYTES // g.itemsize
-    words, vectors = words_memory(steps, of_words), chunk // lanes
+    most = RUN_BYTES // g.itemsize
+    of_words = min(whole_words(wide), WIDE)
+    words = words_memory(steps, of_words)
     for part in range(first, last):
         parts[part] = 0
         low, high = part * WIDE, min((part + 1) * WIDE, wide)
@@ -138,10 +139,10 @@ def _filter_bank_weight_adjoint(first: int, last: int, x: Any, g: Any, parts: An
                 # Each column has its own sum: longer sums would lose digits.
                 for j in range(sources.size):
                     place = place_of(j, of_words)
-                    first_of, found = passed[place], reached[place] - passed[place]
-                    for v in range(0, vectors if found else 0, MOST_VECTORS):
-                        at, count_of = j * length + v * lanes - begin, min(MOST_VECTORS, vectors - v)
-                        add_products(totals, v * lanes, which, first_of, found, values, errors, at, count_of)
+                    source = j * length - begin
+                    for n in range(0, chunk if passed[place] < reached[place] else 0, most):
+                        row = (totals, n, errors, source + n, which, values)
+                        add_products(*row, passed[place], reached[place], min(most, chunk - n))
                 passed[:] = reached
             parts[part, i, :count] = totals[:count]
 

@@ -7,18 +7,15 @@ eight products, and the sums of eight steps stay in registers. Each sum has the 
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from llvmlite import ir
 
 from cuslayer._base.jit import compiled
-from cuslayer.kernels.host.llvm import I8, I64, Emitted, Emitter, Flag, Flat, Int, generated
+from cuslayer.kernels.host.llvm import I8, Emitted, Emitter, Flag, Flat, Int, generated
 from cuslayer.kernels.host.rows import copy, scratch
-from cuslayer.kernels.host.vectors import FEATURES, REGISTER_BYTES, Rows, added
+from cuslayer.kernels.host.vectors import FEATURES, REGISTER_BYTES
 
-# Vectors of a sum over spikes that are in registers at once.
-MOST_VECTORS = 6
 # Columns of a block: enough to read memory in long runs, few enough that the tiles stay in the second cache.
 WIDE = 512
 # Steps, and taps, of a round of products: the sums of the steps and the inputs of both fit in the registers.
@@ -180,37 +177,3 @@ def filter_columns(
             filter_tile(given, j, WIDE, tile, block, blocks, taps, used, found, j, WIDE, more)
         for i in range(here):
             put(y, t + turn * i, targets, found[i * WIDE :])
-
-
-@generated
-def add_products(
-    code: Emitter,
-    total: Flat,
-    begin: Int,
-    which: Flat,
-    first: Int,
-    count: Int,
-    factors: Flat,
-    row: Flat,
-    at: Int,
-    vectors: Int,
-) -> None:
-    """Add ``sum_e factors[e] row[at + which[e] + j]``, e = first, first + 1, ..., to ``total[begin + j]``.
-
-    j < vectors lanes; there are MOST_VECTORS at most, `count` terms, and the arrays are flat. Each product and sum is
-    rounded.
-    """
-
-    def of_vectors(wide: int) -> None:
-        rows = Rows(code, total, wide, wide * REGISTER_BYTES // total.itemsize)
-
-        def add(term: Emitted, sums: list[Emitted]) -> list[Emitted]:
-            e = first + term
-            factor = factors.load(e).splat(rows.lanes)
-            given = rows.load(row, at + which.load(e).into("sext", I64))
-            return [total_ + factor * one for total_, one in zip(sums, given, strict=True)]
-
-        _, sums = code.loop(0, count, rows.zero, add)
-        rows.store(added(rows.load(total, begin), sums), total, begin)
-
-    code.cases(vectors, {wide: partial(of_vectors, wide) for wide in range(1, MOST_VECTORS + 1)})

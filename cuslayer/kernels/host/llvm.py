@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import numba
@@ -189,6 +190,24 @@ class Emitter:
         builder.branch(head)
         builder.position_at_end(after)
         return variables[0], variables[1:]
+
+    def loops(
+        self,
+        ranges: Sequence[tuple[Emitted | int, Emitted | int]],
+        values: Sequence[Emitted],
+        body: Callable[..., Sequence[Emitted]],
+    ) -> list[Emitted]:
+        """Generate nested loops over ranges, and return the values after them.
+
+        `body` takes a number of each range and the values before it.
+        """
+        if not ranges:
+            return list(body(*values))
+        (first, last), *inner = ranges
+        _, after = self.loop(
+            first, last, values, lambda number, before: self.loops(inner, before, partial(body, number))
+        )
+        return after
 
     def cases(self, number: Emitted, cases: Mapping[int, Callable[[], None]]) -> None:
         """Generate code for each whole number that a value may be, and none for any other."""

@@ -1,21 +1,29 @@
 """Sums that stay in vector registers while their terms are added; for compiled kernels only.
 
-A loop over arrays loads and stores a sum for every row that it adds. LLVM's vectors keep up to six registers of it:
-each row then takes one addition from memory, and in a product a multiplication. Each number is a sum in a fixed order,
-whatever the size of its block and the registers of a machine. The product of a number and a spike, 0 or 1, is exact:
-such a sum has the same bits as adding the number for each spike.
+A loop over arrays loads and stores a sum for every row that it adds. LLVM's vectors keep a block of sums in registers:
+some runs of some vectors. Each row then takes one addition from memory, and in a product a multiplication. A block is
+one of these sums:
+
+- `add_rows`, `sum_neighbours`, `add_neighbours`: of the rows of a table that a list names, such as the rows of spikes.
+- `add_products`: of listed rows, each times a number.
+- `multiply`, `multiply_listed`: of products, a number for each run with a row that all runs share.
+- `add_subsets`: of precomputed sums of rows, which `fill_table` writes.
+
+Each number is a sum in a fixed order, whatever the size of its block and the registers of a machine. The product of a
+number and a spike, 0 or 1, is exact: such a sum has the same bits as adding the number for each spike. No loop branches
+on spikes: a mispredicted branch takes as long as the rows of some spikes. All arrays are flat.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from llvmlite import binding, ir
 
 from cuslayer._base.jit import compiled
-from cuslayer.kernels.host.llvm import I32, I64, Emitted, Emitter, Flat, Int, generated
+from cuslayer.kernels.host.llvm import I32, I64, Bits, Emitted, Emitter, Flat, Int, generated
 
 FEATURES = binding.get_host_cpu_features()
 REGISTER_BYTES = 64 if FEATURES.get("avx512f") else 32 if FEATURES.get("avx") else 16
@@ -23,12 +31,21 @@ _MOST_VECTORS = 6
 # Bytes of a sum in registers; longer rows are added in several passes.
 KEPT_BYTES = _MOST_VECTORS * REGISTER_BYTES
 # The runs of a row, and the vectors of each, that fit in the registers.
-_SHAPES = [(runs, each) for runs in range(1, _MOST_VECTORS + 1) for each in range(1, _MOST_VECTORS // runs + 1)]
-# Rows and vectors of a block of a product: their sums, a row of the second factor and a number fit in the registers.
-_MOST_ROWS = 8 if FEATURES.get("avx512f") else 4
-_HEIGHTS = [count for count in (8, 4, 2, 1) if count <= _MOST_ROWS]
+_RUNS = [(runs, vectors) for runs in range(1, _MOST_VECTORS + 1) for vectors in range(1, _MOST_VECTORS // runs + 1)]
+
+# The same for one run, with two registers for each vector of a sum.
+_MOST_OF_A_RUN = 8 if REGISTER_BYTES == 64 else 4
+RUN_BYTES = _MOST_OF_A_RUN * REGISTER_BYTES
+_ONE_RUN = [(1, vectors) for vectors in range(1, _MOST_OF_A_RUN + 1)]
+
+# Neighbouring rows of a table that `sum_neighbours` adds to each other first, the tables of `add_subsets`, and the rows
+# of a matrix for which they have sums.
+NEIGHBOURS, TABLES = 6, 6
+ROWS = TABLES * NEIGHBOURS
+# Runs of a product and the vectors of each: their sums, a row of the second factor and a number fit in the registers.
+_MOST_RUNS = 8 if FEATURES.get("avx512f") else 4
 _MOST_COLUMNS = 3
-_BLOCK_BYTES = _MOST_COLUMNS * REGISTER_BYTES
+_PRODUCTS = [(runs, vectors) for runs in (8, 4, 2, 1) if runs <= _MOST_RUNS for vectors in range(1, _MOST_COLUMNS + 1)]
 
 
 class Rows:
@@ -37,43 +54,38 @@ class Rows:
     The last vector of a run may be incomplete: a run has `width` numbers.
     """
 
-    def __init__(self, code: Emitter, like: Flat, vectors: int, width: Emitted | int, pieces: int = 1) -> None:
-        self.code, self.pieces, self.lanes = code, pieces, REGISTER_BYTES // like.itemsize
+    def __init__(self, code: Emitter, like: Flat, vectors: int, width: Emitted | int, runs: int = 1) -> None:
+        self.code, self.runs, self.vectors, self.lanes = code, runs, vectors, REGISTER_BYTES // like.itemsize
         self.vector = ir.VectorType(like.number, self.lanes)
-        self.zero = [Emitted(code, ir.Constant(self.vector, [0.0] * self.lanes))] * (pieces * vectors)
-        self._suffix = f"v{self.lanes}f{8 * like.itemsize}"
-        self._whole, done = range(vectors - 1), (vectors - 1) * self.lanes
+        self.zero = [Emitted(code, ir.Constant(self.vector, [0.0] * self.lanes))] * (runs * vectors)
+        self._suffix, self._align = f"v{self.lanes}f{8 * like.itemsize}", code.value(like.itemsize, I32)
         lanes = Emitted(code, ir.Constant(ir.VectorType(I64, self.lanes), list(range(self.lanes))))
-        self._masked = lanes.compare("<", (code.value(width) - done).splat(self.lanes))
+        self._mask = lanes.compare("<", (code.value(width) - (vectors - 1) * self.lanes).splat(self.lanes))
 
-    def _places(self, at: Emitted, apart: Emitted | None) -> list[Emitted]:
-        """Return where the vectors of each run begin."""
-        starts = [at] if apart is None else [at + apart * piece for piece in range(self.pieces)]
-        return [start + v * self.lanes for start in starts for v in range(len(self._whole) + 1)]
+    def _places(self, at: Emitted, apart: Emitted | int) -> list[tuple[Emitted, bool]]:
+        """Return where the vectors of each run begin, and whether they are complete."""
+        runs, vectors, last = range(self.runs), range(self.vectors), self.vectors - 1
+        return [(at + apart * run + vector * self.lanes, vector < last) for run in runs for vector in vectors]
 
-    def _is_whole(self, number: int) -> bool:
-        return number % (len(self._whole) + 1) in self._whole
-
-    def load(self, flat: Flat, at: Emitted, apart: Emitted | None = None) -> list[Emitted]:
+    def load(self, flat: Flat, at: Emitted, apart: Emitted | int = 0) -> list[Emitted]:
         """Return the row that begins at an index, 0 past the width of a run."""
-        align, found = self.code.value(flat.itemsize, I32), list[Emitted]()
-        for number, place in enumerate(self._places(at, apart)):
-            if self._is_whole(number):
-                found.append(flat.load(place, self.vector))
+        row = list[Emitted]()
+        for place, complete in self._places(at, apart):
+            if complete:
+                row.append(flat.load(place, self.vector))
             else:
-                given = Emitted(self.code, flat.pointer(place, self.vector)), align, self._masked, self.zero[0]
-                found.append(self.code.call(f"llvm.masked.load.{self._suffix}.p0", self.vector, *given))
-        return found
+                arguments = Emitted(self.code, flat.pointer(place, self.vector)), self._align, self._mask, self.zero[0]
+                row.append(self.code.call(f"llvm.masked.load.{self._suffix}.p0", self.vector, *arguments))
+        return row
 
-    def store(self, row: list[Emitted], flat: Flat, at: Emitted, apart: Emitted | None = None) -> None:
+    def store(self, row: list[Emitted], flat: Flat, at: Emitted, apart: Emitted | int = 0) -> None:
         """Write a row to an index, and nothing past the width of a run."""
-        align = self.code.value(flat.itemsize, I32)
-        for number, (value, place) in enumerate(zip(row, self._places(at, apart), strict=True)):
-            if self._is_whole(number):
+        for value, (place, complete) in zip(row, self._places(at, apart), strict=True):
+            if complete:
                 flat.store(value, place)
             else:
-                given = value, Emitted(self.code, flat.pointer(place, self.vector)), align, self._masked
-                self.code.call(f"llvm.masked.store.{self._suffix}.p0", ir.VoidType(), *given)
+                arguments = value, Emitted(self.code, flat.pointer(place, self.vector)), self._align, self._mask
+                self.code.call(f"llvm.masked.store.{self._suffix}.p0", ir.VoidType(), *arguments)
 
     def add_product(self, number: Emitted, row: Emitted, total: Emitted) -> Emitted:
         """Return a vector of a total plus a number times a row, with one rounding where the processor can."""
@@ -87,96 +99,160 @@ def added(row: list[Emitted], other: list[Emitted]) -> list[Emitted]:
     return [one + more for one, more in zip(row, other, strict=True)]
 
 
-def vectors_of(width: Emitted, like: Flat) -> Emitted:
-    """Return the number of vectors for so many numbers of an array; the last may be incomplete."""
-    lanes = REGISTER_BYTES // like.itemsize
-    return (width + (lanes - 1)) // lanes
+def _of_shape(
+    code: Emitter,
+    shapes: Sequence[tuple[int, int]],
+    runs: Emitted | int,
+    width: Emitted,
+    like: Flat,
+    generate: Callable[[Rows], None],
+) -> None:
+    """Generate code for blocks of each shape, some runs of some vectors."""
+    lanes, apart = REGISTER_BYTES // like.itemsize, 16
+
+    def of_one(runs: int, vectors: int) -> None:
+        generate(Rows(code, like, vectors, width, runs))
+
+    cases = {vectors * apart + runs: partial(of_one, runs, vectors) for runs, vectors in shapes}
+    code.cases((width + (lanes - 1)) // lanes * apart + runs, cases)
 
 
-def shape_of(pieces: int, width: int, itemsize: int) -> int:
-    """Return the number of the shape of a row of some runs of some numbers; 0 for nothing."""
-    if not pieces * width:
-        return 0
-    found = pieces, -(-width * itemsize // REGISTER_BYTES)
-    if found not in _SHAPES:
-        raise ValueError(f"a row has {_MOST_VECTORS} vectors at most, got {pieces} pieces of {found[1]}")
-    return _SHAPES.index(found) + 1
+def _by_neighbours(
+    code: Emitter,
+    rows: Rows,
+    first: Emitted,
+    last: Emitted,
+    start: list[Emitted],
+    listed: Callable[[Emitted], tuple[Emitted, list[Emitted]]],
+) -> list[Emitted]:
+    """Generate a sum of rows in which the rows of NEIGHBOURS in the table are added to each other first."""
+    size = len(start)
+
+    def add(e: Emitted, values: list[Emitted]) -> list[Emitted]:
+        group, sums, some = values[0], values[1 : size + 1], values[size + 1 :]
+        number, row = listed(e)
+        own = (number // NEIGHBOURS).into("trunc", I32)
+        # As vectors, and each its own, so that both become masks of an addition: no branch, no copy.
+        other, same = (own.splat(rows.lanes).compare(sign, group.splat(rows.lanes)) for sign in (">", "=="))
+        done = [other.choose(one, before) for one, before in zip(added(sums, some), sums, strict=True)]
+        return [own, *done, *(same.choose(one, alone) for one, alone in zip(added(row, some), row, strict=True))]
+
+    values = [Emitted(code, ir.Constant(I32, -1)), *start, *rows.zero]
+    _, values = code.loop(first, last, values, add, unrolled=False)
+    return added(values[1 : size + 1], values[size + 1 :])
 
 
-def _of_shape(code: Emitter, shape: Emitted, like: Flat, width: Emitted, generate: Callable[[Rows], None]) -> None:
-    """Generate code for rows of each shape."""
+def _summing(shapes: Sequence[tuple[int, int]], *, neighbours: bool, more: bool) -> Any:
+    """Return a function that writes sums of listed rows; with `more`, it adds the total before."""
 
-    def of_one(pieces: int, vectors: int) -> None:
-        generate(Rows(code, like, vectors, width, pieces))
+    @generated
+    def sum_listed(
+        code: Emitter,
+        total: Flat,
+        begin: Int,
+        apart: Int,
+        table: Flat,
+        table_at: Int,
+        table_apart: Int,
+        stride: Int,
+        index: Flat,
+        first: Int,
+        last: Int,
+        runs: Int,
+        width: Int,
+    ) -> None:
+        def write(rows: Rows) -> None:
+            def listed(e: Emitted) -> tuple[Emitted, list[Emitted]]:
+                number = index.load(e).into("sext", I64)
+                return number, rows.load(table, table_at + number * stride, table_apart)
 
-    code.cases(shape, {n + 1: partial(of_one, *found) for n, found in enumerate(_SHAPES)})
+            sums = rows.load(total, begin, apart) if more else rows.zero
+            if neighbours:
+                sums = _by_neighbours(code, rows, first, last, sums, listed)
+            else:
+                _, sums = code.loop(first, last, sums, lambda e, before: added(before, listed(e)[1]))
+            rows.store(sums, total, begin, apart)
+
+        _of_shape(code, shapes, runs, width, total, write)
+
+    return sum_listed
+
+
+# add_rows(total, begin, apart, table, table_at, table_apart, stride, index, first, last, runs, width): add the rows of
+# the table that begin at table_at + index[e] stride, for e from first to last, to the row of total that begins at
+# `begin`. A row has some runs of `width` numbers, which lie `apart` in the total and `table_apart` in the table; they
+# fit in KEPT_BYTES.
+add_rows: Any = _summing(_RUNS, neighbours=False, more=True)
+# The same for rows of one run, of RUN_BYTES at most: the rows of NEIGHBOURS in the table are added to each
+# other first, in ascending order. `sum_neighbours` replaces the row of total.
+add_neighbours: Any = _summing(_ONE_RUN, neighbours=True, more=True)
+sum_neighbours: Any = _summing(_ONE_RUN, neighbours=True, more=False)
 
 
 @generated
-def add_rows(
+def add_products(
     code: Emitter,
     total: Flat,
     begin: Int,
-    apart: Int,
     table: Flat,
     table_at: Int,
-    table_apart: Int,
-    stride: Int,
     index: Flat,
+    factors: Flat,
     first: Int,
     last: Int,
-    shape: Int,
     width: Int,
 ) -> None:
-    """Add the rows of a table for the entries first to last to a row of the total, which begins at an index.
+    """Add ``sum_e factors[e] table[table_at + index[e] + c]``, first <= e < last, to total[begin + c], c < width.
 
-    The row of entry e begins at ``table_at + index[e] stride``. A row has some runs of `width` numbers, which lie
-    `apart` in the total and `table_apart` in the table; for the shape see `shape_of`. All arrays are flat.
+    A row has RUN_BYTES at most. Each product and sum is rounded.
     """
 
-    def add(rows: Rows) -> None:
-        def one_row(e: Emitted, sums: list[Emitted]) -> list[Emitted]:
-            at = table_at + index.load(e).into("sext", I64) * stride
-            return added(sums, rows.load(table, at, table_apart))
+    def write(rows: Rows) -> None:
+        def add(e: Emitted, sums: list[Emitted]) -> list[Emitted]:
+            factor = factors.load(e).splat(rows.lanes)
+            row = rows.load(table, table_at + index.load(e).into("sext", I64))
+            return added(sums, [factor * number for number in row])
 
-        _, sums = code.loop(first, last, rows.load(total, begin, apart), one_row)
-        rows.store(sums, total, begin, apart)
+        _, sums = code.loop(first, last, rows.zero, add)
+        rows.store(added(rows.load(total, begin), sums), total, begin)
 
-    _of_shape(code, shape, total, width, add)
+    _of_shape(code, _ONE_RUN, 1, width, total, write)
 
 
-def _block(
-    code: Emitter,
-    out: Flat,
-    out_at: Emitted,
-    out_row: Emitted,
-    a: Flat,
-    a_row: Emitted,
-    b: Flat,
-    rows: Emitted,
-    width: Emitted,
-    loops: Callable[[list[Emitted], Callable[[Emitted, Emitted, list[Emitted]], list[Emitted]]], list[Emitted]],
-) -> None:
-    """Generate a block of a product, by `loops` over its terms, for each number of rows and vectors that may come."""
+@generated
+def add_subsets(code: Emitter, total: Flat, at: Int, word: Bits, tables: Flat) -> None:
+    """Add to total[at : at + lanes] the rows of the tables that a word of codes names, a byte for each table.
 
-    def of_size(count: int, vectors: int) -> None:
-        of = Rows(code, out, vectors, width)
-        offsets = [a_row * r for r in range(count)]
+    The tables are (TABLES, 2 ** NEIGHBOURS, lanes).
+    """
+    lanes, sums = total.line.count, total.load(at, total.line)
+    for i in range(TABLES):
+        row = ((word >> 8 * i) & 255) * lanes + (i << NEIGHBOURS) * lanes
+        sums = sums + tables.load(row, total.line)
+    total.store(sums, at)
 
-        def add(at: Emitted, b_at: Emitted, sums: list[Emitted]) -> list[Emitted]:
-            line, found = of.load(b, b_at), list[Emitted]()
-            for r, offset in enumerate(offsets):
-                number, mine = a.load(at + offset).splat(of.lanes), sums[r * vectors : (r + 1) * vectors]
-                found += [of.add_product(number, one, total) for one, total in zip(line, mine, strict=True)]
-            return found
 
-        sums = loops(of.zero * count, add)
-        for r in range(count):
-            of.store(sums[r * vectors : (r + 1) * vectors], out, out_at + out_row * r)
+@generated
+def fill_table(code: Emitter, tables: Flat, at: Int, lines: Flat, low: Int) -> None:
+    """Write all sums of NEIGHBOURS lines, one vector each in lines from `low` on, to tables, from `at` on.
 
-    sizes = [(count, vectors) for vectors in range(1, _MOST_COLUMNS + 1) for count in _HEIGHTS]
-    cases = {vectors * (_MOST_ROWS + 1) + count: partial(of_size, count, vectors) for count, vectors in sizes}
-    code.cases(vectors_of(width, out) * (_MOST_ROWS + 1) + rows, cases)
+    Bit i of the number of a sum stands for line i; each sum adds its lines in ascending order.
+    """
+    vector, lanes = tables.line, tables.line.count
+
+    def line(i: int) -> Emitted:
+        return lines.load(low + i * lanes, vector)
+
+    # The sums of the first lines stay in registers; sums with the last two are only written.
+    sums = [Emitted(code, ir.Constant(vector, None))]
+    for i in range(NEIGHBOURS - 2):
+        one = line(i)
+        sums += [each + one for each in sums]
+    last, count = (line(NEIGHBOURS - 2), line(NEIGHBOURS - 1)), len(sums)
+    for subset, total in enumerate(sums):
+        with_one = total + last[0]
+        for n, each in enumerate((total, with_one, total + last[1], with_one + last[1])):
+            tables.store(each, at + (subset + n * count) * lanes)
 
 
 @generated
@@ -194,42 +270,64 @@ def _multiply(
     b_at: Int,
     b_k: Int,
     b_j: Int,
+    places: Flat,
     terms: Int,
     times: Int,
     rows: Int,
     width: Int,
 ) -> None:
-    def loops(zero: list[Emitted], add: Callable[..., list[Emitted]]) -> list[Emitted]:
-        def outer(j: Emitted, before: list[Emitted]) -> list[Emitted]:
-            a_from, b_from = a_at + j * a_j, b_at + j * b_j
-            return code.loop(0, terms, before, lambda k, sums: add(a_from + k * a_k, b_from + k * b_k, sums))[1]
+    def write(block: Rows) -> None:
+        line = Rows(code, out, block.vectors, width)
 
-        return code.loop(0, times, zero, outer)[1]
+        def add(j: Emitted, k: Emitted, *sums: Emitted) -> list[Emitted]:
+            place = places.load(k) if isinstance(places, Flat) else k * b_k
+            row, products = line.load(b, b_at + j * b_j + place), list[Emitted]()
+            for run in range(block.runs):
+                number = a.load(a_at + j * a_j + k * a_k + a_row * run).splat(block.lanes)
+                of_run = sums[run * block.vectors : (run + 1) * block.vectors]
+                products += [block.add_product(number, one, total) for one, total in zip(row, of_run, strict=True)]
+            return products
 
-    _block(code, out, out_at, out_row, a, a_row, b, rows, width, loops)
+        if isinstance(places, Flat):
+            sums = code.loops([(0, terms)], block.zero, partial(add, code.value(0)))
+        else:
+            sums = code.loops([(0, times), (0, terms)], block.zero, add)
+        block.store(sums, out, out_at, out_row)
+
+    _of_shape(code, _PRODUCTS, rows, width, out, write)
 
 
-@generated
-def _multiply_listed(
-    code: Emitter,
-    out: Flat,
-    out_at: Int,
-    out_row: Int,
-    a: Flat,
-    a_at: Int,
-    a_row: Int,
-    b: Flat,
-    b_at: Int,
-    places: Flat,
-    places_at: Int,
-    terms: Int,
-    rows: Int,
-    width: Int,
+@compiled
+def multiply_listed(
+    out: Any,
+    out_at: int,
+    out_row: int,
+    a: Any,
+    a_at: int,
+    a_row: int,
+    a_k: int,
+    a_j: int,
+    b: Any,
+    b_at: int,
+    b_k: int,
+    b_j: int,
+    places: Any,
+    terms: int,
+    times: int,
+    rows: int,
+    width: int,
 ) -> None:
-    def loops(zero: list[Emitted], add: Callable[..., list[Emitted]]) -> list[Emitted]:
-        return code.loop(0, terms, zero, lambda k, sums: add(a_at + k, b_at + places.load(places_at + k), sums))[1]
-
-    _block(code, out, out_at, out_row, a, a_row, b, rows, width, loops)
+    """Write what `multiply` does, for rows of b at ``places[k]``, or at ``k b_k`` if places is None."""
+    most = _MOST_COLUMNS * REGISTER_BYTES // out.itemsize
+    for column in range(0, width, most):
+        wide = min(most, width - column)
+        row, tall = 0, _MOST_RUNS
+        while row < rows:
+            while tall > rows - row:
+                tall //= 2
+            at, of_a, of_b = out_at + row * out_row + column, (a_at + row * a_row, a_row, a_k, a_j), b_at + column
+            _multiply(out, at, out_row, a, *of_a, b, of_b, b_k, b_j, places, terms, times, tall, wide)
+            row += tall
 
 
 @compiled
@@ -253,47 +351,8 @@ def multiply(
 ) -> None:
     """Write ``out[r, c] = sum_j sum_k a[r, j, k] b[j, k, c]``, r < rows, c < width, j < times, k < terms.
 
-    The arrays are flat: `_at` is the index of the first number, `_row`, `_k` and `_j` are the distances of neighbours.
-    The numbers of a row lie together.
+    `_at` is the index of the first number, `_row`, `_k` and `_j` are the distances of neighbours. The numbers of a row
+    lie together.
     """
-    most = _BLOCK_BYTES // out.itemsize
-    for column in range(0, width, most):
-        wide = min(most, width - column)
-        row, tall = 0, _MOST_ROWS
-        while row < rows:
-            while tall > rows - row:
-                tall //= 2
-            at, given = out_at + row * out_row + column, a_at + row * a_row
-            _multiply(out, at, out_row, a, given, a_row, a_k, a_j, b, b_at + column, b_k, b_j, terms, times, tall, wide)
-            row += tall
-
-
-@compiled
-def multiply_listed(
-    out: Any,
-    out_at: int,
-    out_row: int,
-    a: Any,
-    a_at: int,
-    b: Any,
-    b_at: int,
-    places: Any,
-    places_at: int,
-    terms: int,
-    rows: int,
-    width: int,
-) -> None:
-    """Write ``out[r, c] = sum_k a[r, k] b[places[k] + c]``, r < rows, c < width, k < terms.
-
-    The arrays are flat: `_at` is the index of the first number. The distance of rows of a is the number of terms.
-    """
-    most = _BLOCK_BYTES // out.itemsize
-    for column in range(0, width, most):
-        wide = min(most, width - column)
-        row, tall = 0, _MOST_ROWS
-        while row < rows:
-            while tall > rows - row:
-                tall //= 2
-            at, given = out_at + row * out_row + column, a_at + row * terms
-            _multiply_listed(out, at, out_row, a, given, terms, b, b_at + column, places, places_at, terms, tall, wide)
-            row += tall
+    sizes = terms, times, rows, width
+    multiply_listed(out, out_at, out_row, a, a_at, a_row, a_k, a_j, b, b_at, b_k, b_j, None, *sizes)

@@ -6,26 +6,9 @@ rows. All arrays are flat.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 from llvmlite import ir
 
 from cuslayer.kernels.host.llvm import I8, I32, Emitted, Emitter, Flat, Int, Number, generated
-
-
-def _over_pixels(
-    code: Emitter,
-    places: tuple[Emitted, ...],
-    sums: Sequence[Emitted],
-    one: Callable[[Emitted, list[Emitted]], list[Emitted]],
-) -> list[Emitted]:
-    """Generate a loop over the pixels of a tile: `one` takes the index of each and the sums before it."""
-    begin, across, wide, down, high = places
-
-    def row(y: Emitted, before: list[Emitted]) -> list[Emitted]:
-        return code.loop(0, wide, before, lambda z, inner: one(begin + (y * down + z * across), inner))[1]
-
-    return code.loop(0, high, sums, row)[1]
 
 
 @generated
@@ -34,12 +17,12 @@ def sum_tile(
 ) -> None:
     """Write to x[at : at + lanes] gain times the sum of the vectors of bytes s of a tile's pixels."""
     lanes = x.line.count
-    bytes_, counts = ir.VectorType(I8, lanes), ir.VectorType(I32, lanes)
+    spikes, counts = ir.VectorType(I8, lanes), ir.VectorType(I32, lanes)
 
-    def add(place: Emitted, before: list[Emitted]) -> list[Emitted]:
-        return [before[0] + s.load(place, bytes_).into("zext", counts)]
+    def add(row: Emitted, column: Emitted, total: Emitted) -> list[Emitted]:
+        return [total + s.load(begin + (row * down + column * across), spikes).into("zext", counts)]
 
-    (total,) = _over_pixels(code, (begin, across, wide, down, high), [Emitted(code, ir.Constant(counts, None))], add)
+    (total,) = code.loops([(0, high), (0, wide)], [code.value(0, counts)], add)
     x.store(total.into("sitofp", x.line) * gain.splat(lanes), at)
 
 
@@ -50,8 +33,8 @@ def spread_tile(
     """Write gain times x[at : at + lanes] to each of a tile's pixels in y."""
     product = gain.splat(x.line.count) * x.load(at, x.line)
 
-    def write(place: Emitted, _: list[Emitted]) -> list[Emitted]:
-        y.store(product, place)
+    def write(row: Emitted, column: Emitted) -> list[Emitted]:
+        y.store(product, begin + (row * down + column * across))
         return []
 
-    _over_pixels(code, (begin, across, wide, down, high), [], write)
+    code.loops([(0, high), (0, wide)], [], write)

@@ -23,7 +23,7 @@
 constexpr int THREADS = 512;
 constexpr unsigned ALL_LANES = 0xFFFFFFFF;
 constexpr int LANES = 32;
-// The neighbouring rows of weights that are added to each other first: INPUTS of dense/row_sums.py.
+// The neighbouring rows of weights that are added to each other first: NEIGHBOURS of host/vectors.py.
 constexpr unsigned NEIGHBOURS = 6;
 
 // Where a thread is: in its sample, in a row of columns, in time.
