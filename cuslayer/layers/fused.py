@@ -57,11 +57,6 @@ def _by_steps(x: Array, steps: int) -> tuple[int, int]:
     return steps, x.size // max(steps, 1)
 
 
-def _is_apart(k: Any, bias: tuple[Array, ...]) -> bool:
-    """Return whether a layer with a bias and its neurons are two passes, as on a GPU."""
-    return bool(bias) and k is not kernels.cpu
-
-
 def _shift(bias: tuple[Array, ...], weight: Array) -> dict[str, Array]:
     """Return the argument of a pass for a bias, in the weight's type; none without a bias."""
     return {"shift": bias[0].astype(weight.dtype, copy=False)} if bias else {}
@@ -121,7 +116,7 @@ def dense_neuron(
     rows = k.spikes.synapse_input(x.reshape(shape[0] * shape[1], math.prod(shape[2:])))
     placed = spiking.placed(constants, weight, (outputs,))
     shift = _shift(bias, weight)
-    fused = None if _is_apart(k, bias) else k.fused.dense_kernels(rows, spiking)
+    fused = k.fused.dense_kernels(rows, spiking)
     if fused:
         u, s = fused.dense_neuron(rows, shape[0], weight, placed, spiking, wanted_dtype(weight.dtype), **shift)
     else:
@@ -180,7 +175,7 @@ def conv_neuron(
     shape, steps, maps = x.shape, x.shape[0], window.outputs(x.shape[2:4], ceil=False)
     placed = spiking.placed(constants, weight, (*maps, weight.shape[3]))
     shift = _shift(bias, weight)
-    fused = None if _is_apart(k, bias) else k.fused.conv_kernels(frames, window, groups, spiking)
+    fused = k.fused.conv_kernels(frames, window, groups, spiking)
     if fused:
         u, s = fused.conv_neuron(frames, steps, weight, window, placed, spiking, wanted_dtype(weight.dtype), **shift)
     else:
@@ -202,13 +197,14 @@ def conv_neuron(
         return found.reshape(shape), of_weight
 
     deferred = bool(fused and fused.takes_products)
-    pullback = _pullback(adjoint, of_input, bias, s.shape, weight.dtype, deferred=deferred)
+    pullback = _pullback(adjoint, of_input, fused, bias, s.shape, weight.dtype, deferred=deferred)
     return s.reshape(*shape[:2], *s.shape[1:]), pullback
 
 
 def _pullback(
     adjoint: Callable[[Array, bool], tuple[Array, Any]],
     of_input: Callable[[Array, Any], tuple[Array, Array]],
+    fused: Any,
     bias: tuple[Array, ...],
     fired: tuple[int, ...],
     dtype: Any,
@@ -235,9 +231,11 @@ def _pullback(
         def for_weight() -> Array:
             if weights:
                 return weights.pop()
+            if not bias:
+                return adjoint(g, False)[1]
             # A bias needs the errors, too.
-            of_weight: Array = errors_kept()[1] if bias else adjoint(g, False)[1]
-            return of_weight
+            of_weight = errors_kept()[1]
+            return fused.weight_gradient(of_weight) if fused else of_weight
 
         def for_bias(shape: tuple[int, ...]) -> Array:
             return to_shape(errors_kept()[0], shape)
@@ -290,7 +288,7 @@ def conv_pool(
     single = weight.astype(np.float32, copy=False)
     pooling = pooling._replace(constants=pooling.spiking.placed(pooling.constants, single, maps))
     # Pooling and its neurons compute in float32, whatever the weights' type.
-    fuse = weight.dtype == np.float32 and not _is_apart(k, bias)
+    fuse = weight.dtype == np.float32
     shift = _shift(bias, weight)
     fused = k.fused.conv_pool_kernels(frames, window, groups, pooling, spiking) if fuse else None
     if fused:
@@ -322,7 +320,7 @@ def conv_pool(
             found = k.conv.input_adjoint(errors, weight, shape[2:4], window, groups)
         return found.reshape(shape), of_weight
 
-    return s.reshape(*shape[:2], *s.shape[1:]), _pullback(adjoint, of_input, bias, s.shape, dtype)
+    return s.reshape(*shape[:2], *s.shape[1:]), _pullback(adjoint, of_input, fused, bias, s.shape, dtype)
 
 
 @differentiable

@@ -89,18 +89,30 @@ OPERATIONS = {
     ),
     "conv of spikes": (functions.conv, [spikes(3, 2, 6, 7, 4), normal(3, 3, 4, 6)], False),
     "conv and its neurons": (
-        lambda x, w: functions.conv_neuron(x, w, spiking=SRM.spiking, padding=1),
-        [spikes(30, 2, 5, 6, 2), normal(3, 3, 2, 4, scale=8)],
+        lambda x, *w: functions.conv_neuron(x, *w, spiking=SRM.spiking, padding=1),
+        [spikes(30, 2, 5, 6, 2), normal(3, 3, 2, 4, scale=8), normal(4, scale=2)],
         False,
     ),
     "conv, pool and their neurons": (
-        lambda x, w: functions.conv_pool(
+        lambda x, *w: functions.conv_pool(
             x,
-            w,
+            *w,
             spiking=SRM.spiking,
             pooling=Pooling(Window.of(2, 2, 0, 1), 11.0, (), SRM.spiking),
         ),
-        [spikes(30, 2, 5, 6, 2), normal(3, 3, 2, 4, scale=8)],
+        [spikes(30, 2, 5, 6, 2), normal(3, 3, 2, 4, scale=8), normal(4, scale=2)],
+        False,
+    ),
+    "dense and its neurons": (
+        lambda x, *w: functions.dense_neuron(x, *w, spiking=SRM.spiking),
+        [spikes(30, 2, 7), normal(7, 4, scale=8), normal(4, scale=2)],
+        False,
+    ),
+    "neurons of hidden layers with a bias": (
+        lambda x, *w: functions.conv_neuron(
+            functions.conv_neuron(x, *w, spiking=SRM.spiking), *w, spiking=SRM.spiking, padding=1
+        ),
+        [spikes(30, 2, 5, 6, 2), normal(3, 3, 2, 2, scale=8), normal(2, scale=2)],
         False,
     ),
     "pool": (lambda x: functions.pool(x, kernel_size=2, gain=11.0), [normal(3, 2, 5, 6, 2)], False),

@@ -17,7 +17,7 @@ from cuslayer.kernels.constants import Window
 from cuslayer.kernels.cuda import images
 from cuslayer.kernels.cuda.compile import Kernel
 from cuslayer.kernels.fused import gpu_conv
-from tests.kernels.test_twins import dtypes, filters, fire, same_bits, seeds, srms
+from tests.kernels.test_twins import dtypes, filters, fire, normal, same_bits, seeds, srms
 from tests.support.packed_bits import packed_on_host, unpacked_on_host
 from tools.emulator.driver import emulation
 
@@ -128,8 +128,12 @@ def check_conv_neuron(case, steps, samples, rate, dtype, seed, spiking):
     x = case.spikes(seed, steps * samples, rate)
     w, kind = case.weights(seed, dtype, spiking.theta), np.dtype(dtype)
     options = case.window, case.groups, NONE.astype(kind), spiking, kind
-    ours = gpu_conv.conv_neuron(packed_on_host(x, 1), steps, w, *options)
+    # With a bias for every other number of steps.
+    shift = normal(seed, w.shape[3:], dtype, spiking.theta / 4) if steps % 2 == 0 else None
+    ours = gpu_conv.conv_neuron(packed_on_host(x, 1), steps, w, *options, shift)
     weighted = cpu.conv.forward(cpu.spikes.synapse_input(x), w, case.window, case.groups)
+    if shift is not None:
+        weighted += shift
     theirs = neurons_of(weighted, steps, spiking)
     same_neurons(ours, theirs)
     return theirs[1]

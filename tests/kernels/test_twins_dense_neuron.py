@@ -87,11 +87,15 @@ def check_neuron(
 
 
 def check(x: Array, w: Array, sizes: Sizes, spiking: StepSpiking, keep: str | None = "real") -> Array:
-    """The same for an input and a weight."""
+    """The same for an input and a weight, with a bias for every other number of steps."""
     wanted = None if keep is None else np.dtype(keep if keep == "float16" else w.dtype)
-    u, s = gpu_dense.dense_neuron(packed_on_host(x), sizes.steps, w, none(w), spiking, wanted)
+    shift = normal(3, (sizes.outputs,), w.dtype, spiking.theta / 4) if sizes.steps % 2 == 0 else None
+    u, s = gpu_dense.dense_neuron(packed_on_host(x), sizes.steps, w, none(w), spiking, wanted, shift)
     rows = cpu.spikes.synapse_input(x.reshape(sizes.by_row[0], len(w)))
-    potential, fired = fire(cpu, cpu.dense.forward(rows, w).reshape(sizes.by_step), spiking)
+    weighted = cpu.dense.forward(rows, w)
+    if shift is not None:
+        weighted += shift
+    potential, fired = fire(cpu, weighted.reshape(sizes.by_step), spiking)
     same_bits(u, stored(potential, keep))
     expected = packed_on_host(fired.reshape(sizes))
     assert (s.shape, s.line, s.dtype) == (sizes.by_row, sizes.outputs, bool)

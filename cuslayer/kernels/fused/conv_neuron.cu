@@ -1,6 +1,6 @@
 // A convolution of packed spikes and its neurons in one pass over time.
 //
-//   conv_neuron   u, s: the potential and the spikes of the neurons for conv(x)
+//   conv_neuron   u, s: the potential and the spikes of the neurons for conv(x) + shift
 //
 // with the convolution of kernels/conv/conv.cu, which is never written. Neurons are those of forward_neurons.cuh.
 //
@@ -37,6 +37,7 @@
 extern "C" __global__ __launch_bounds__(512, 1) void conv_neuron(
     const unsigned *__restrict__ x,           // (steps, samples, height, words), spikes, columns x channels bits a line
     const real *__restrict__ w,               // (kernel_h, kernel_w, channels / groups, outputs)
+    const real *__restrict__ shift,           // (outputs), added to the weighted input; empty without `shifts`
     real *__restrict__ u,                     // (steps, samples, rows, out_columns, outputs), potential, written if keep is 1
     float16 *__restrict__ half,               // the same, written if keep is 2
     unsigned *__restrict__ s,                 // (steps, samples, rows, out_words), spikes, written
@@ -49,6 +50,7 @@ extern "C" __global__ __launch_bounds__(512, 1) void conv_neuron(
     bool in_shared,                           // whether the weights fit in shared memory
     bool input_ring,                          // whether the rows of inputs are a ring buffer
     int input_rows,                           // rows of inputs of a warp: at least cut + AHEAD, or 2 AHEAD without a ring buffer
+    bool shifts,                              // whether there is a bias
     int keep,                                 // 0: no potentials are saved, 1: in u, 2: in half
     const real *__restrict__ constants,       // (constants, period), of each neuron
     const __grid_constant__ Numbers numbers)  // constants of all neurons
@@ -71,6 +73,7 @@ extern "C" __global__ __launch_bounds__(512, 1) void conv_neuron(
     const long long size = (long long)map.rows * map.columns * map.channels;
     long long i = sample * size + (lane.row * map.columns + lane.column) * map.channels + lane.channel;
     PackedNeuron neuron(numbers, constants, i);
+    const real added = shifts && lane.used ? shift[lane.channel] : real(0);
     for (long long t = 0; t < steps; t += AHEAD) {
         if (ref_reach_of(numbers) > REGISTER_STEPS) {
             const long long old = t - ref_reach_of(numbers) + threadIdx.x;
@@ -79,9 +82,15 @@ extern "C" __global__ __launch_bounds__(512, 1) void conv_neuron(
         }
         const int count = min(steps - t, (long long)AHEAD);
         taps.weigh(now, view, frames, [&](int k) -> real & { return inputs.enters(k); });
+        for (int k = 0; shifts && k < AHEAD; ++k)
+            inputs.enters(k) += added;
         if (!input_ring && t + AHEAD > reach_of(numbers)) {
             Reader before(view, frames, t - reach_of(numbers));
             taps.weigh(before, view, frames, [&](int k) -> real & { return inputs.leaves(k); });
+            // Nothing leaves before the first step has left.
+            for (int k = 0; shifts && k < AHEAD; ++k)
+                if (t + k >= reach_of(numbers))
+                    inputs.leaves(k) += added;
         }
 #pragma unroll
         for (int k = 0; k < AHEAD; ++k, i += samples * size) {

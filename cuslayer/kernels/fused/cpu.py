@@ -294,6 +294,10 @@ class ConvPass:
         """Return the gradients of the input and of the weight from the results of the backward passes."""
         return input_adjoint(errors, w, image, window, self.groups), of_weight
 
+    def weight_gradient(self, of_weight: Array) -> Array:
+        """Return the gradient of the weight from the result of a backward pass that keeps the errors."""
+        return of_weight
+
     def conv_pool(
         self,
         x: SpikeList,

@@ -1,6 +1,6 @@
 // A dense layer of packed spikes and its neurons in one pass.
 //
-//   dense_neuron   x[t] = spikes[t] w,  u, s: the potential and the spikes of the neurons for x
+//   dense_neuron   x[t] = spikes[t] w + shift,  u, s: the potential and the spikes of the neurons for x
 //
 // with the sums of kernels/dense/dense.cu, which are never written. Neurons are those of forward_neurons.cuh.
 //
@@ -73,13 +73,13 @@ struct Frames {
     }
 };
 
-// Sums this warp's frames of a chunk, for `groups` groups of outputs from `output` on, into `chunk`: (frames / 32,
+// Sums this warp's frames of a chunk, plus a bias unless it is null, for `groups` groups of outputs from `output` on, into `chunk`: (frames / 32,
 // groups, 32 steps, 32 outputs). `next` has the words of the first of them, and then those of the first in the next
 // chunk.
 template <int groups>
 __device__ __forceinline__ void gather(
-    Frames &frames, Words<DEPTH> &next, real *chunk, const real *w, long long outputs, long long output,
-    const Entries &entries, SpikeList<DEPTH> &spikes, int warps)
+    Frames &frames, Words<DEPTH> &next, real *chunk, const real *w, const real *shift, long long outputs,
+    long long output, const Entries &entries, SpikeList<DEPTH> &spikes, int warps)
 {
     const int this_chunk = frames.chunk;
     while (frames.chunk == this_chunk) {
@@ -93,14 +93,18 @@ __device__ __forceinline__ void gather(
         sum_rows(
             total, loaded, frame, frame ? frames.frame_words : 0, entries, spikes, w, outputs, output);
 #pragma unroll
-        for (int k = 0; k < groups; ++k)
-            to[k * CHUNK * LANES + threadIdx.x % LANES] = total[k];
+        for (int k = 0; k < groups; ++k) {
+            const long long column = output + k * LANES + threadIdx.x % LANES;
+            const bool shifted = shift && frame && column < outputs;
+            to[k * CHUNK * LANES + threadIdx.x % LANES] = shifted ? total[k] + shift[column] : total[k];
+        }
     }
 }
 
 extern "C" __global__ __launch_bounds__(THREADS, 1) void dense_neuron(
     const unsigned *__restrict__ words,  // (steps, samples, lines, line_words), spikes
     const real *__restrict__ w,          // (inputs, outputs)
+    const real *__restrict__ shift,      // (outputs), added to the weighted input; empty without `shifts`
     real *__restrict__ u,                // (steps, samples, outputs), potential, written; empty unless keep is KEEP_REAL
     float16 *__restrict__ half,          // (steps, samples, outputs), potential, written; empty unless keep is KEEP_HALF
     unsigned *__restrict__ fired,        // (steps, samples, out_words), spikes, written
@@ -114,6 +118,7 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void dense_neuron(
     int groups,                          // groups of 32 outputs of a block, 1 or GROUPS
     int together,                        // samples of a block
     bool again,                          // whether inputs that leave the response are gathered again
+    bool shifts,                         // whether there is a bias
     int keep,                            // which potentials are stored
     const real *__restrict__ constants,  // (constants, period), of each neuron
     const __grid_constant__ Numbers numbers)               // constants of all neurons
@@ -152,10 +157,10 @@ extern "C" __global__ __launch_bounds__(THREADS, 1) void dense_neuron(
         if (warp >= walkers && c < time_words && frames.chunk == c) {
             if (groups == 1)
                 gather<1>(
-                    frames, next, chunk(c), w, outputs, tile * LANES, entries, lists[warp - walkers], gatherers);
+                    frames, next, chunk(c), w, shifts ? shift : nullptr, outputs, tile * LANES, entries, lists[warp - walkers], gatherers);
             else
                 gather<GROUPS>(
-                    frames, next, chunk(c), w, outputs, tile * LANES, entries, lists[warp - walkers], gatherers);
+                    frames, next, chunk(c), w, shifts ? shift : nullptr, outputs, tile * LANES, entries, lists[warp - walkers], gatherers);
         }
         if (walks && c > 0) {
             const long long first = (c - 1ll) * CHUNK, pitch = samples * outputs;

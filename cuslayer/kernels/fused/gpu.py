@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.kernels.conv.gpu import adjoints
+from cuslayer.kernels.conv.tap_sums import Parts, add_parts
 from cuslayer.kernels.fused import gpu_conv, gpu_dense, gpu_pool
 from cuslayer.kernels.fused.neurons import in_one_pass
 from cuslayer.kernels.neuron.derive import StepSpiking
@@ -31,9 +32,19 @@ class GpuPass:
     groups: int
     takes_products: ClassVar[bool] = True  # whether the gradient of the spikes may be a product of matrices
 
-    def conv_neuron(self, x: PackedSpikes, steps: int, w: Array, window: Window, *rest: Any) -> Any:
+    def conv_neuron(
+        self,
+        x: PackedSpikes,
+        steps: int,
+        w: Array,
+        window: Window,
+        constants: Array,
+        spiking: StepSpiking,
+        keep: Any,
+        shift: Array | None = None,
+    ) -> tuple[Array, PackedSpikes]:
         """Return the potential and the spikes; see `gpu_conv.conv_neuron`."""
-        return gpu_conv.conv_neuron(x, steps, w, window, self.groups, *rest)
+        return gpu_conv.conv_neuron(x, steps, w, window, self.groups, constants, spiking, keep, shift)
 
     def conv_neuron_adjoint(self, x: PackedSpikes, steps: int, g: Any, u: Array, window: Window, *rest: Any) -> Any:
         """Return the gradients of the weighted input and of the weight; see `gpu_conv.conv_neuron_adjoint`."""
@@ -45,17 +56,38 @@ class GpuPass:
         """Return the gradients of the input and of the weight from the results of the backward passes."""
         return adjoints(errors, w, image, window, self.groups, of_weight)
 
-    def conv_pool(self, x: PackedSpikes, steps: int, w: Array, window: Window, *rest: Any) -> Any:
+    def weight_gradient(self, of_weight: Parts | Array) -> Array:
+        """Return the gradient of the weight from the result of a backward pass that keeps the errors."""
+        return add_parts(of_weight.parts, of_weight.shape) if isinstance(of_weight, Parts) else of_weight
+
+    def conv_pool(
+        self,
+        x: PackedSpikes,
+        steps: int,
+        w: Array,
+        window: Window,
+        constants: Array,
+        spiking: StepSpiking,
+        pooling: Pooling,
+        keep: Any,
+        shift: Array | None = None,
+    ) -> tuple[Array, Array, PackedSpikes]:
         """Return both potentials and the spikes after pooling, in two passes; backward is one."""
-        pooling: Pooling
-        *neurons, pooling, keep = rest
-        u, fired = self.conv_neuron(x, steps, w, window, *neurons, keep)
+        u, fired = self.conv_neuron(x, steps, w, window, constants, spiking, keep, shift)
         return u, *gpu_pool.pool_neuron(fired, steps, *pooling, keep)
 
     def conv_pool_adjoint(
-        self, x: PackedSpikes, steps: int, g: Array, u: Array, pooled_u: Array, window: Window, *rest: Any
+        self,
+        x: PackedSpikes,
+        steps: int,
+        g: Array,
+        u: Array,
+        pooled_u: Array,
+        window: Window,
+        *rest: Any,
+        shift: Array | None = None,
     ) -> Any:
-        """Return the gradients of the weighted input and of the weight; see `gpu_conv.conv_pool_adjoint`."""
+        """Return the gradients of the weighted input and of the weight, which need no bias `shift`."""
         return gpu_conv.conv_pool_adjoint(x, steps, g, u, pooled_u, window, self.groups, *rest)
 
 

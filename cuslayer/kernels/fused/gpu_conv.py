@@ -45,6 +45,7 @@ def conv_neuron(
     constants: Array,
     spiking: StepSpiking,
     keep: Any,
+    shift: Array | None = None,
 ) -> tuple[Array, PackedSpikes]:
     """Return the potential u (steps, neurons of all samples) and the spikes (frames, rows, columns, outputs)."""
     rows, columns = window.outputs(x.shape[-3:-1], ceil=False)
@@ -59,6 +60,8 @@ def conv_neuron(
         found.shared,
         x=x.words,
         w=contiguous(w),
+        shift=empty(w, (0,), w.dtype) if shift is None else contiguous(shift),
+        shifts=shift is not None,
         u=kept.real,
         half=kept.half,
         s=s.words,

@@ -56,7 +56,13 @@ def _block(steps: int, samples: int, outputs: int, cut: int, itemsize: int) -> _
 
 
 def dense_neuron(
-    x: PackedSpikes, steps: int, w: Array, constants: Array, spiking: StepSpiking, keep: Any
+    x: PackedSpikes,
+    steps: int,
+    w: Array,
+    constants: Array,
+    spiking: StepSpiking,
+    keep: Any,
+    shift: Array | None = None,
 ) -> tuple[Array, PackedSpikes]:
     """Return the potentials (steps, samples x outputs), none if `keep` is None, and the spikes with `by_neuron`."""
     rows, outputs = x.frames, w.shape[1]
@@ -76,6 +82,8 @@ def dense_neuron(
         block.shared,
         words=x.words,
         w=contiguous(w),
+        shift=empty(w, (0,), w.dtype) if shift is None else contiguous(shift),
+        shifts=shift is not None,
         u=kept.real,
         half=kept.half,
         fired=s.words,
