@@ -302,21 +302,22 @@ def forward(
         at, size = place(block, stage.blocks)
         begin(memory, at, size, neurons)
         load_states(memory, stage.memory.states, at, size)
-        if goes_on:
-            x, x_at, fired, fired_at = stage.memory.inputs, at, stage.memory.fired, at
-        else:
-            x, x_at, fired, fired_at = own_inputs, 0, own_fired, at
+        x = stage.memory.inputs if goes_on else own_inputs
+        x_at = at if goes_on else 0
+        fired = stage.memory.fired if goes_on else own_fired
+        # Without pooling, spikes are written to s.
+        fired_at = at if goes_on or pooled is None else 0
         if pooled is not None:
             at_after, size_after = place(block, after.blocks)
             begin(memory_after, at_after, size_after, after.neurons)
             load_states(memory_after, after.memory.states, at_after, size_after)
-            if goes_on:
-                sums, sums_at, fired_after = after.memory.inputs, at_after, after.memory.fired
-            else:
-                sums, sums_at, fired_after, fired_at = sums_of_tiles, 0, s, 0
+            sums = after.memory.inputs if goes_on else sums_of_tiles
+            sums_at = at_after if goes_on else 0
+            fired_after = after.memory.fired if goes_on else s
         for number in range(-(-steps // chunk)):
             t, end = _chunk(number, steps, chunk)
-            since, until = begun + t, begun + end
+            since = begun + t
+            until = begun + end
             if pooled is not None:
                 _save_states(block, number, memory, neurons.states * size, pooled.saved)
             fill(since, until, begun, x, x_at, at, size, own, source)
@@ -458,7 +459,8 @@ def backward(
                     begin(restoring, at, size, saved.neurons)
             for end in range(steps, 0, -chunk):
                 t = max(end - chunk, 0)
-                since, until = begun + t, begun + end
+                since = begun + t
+                until = begun + end
                 if pooled is not None:
                     if again:
                         # The neurons need inputs from before the chunk; later ones are there from the chunk before.

@@ -135,7 +135,8 @@ class StreamedConv(_Streamed):
     def __call__(self, x: Array) -> Array:
         if x.ndim != 5:
             raise ValueError(f"x must be (T, N, H, W, C), got shape {x.shape}")
-        w, window = self._weight, self._window
+        w = self._weight
+        window = self._window
         if x.shape[4] != w.shape[2]:
             raise ValueError(f"x has {x.shape[4]} channels, weight expects {w.shape[2]}")
         steps, samples = x.shape[:2]
