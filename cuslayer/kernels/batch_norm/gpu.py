@@ -82,33 +82,33 @@ def forward(
 def adjoint(
     g: Array,
     x: Array,
-    applied: Subtracted,
+    numbers: Subtracted,
     gain: Array | None,
     scaling: Scaling,
     of_batch: bool,
     hook: Callable[[Array], Array] | None,
 ) -> tuple[Callable[[], Array], Callable[[], Array], Array | None, Array | None]:
     """Return the gradients of x and of the mean, on demand, of gain and of offset; see the function of the CPU."""
-    dtype, trained = applied.divisor.dtype, gain is not None
+    dtype, trained = numbers.divisor.dtype, gain is not None
     g, x = (contiguous(a.astype(dtype, copy=False)) for a in (g, x))
     factor = None if gain is None else contiguous(gain.astype(dtype, copy=False))
-    given: dict[str, Any] = {"g": g, "x": x, "divisor": applied.divisor}
+    given: dict[str, Any] = {"g": g, "x": x, "divisor": numbers.divisor}
 
     @cache
     def sums() -> dict[str, Array]:
         found = {name: empty(x, x.shape[-1:], dtype) for name in ("of_gain", "of_offset")}
-        _launch("batch_norm_adjoint_sums", x, True, **given, **found, centre=applied.centre)
+        _launch("batch_norm_adjoint_sums", x, True, **given, **found, centre=numbers.centre)
         return found
 
     def of_mean() -> Array:
         height = scaling.height if scaling.kind != "none" else 1.0
-        of_centre = sums()["of_offset"] * (height if factor is None else factor) / -applied.divisor
+        of_centre = sums()["of_offset"] * (height if factor is None else factor) / -numbers.divisor
         return of_centre if hook is None else hook(of_centre)
 
     def of_input() -> Array:
         found, hooked = empty(x, x.shape, dtype), of_batch and hook is not None
         more: dict[str, Any] = sums() if of_batch else {}
-        more = more | {"mean": applied.mean, "gain": factor, "of_mean": of_mean() if hooked else None, "of_x": found}
+        more = more | {"mean": numbers.mean, "gain": factor, "of_mean": of_mean() if hooked else None, "of_x": found}
         flags = {"trained": trained, "of_batch": of_batch, "hooked": hooked}
         _launch("batch_norm_adjoint", x, **given, **more, **flags, **_numbers(scaling))
         return found

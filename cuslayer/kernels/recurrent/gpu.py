@@ -86,7 +86,7 @@ def forward(
 def adjoint(
     g: Array,
     u: Array,
-    more: Array,
+    kept: Array,
     weight: Array,
     spiking: StepSpiking,
     constants: Array,
@@ -108,11 +108,11 @@ def adjoint(
     again = empty(g, (values, steps + rows, columns), g.dtype)
     lags = lags_of(weight, geometry)
     w = contiguous((weight if geometry else by_lag(weight)).swapaxes(-1, -2))
-    arrays = {"g": contiguous(g), "u": contiguous(u), "w": w, "saved": more, "again": again, "y": y, "lags": lags}
+    arrays = {"g": contiguous(g), "u": contiguous(u), "w": w, "saved": kept, "again": again, "y": y, "lags": lags}
     sums = (empty if g.size else zeros)(g, (len(constants) if trained else 0, columns), g.dtype)
     arrays |= {"sums": sums, "trained": trained, "rows": rows, "start": start, "goes_on": later is not None}
     arrays["first"] = empty(g, (0, columns), g.dtype) if states is None else states
-    given = arrays | {"saves": len(more), "late": late, "exact": spiking.exact, "graded": spiking.graded}
+    given = arrays | {"saves": len(kept), "late": late, "exact": spiking.exact, "graded": spiking.graded}
     given |= adjoint_constants(constants, spiking, g.dtype, steps if later is None else ENDLESS)
     if later is not None:
         given["states"] = later.states
