@@ -59,6 +59,11 @@ def _by_steps(x: Array, steps: int) -> tuple[int, int]:
 
 def _shift(bias: tuple[Array, ...], weight: Array) -> dict[str, Array]:
     """Return the argument of a pass for a bias, in the weight's type; none without a bias."""
+    if len(bias) > 1:
+        raise TypeError(f"bias must be one array, got {len(bias)}")
+    for given in bias:
+        if given.shape != weight.shape[-1:]:
+            raise ValueError(f"bias must be ({weight.shape[-1]},), got shape {given.shape}")
     return {"shift": bias[0].astype(weight.dtype, copy=False)} if bias else {}
 
 
@@ -99,8 +104,8 @@ def dense_neuron(
         Spikes, boolean, (T, N, outputs).
 
     Raises:
-        ValueError: x is not (T, N, ...), weight is not (inputs, outputs), or their sizes differ.
-        TypeError: weight is not floating.
+        ValueError: x is not (T, N, ...), weight is not (inputs, outputs), bias is not (outputs,), or sizes differ.
+        TypeError: weight is not floating, or there are several biases.
 
     Source: Shrestha and Orchard 2018, equations 1, 2 and 11.
 

@@ -43,6 +43,10 @@ VALUES = {
     "weighted_pool: weight must be (kh, kw, 1, 1), got shape (": lambda: f.weighted_pool(FRAMES, np.ones((2, 2, 1, 3))),
     "SumPool: what weight_hook returns": lambda: cs.SumPool(2, gain=1.0, weight_hook=lambda w: w.reshape(4))(FRAMES),
     "dense_neuron: spiking must be of neuro": lambda: f.dense_neuron(X, np.ones((3, 2)), spiking=GRADED),
+    "dense_neuron: bias must be (2,), got shape (3,)": lambda: f.dense_neuron(X, np.ones((3, 2)), np.ones(3), **PASS),
+    "conv_neuron: bias must be (2,), got shape (1,)": lambda: f.conv_neuron(
+        FRAMES, np.ones((2, 2, 3, 2)), np.ones(1), **PASS
+    ),
     "dense_neuron: constants must be tau, got 0 arrays": lambda: f.dense_neuron(
         X, np.ones((3, 2)), spiking=cs.LIF().spiking
     ),
