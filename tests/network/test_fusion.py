@@ -122,6 +122,10 @@ def with_bias(x):
 def normalized(x, training=True, lengths=None, **options):
     """Return layers with batch normalization, of numbers."""
     norms = [cs.BatchNorm(count, height=8.0, **options) for count in (5, 3)]
+    for norm in norms:
+        norm.mean.data += 0.1
+        if norm.offset is not None:
+            norm.offset.data += 1
     net = cs.Sequential(cs.Conv(1, 5, 3, padding=1), norms[0], SRM, cs.Dense(80, 3), norms[1], cs.LIF())
     net.train(training)
     return net, Tensor(x * 1.0, lengths=lengths)
