@@ -61,10 +61,11 @@ def _shift(bias: tuple[Array, ...], weight: Array) -> dict[str, Array]:
     """Return the argument of a pass for a bias, in the weight's type; none without a bias."""
     if len(bias) > 1:
         raise TypeError(f"bias must be one array, got {len(bias)}")
-    for given in bias:
-        if given.shape != weight.shape[-1:]:
-            raise ValueError(f"bias must be ({weight.shape[-1]},), got shape {given.shape}")
-    return {"shift": bias[0].astype(weight.dtype, copy=False)} if bias else {}
+    if not bias:
+        return {}
+    if bias[0].shape != weight.shape[-1:]:
+        raise ValueError(f"bias must be ({weight.shape[-1]},), got shape {bias[0].shape}")
+    return {"shift": bias[0].astype(weight.dtype, copy=False)}
 
 
 def _shifted(weighted: Array, shift: Array | None = None) -> Array:

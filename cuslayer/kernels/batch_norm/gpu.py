@@ -89,7 +89,8 @@ def adjoint(
     hook: Callable[[Array], Array] | None,
 ) -> tuple[Callable[[], Array], Callable[[], Array], Array | None, Array | None]:
     """Return the gradients of x and of the mean, on demand, of gain and of offset; see the function of the CPU."""
-    dtype, trained = numbers.divisor.dtype, gain is not None
+    dtype = numbers.divisor.dtype
+    trained = gain is not None
     g, x = (contiguous(a.astype(dtype, copy=False)) for a in (g, x))
     factor = None if gain is None else contiguous(gain.astype(dtype, copy=False))
     given: dict[str, Any] = {"g": g, "x": x, "divisor": numbers.divisor}

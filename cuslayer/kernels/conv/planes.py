@@ -50,13 +50,17 @@ def _phases(kernel: int, stride: int, gap: int) -> list[_Phase]:
 @compiled
 def put_between_zeros(g: Any, frame: int, low: int, high: int, begin: int, line: int, pixels: Any, to: int) -> None:
     """Write the errors of rows [low, high) of a frame between zeros to pixels, rows of `line` from `begin` on."""
-    (_, rows, columns, outputs), flat = g.shape, g.reshape(g.size)
-    since, until, size = min(max(begin, 0), columns), min(begin + line, columns), line * outputs
+    _, rows, columns, outputs = g.shape
+    flat = g.reshape(g.size)
+    since = min(max(begin, 0), columns)
+    until = min(begin + line, columns)
+    size = line * outputs
     for y in range(low, high):
         if y < 0 or y >= rows or until <= since:
             pixels[to : to + size] = 0
         else:
-            left, right = to + (since - begin) * outputs, to + (until - begin) * outputs
+            left = to + (since - begin) * outputs
+            right = to + (until - begin) * outputs
             pixels[to:left] = 0
             at = ((frame * rows + y) * columns + since) * outputs
             copy(pixels[left:right], flat[at : at + right - left])
@@ -85,7 +89,8 @@ def _layout(window: Window, groups: int, image: tuple[int, int], channels: int, 
     of_a_line = max(1, line * channels * itemsize)
     rows = min(height, max(1, _BLOCK_BYTES // of_a_line - back[0] - 1) * down)
     lines = (rows - 1) // down + 2 + back[0]
-    size, frames = lines * line, 1
+    size = lines * line
+    frames = 1
     if rows == height and size < _LEAST_PLANE:
         frames = max(1, min(_LEAST_PLANE // size, _BLOCK_BYTES // (lines * of_a_line)))
     # An odd number of cache lines: planes at distances of a power of two would evict each other from a cache.
@@ -124,33 +129,46 @@ def _spread(
 def _plane_blocks(first: int, last: int, g: Any, taps: Any, of_phases: Any, places: Any, x: Any, p: _Layout) -> None:
     """Compute blocks of frames, or of rows of one frame; for the taps, phases and places see `by_planes`."""
     _, (down, across), (top, left), _ = p.window
-    (frames, height, width, channels), outputs = x.shape, g.shape[3]
-    inputs, share, flat, room = channels // p.groups, outputs // p.groups, x.reshape(x.size), p.room
+    frames, height, width, channels = x.shape
+    outputs = g.shape[3]
+    inputs = channels // p.groups
+    share = outputs // p.groups
+    flat = x.reshape(x.size)
+    room = p.room
     most = max(outputs, channels)
-    planes, sums, pixels = scratch(outputs * room, x), scratch(channels * room, x), scratch(most * room, x)
+    planes = scratch(outputs * room, x)
+    sums = scratch(channels * room, x)
+    pixels = scratch(most * room, x)
     parts = -(-height // p.rows_at_once)
     begin = left // across - p.back[1]
     for block in range(first, last):
         since = block // parts * p.frames_at_once
         until = min(since + p.frames_at_once, frames)
-        above, below = block % parts * p.rows_at_once, min((block % parts + 1) * p.rows_at_once, height)
-        low, high = (above + top) // down - p.back[0], (below - 1 + top) // down + 1
+        above = block % parts * p.rows_at_once
+        below = min((block % parts + 1) * p.rows_at_once, height)
+        low = (above + top) // down - p.back[0]
+        high = (below - 1 + top) // down + 1
         _spread(g, since, until, low, high, begin, p, room, pixels, planes)
         size = (high - low) * p.line
         for phase in range(len(of_phases) - 1):
             rest, rest_across, weight, place = of_phases[phase]
             # The first pixel of the phase, and the number of its rows and columns.
-            y, z = above + (rest - top - above) % down, (rest_across - left) % across
-            rows, columns = -(-(below - y) // down), -(-(width - z) // across)
+            y = above + (rest - top - above) % down
+            z = (rest_across - left) % across
+            rows = -(-(below - y) // down)
+            columns = -(-(width - z) // across)
             if rows <= 0 or columns <= 0:
                 continue
-            terms, listed = of_phases[phase + 1, 3] - place, places[place:]
+            terms = of_phases[phase + 1, 3] - place
+            listed = places[place:]
             start = ((y + top) // down - low) * p.line + (z + left) // across - begin
             span = (until - since - 1) * size + (rows - 1) * p.line + columns
             for group in range(p.groups):
                 of_group = weight + group * inputs * terms
-                errors, to = start + group * share * room, group * inputs * room
-                of_taps, sizes = (of_group, terms, 1, 0), (terms, 1, inputs, span)
+                errors = start + group * share * room
+                to = group * inputs * room
+                of_taps = (of_group, terms, 1, 0)
+                sizes = (terms, 1, inputs, span)
                 multiply_listed(sums, to, room, taps, *of_taps, planes, errors, 0, 0, listed, *sizes)
             _exchange(sums, room, channels, span, pixels, channels)
             for frame in range(since, until):
@@ -165,13 +183,16 @@ def _plane_blocks(first: int, last: int, g: Any, taps: Any, of_phases: Any, plac
 
 def by_planes(g: Array, w: Array, image: tuple[int, int], window: Window, groups: int) -> Array:
     """Return the gradient (frames, H, W, C) of an image (H, W), g like the output, w (kh, kw, C / groups, outputs)."""
-    inputs, outputs = w.shape[2], g.shape[3]
+    inputs = w.shape[2]
+    outputs = g.shape[3]
     x = empty((len(g), *image, inputs * groups), g.dtype)
     if not x.size:
         return x
     p = _layout(window, groups, image, outputs + inputs * groups, g.itemsize)
     down, across = (_phases(*of_side) for of_side in zip(window.kernel, window.stride, window.dilation, strict=True))
-    numbers, places, weights = [], list[Array](), list[Array]()
+    numbers = []
+    places = list[Array]()
+    weights = list[Array]()
     at = [0, 0]
     for rows in down:
         for columns in across:

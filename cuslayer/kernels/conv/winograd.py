@@ -74,9 +74,11 @@ class Bands(NamedTuple):
     @classmethod
     def of(cls, g: Array, w: Array, image: tuple[int, int], window: Window) -> Bands:
         """Return the bands for errors g and a weight w (kernel, kernel, C, outputs)."""
-        kernel, (gap, gap_across) = len(w), window.dilation
+        kernel = len(w)
+        gap, gap_across = window.dilation
         pixels = _ELEMENTS + 1 - kernel
-        bands, columns = -(-image[0] // (pixels * gap)), -(-image[1] // (pixels * gap_across))
+        bands = -(-image[0] // (pixels * gap))
+        columns = -(-image[1] // (pixels * gap_across))
         tiles = columns * gap * gap_across
         at_once = max(1, _BLOCK_BYTES // (_ELEMENTS**2 * tiles * sum(w.shape[2:]) * g.itemsize))
         # An odd number of cache lines: elements at distances of a power of two would evict each other from a cache.
@@ -85,7 +87,8 @@ class Bands(NamedTuple):
 
     def memory(self, w: Array) -> tuple[Array, ...]:
         """Return the errors and the pixels of a band, the elements of some bands and their products."""
-        (gap, gap_across), (channels, outputs) = self.gaps, w.shape[2:]
+        gap, gap_across = self.gaps
+        channels, outputs = w.shape[2:]
         errors = _ELEMENTS * gap * (self.pixels * self.columns + self.kernel - 1) * gap_across * outputs
         pixels = self.pixels * gap * self.pixels * self.columns * gap_across * channels
         elements = _ELEMENTS**2 * self.room
@@ -102,7 +105,8 @@ def _on_both_sides(
 
 def _transform_errors(d: Sequence[Emitted]) -> list[Emitted]:
     """Return ``B' d``."""
-    p, q = d[4] - d[2], d[3] - d[1]
+    p = d[4] - d[2]
+    q = d[3] - d[1]
     return [
         (d[0] - d[2]) + p - q * 1.5,
         p - q * 0.5 - (d[1] + d[2]) * 1.5,
@@ -115,7 +119,8 @@ def _transform_errors(d: Sequence[Emitted]) -> list[Emitted]:
 
 def _transform_products(m: Sequence[Emitted], pixels: int) -> list[Emitted]:
     """Return ``A' m``: row i of A' has the powers of the points, and its last row also infinity."""
-    p, q = m[1] + m[2], m[1] - m[2]
+    p = m[1] + m[2]
+    q = m[1] - m[2]
     powers = [
         m[0] + p + (m[3] + m[4]),
         q + m[3] * 2.0 - m[4] * 0.5,
@@ -130,7 +135,8 @@ def _cut_tile(
     code: Emitter, g: Flat, at: Int, down: Int, across: Int, elements: Flat, to: Int, apart: Int, width: Int
 ) -> None:
     """Write ``B' d B`` of a vector of channels: pixels d are `down` and `across` apart, elements `apart`."""
-    rows, sides = Rows(code, g, 1, width), range(_ELEMENTS)
+    rows = Rows(code, g, 1, width)
+    sides = range(_ELEMENTS)
     pixels = [[rows.load(g, at + down * i + across * j)[0] for j in sides] for i in sides]
     for j, column in enumerate(_on_both_sides(_transform_errors, pixels)):
         for i, element in enumerate(column):
@@ -144,7 +150,8 @@ def _join_tile(
     """Write ``A' m A`` of a vector of channels: elements m are `apart`, pixels `down` and `across` apart."""
 
     def of_kernel(size: int) -> None:
-        rows, sides = Rows(code, x, 1, width), range(_ELEMENTS)
+        rows = Rows(code, x, 1, width)
+        sides = range(_ELEMENTS)
         elements = [[rows.load(m, at + apart * (_ELEMENTS * i + j))[0] for j in sides] for i in sides]
         transform = partial(_transform_products, pixels=_ELEMENTS + 1 - size)
         for j, column in enumerate(_on_both_sides(transform, elements)):
@@ -157,20 +164,24 @@ def _join_tile(
 @compiled
 def _first_pixel(tile: int, line: int, b: Bands) -> int:
     """Return the first pixel of a tile of a band whose rows have `line` pixels."""
-    image, number = tile // b.columns, tile % b.columns
+    image = tile // b.columns
+    number = tile % b.columns
     return image // b.gaps[1] * line + image % b.gaps[1] + number * b.pixels * b.gaps[1]
 
 
 @compiled
 def _cut(frame: int, band: int, tile: int, g: Any, b: Bands, errors: Any, elements: Any) -> None:
     """Write the elements of the errors of a band, whose first tile has a number."""
-    (gap, gap_across), outputs, lanes = b.gaps, g.shape[3], REGISTER_BYTES // g.itemsize
+    gap, gap_across = b.gaps
+    outputs = g.shape[3]
+    lanes = REGISTER_BYTES // g.itemsize
     line = (b.pixels * b.columns + b.kernel - 1) * gap_across
     low = band * b.pixels * gap + b.padding[0] - (b.kernel - 1) * gap
     begin = b.padding[1] - (b.kernel - 1) * gap_across
     put_between_zeros(g, frame, low, low + _ELEMENTS * gap, begin, line, errors, 0)
     for number in range(b.tiles):
-        at, to = _first_pixel(number, line, b) * outputs, (tile + number) * outputs
+        at = _first_pixel(number, line, b) * outputs
+        to = (tile + number) * outputs
         for c in range(0, outputs, lanes):
             apart = gap * line * outputs, gap_across * outputs
             _cut_tile(errors, at + c, *apart, elements, to + c, b.room, min(lanes, outputs - c))
@@ -179,16 +190,21 @@ def _cut(frame: int, band: int, tile: int, g: Any, b: Bands, errors: Any, elemen
 @compiled
 def _join(frame: int, band: int, tile: int, products: Any, b: Bands, pixels: Any, x: Any) -> None:
     """Write the pixels of a band, whose first tile has a number."""
-    (gap, gap_across), (_, height, width, channels) = b.gaps, x.shape
-    lanes, line, flat = REGISTER_BYTES // x.itemsize, b.pixels * b.columns * gap_across, x.reshape(x.size)
+    gap, gap_across = b.gaps
+    _, height, width, channels = x.shape
+    lanes = REGISTER_BYTES // x.itemsize
+    line = b.pixels * b.columns * gap_across
+    flat = x.reshape(x.size)
     for number in range(b.tiles):
-        at, to = (tile + number) * channels, _first_pixel(number, line, b) * channels
+        at = (tile + number) * channels
+        to = _first_pixel(number, line, b) * channels
         for c in range(0, channels, lanes):
             apart = gap * line * channels, gap_across * channels
             _join_tile(products, at + c, b.room, pixels, to + c, *apart, min(lanes, channels - c), b.kernel)
     top = band * b.pixels * gap
     for row in range(min(b.pixels * gap, height - top)):
-        at, to = row * line * channels, (frame * height + top + row) * width * channels
+        at = row * line * channels
+        to = (frame * height + top + row) * width * channels
         copy(flat[to : to + width * channels], pixels[at : at + width * channels])
 
 
@@ -197,13 +213,18 @@ def _blocks(
     first: int, last: int, g: Any, taps: Any, x: Any, b: Bands, errors: Any, pixels: Any, elements: Any, products: Any
 ) -> None:
     """Compute blocks of bands; taps (elements, outputs, C)."""
-    outputs, channels, weights = g.shape[3], x.shape[3], taps.reshape(taps.size)
+    outputs = g.shape[3]
+    channels = x.shape[3]
+    weights = taps.reshape(taps.size)
     for block in range(first, last):
-        begin, end = block * b.at_once, min((block + 1) * b.at_once, len(g) * b.bands)
+        begin = block * b.at_once
+        end = min((block + 1) * b.at_once, len(g) * b.bands)
         for band in range(begin, end):
             _cut(band // b.bands, band % b.bands, (band - begin) * b.tiles, g, b, errors, elements)
         for element in range(_ELEMENTS * _ELEMENTS):
-            at, weight, tiles = element * b.room, element * outputs * channels, (end - begin) * b.tiles
+            at = element * b.room
+            weight = element * outputs * channels
+            tiles = (end - begin) * b.tiles
             factors = (elements, at, outputs, 1, 0, weights, weight, channels, 0)
             multiply(products, at, channels, *factors, outputs, 1, tiles, channels)
         for band in range(begin, end):
@@ -222,7 +243,8 @@ def _transform_taps(w: Array) -> Array:
 
 def by_tiles(g: Array, w: Array, image: tuple[int, int], window: Window) -> Array:
     """Return the gradient (frames, H, W, C) of an image (H, W), g as conv returns, w (kernel, kernel, C, outputs)."""
-    x, w = empty((len(g), *image, w.shape[2]), g.dtype), w.astype(g.dtype, copy=False)
+    x = empty((len(g), *image, w.shape[2]), g.dtype)
+    w = w.astype(g.dtype, copy=False)
     if not x.size:
         return x
     b = Bands.of(g, w, image, window)

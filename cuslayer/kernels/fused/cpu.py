@@ -45,7 +45,9 @@ from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.spikes.cpu import SpikeList
 
 # Neurons of a block: enough for SIMD, few enough for the second-level cache and, in a small layer, for the threads.
-_LEAST, _MOST, _PARTS = 128, 512, 8
+_LEAST = 128
+_MOST = 512
+_PARTS = 8
 # The share of bins with a spike from which potentials are saved.
 _BUSY = 0.05
 

@@ -133,10 +133,18 @@ class Stage(NamedTuple):
     apart: int  # the rows of u from block to block; 0 if blocks are columns of the same rows
 
 
-def stage_of(b: Blocks, neurons: Block, u: Array, apart: int = 0, shift: Array | None = None) -> Stage:
-    """Return neurons of a pass that begins anew."""
+def stage_of(
+    b: Blocks,
+    neurons: Block,
+    u: Array,
+    apart: int = 0,
+    shift: Array | None = None,
+    memory: Memory | None = None,
+) -> Stage:
+    """Return neurons of a pass, which begins anew without a memory."""
     none = np.empty((0, 0), neurons.numbers.dtype)
-    memory = Memory(none, none, np.empty((0, 0), np.uint8))
+    if memory is None:
+        memory = Memory(none, none, np.empty((0, 0), np.uint8))
     return Stage(b, neurons, none.reshape(-1) if shift is None else np.ascontiguousarray(shift), memory, u, apart)
 
 
@@ -449,7 +457,7 @@ def backward(
             ring[:] = 0
             if carried is not None:
                 load_states(memory, carried.later, at, size)
-                load_rows(ring, carried.ring, at, size)
+                _load_rows(ring, carried.ring, at, size)
             if pooled is not None:
                 at_after, size_after = place(block, after.blocks)
                 begin(memory_after, at_after, size_after, after.neurons)
@@ -508,7 +516,7 @@ def backward(
                         for k in range(t, end):
                             copy(y[k, at : at + size], written[k % chunk, :size])
             if carried is not None:
-                store_rows(carried.ring, ring, at, size)
+                _store_rows(carried.ring, ring, at, size)
                 store_states(carried.later, memory, at, size)
                 row = neurons.rows - len(carried.sums)
                 store_states(carried.sums, memory[row * size :], at, size)
@@ -526,14 +534,14 @@ def _room_back(after: Stage, chunk: int) -> tuple[Any, Any, Any, Any]:
 
 
 @compiled
-def load_rows(ring: Any, rows: Any, at: int, size: int) -> None:
+def _load_rows(ring: Any, rows: Any, at: int, size: int) -> None:
     """Copy columns of some rows to the front of a block's rows."""
     for i in range(len(rows)):
         copy(ring[i, :size], rows[i, at : at + size])
 
 
 @compiled
-def store_rows(rows: Any, ring: Any, at: int, size: int) -> None:
+def _store_rows(rows: Any, ring: Any, at: int, size: int) -> None:
     """Copy them back."""
     for i in range(len(rows)):
         copy(rows[i, at : at + size], ring[i, :size])

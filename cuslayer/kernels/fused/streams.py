@@ -23,7 +23,8 @@ from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.spikes.cpu import as_bytes, find_spikes
 
 # The least and the most neurons of a block.
-_LEAST, _MOST = 256, 1024
+_LEAST = 256
+_MOST = 1024
 # Bins of an input, and steps of neurons, that are less work than waking other threads.
 _FEW = 1 << 19
 
@@ -40,7 +41,7 @@ class _Streamed:
         """Return neurons before the first step."""
         neurons = forward_of(self._dtype, ENDLESS, constants, spiking)
         memory = memory_of(neurons, b.groups * b.size, CHUNK)
-        return stage_of(b, neurons, np.empty((0, 0), self._dtype), shift=shift)._replace(memory=memory)
+        return stage_of(b, neurons, np.empty((0, 0), self._dtype), shift=shift, memory=memory)
 
     def _run(self, steps: int, stage: Stage, source: Any, pooled: Pooled | None = None, grain: int = 1) -> Array:
         """Return the spikes (steps, neurons) of a call; with a grain of 0 it runs in this thread."""

@@ -40,7 +40,8 @@ _ONE_RUN = [(1, vectors) for vectors in range(1, _MOST_OF_A_RUN + 1)]
 
 # Neighbouring rows of a table that `sum_neighbours` adds to each other first, the tables of `add_subsets`, and the rows
 # of a matrix for which they have sums.
-NEIGHBOURS, TABLES = 6, 6
+NEIGHBOURS = 6
+TABLES = 6
 ROWS = TABLES * NEIGHBOURS
 # Runs of a product and the vectors of each: their sums, a row of the second factor and a number fit in the registers.
 _MOST_RUNS = 8 if FEATURES.get("avx512f") else 4
@@ -55,16 +56,22 @@ class Rows:
     """
 
     def __init__(self, code: Emitter, like: Flat, vectors: int, width: Emitted | int, runs: int = 1) -> None:
-        self.code, self.runs, self.vectors, self.lanes = code, runs, vectors, REGISTER_BYTES // like.itemsize
+        self.code = code
+        self.runs = runs
+        self.vectors = vectors
+        self.lanes = REGISTER_BYTES // like.itemsize
         self.vector = ir.VectorType(like.number, self.lanes)
         self.zero = [Emitted(code, ir.Constant(self.vector, [0.0] * self.lanes))] * (runs * vectors)
-        self._suffix, self._align = f"v{self.lanes}f{8 * like.itemsize}", code.value(like.itemsize, I32)
+        self._suffix = f"v{self.lanes}f{8 * like.itemsize}"
+        self._align = code.value(like.itemsize, I32)
         lanes = Emitted(code, ir.Constant(ir.VectorType(I64, self.lanes), list(range(self.lanes))))
         self._mask = lanes.compare("<", (code.value(width) - (vectors - 1) * self.lanes).splat(self.lanes))
 
     def _places(self, at: Emitted, apart: Emitted | int) -> list[tuple[Emitted, bool]]:
         """Return where the vectors of each run begin, and whether they are complete."""
-        runs, vectors, last = range(self.runs), range(self.vectors), self.vectors - 1
+        runs = range(self.runs)
+        vectors = range(self.vectors)
+        last = self.vectors - 1
         return [(at + apart * run + vector * self.lanes, vector < last) for run in runs for vector in vectors]
 
     def load(self, flat: Flat, at: Emitted, apart: Emitted | int = 0) -> list[Emitted]:
@@ -108,7 +115,8 @@ def _of_shape(
     generate: Callable[[Rows], None],
 ) -> None:
     """Generate code for blocks of each shape, some runs of some vectors."""
-    lanes, apart = REGISTER_BYTES // like.itemsize, 16
+    lanes = REGISTER_BYTES // like.itemsize
+    apart = 16
 
     def of_one(runs: int, vectors: int) -> None:
         generate(Rows(code, like, vectors, width, runs))
@@ -129,7 +137,9 @@ def _by_neighbours(
     size = len(start)
 
     def add(e: Emitted, values: list[Emitted]) -> list[Emitted]:
-        group, sums, some = values[0], values[1 : size + 1], values[size + 1 :]
+        group = values[0]
+        sums = values[1 : size + 1]
+        some = values[size + 1 :]
         number, row = listed(e)
         own = (number // NEIGHBOURS).into("trunc", I32)
         # As vectors, and each its own, so that both become masks of an addition: no branch, no copy.
@@ -225,7 +235,8 @@ def add_subsets(code: Emitter, total: Flat, at: Int, word: Bits, tables: Flat) -
 
     The tables are (TABLES, 2 ** NEIGHBOURS, lanes).
     """
-    lanes, sums = total.line.count, total.load(at, total.line)
+    lanes = total.line.count
+    sums = total.load(at, total.line)
     for i in range(TABLES):
         row = ((word >> 8 * i) & 255) * lanes + (i << NEIGHBOURS) * lanes
         sums = sums + tables.load(row, total.line)
@@ -238,7 +249,8 @@ def fill_table(code: Emitter, tables: Flat, at: Int, lines: Flat, low: Int) -> N
 
     Bit i of the number of a sum stands for line i; each sum adds its lines in ascending order.
     """
-    vector, lanes = tables.line, tables.line.count
+    vector = tables.line
+    lanes = tables.line.count
 
     def line(i: int) -> Emitted:
         return lines.load(low + i * lanes, vector)
@@ -248,7 +260,8 @@ def fill_table(code: Emitter, tables: Flat, at: Int, lines: Flat, low: Int) -> N
     for i in range(NEIGHBOURS - 2):
         one = line(i)
         sums += [each + one for each in sums]
-    last, count = (line(NEIGHBOURS - 2), line(NEIGHBOURS - 1)), len(sums)
+    last = (line(NEIGHBOURS - 2), line(NEIGHBOURS - 1))
+    count = len(sums)
     for subset, total in enumerate(sums):
         with_one = total + last[0]
         for n, each in enumerate((total, with_one, total + last[1], with_one + last[1])):
@@ -281,7 +294,8 @@ def _multiply(
 
         def add(j: Emitted, k: Emitted, *sums: Emitted) -> list[Emitted]:
             place = places.load(k) if isinstance(places, Flat) else k * b_k
-            row, products = line.load(b, b_at + j * b_j + place), list[Emitted]()
+            row = line.load(b, b_at + j * b_j + place)
+            products = list[Emitted]()
             for run in range(block.runs):
                 number = a.load(a_at + j * a_j + k * a_k + a_row * run).splat(block.lanes)
                 of_run = sums[run * block.vectors : (run + 1) * block.vectors]
@@ -321,11 +335,14 @@ def multiply_listed(
     most = _MOST_COLUMNS * REGISTER_BYTES // out.itemsize
     for column in range(0, width, most):
         wide = min(most, width - column)
-        row, tall = 0, _MOST_RUNS
+        row = 0
+        tall = _MOST_RUNS
         while row < rows:
             while tall > rows - row:
                 tall //= 2
-            at, of_a, of_b = out_at + row * out_row + column, (a_at + row * a_row, a_row, a_k, a_j), b_at + column
+            at = out_at + row * out_row + column
+            of_a = (a_at + row * a_row, a_row, a_k, a_j)
+            of_b = b_at + column
             _multiply(out, at, out_row, a, *of_a, b, of_b, b_k, b_j, places, terms, times, tall, wide)
             row += tall
 

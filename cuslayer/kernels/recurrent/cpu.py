@@ -38,7 +38,8 @@ from cuslayer.kernels.recurrent.synapses import backward_synapse, receive_errors
 from cuslayer.kernels.spikes.cpu import list_row
 
 # A thread computes samples with so many neurons together, but at least so many for which it reads a weight once.
-_NEURONS, _SAMPLES = 8192, 16
+_NEURONS = 8192
+_SAMPLES = 16
 
 
 class RecurrentInput(NamedTuple):
@@ -152,7 +153,8 @@ def nothing_later(g: Array, spiking: StepSpiking, longest: int) -> Later:
 
 
 def _zeros_after(g: Array, block: Block, longest: int) -> Later:
-    columns, rows = math.prod(g.shape[1:]), (block.states, max(block.history, 1), longest)
+    columns = math.prod(g.shape[1:])
+    rows = (block.states, max(block.history, 1), longest)
     return Later(*(np.zeros((count, columns), g.dtype) for count in rows))
 
 
@@ -211,7 +213,7 @@ def forward(
     b = _blocks(samples, neurons, lags > 0 and geometry is None)
     fired = before.fired.reshape(len(before.fired), flat[1])
     memory = Memory(before.states, before.inputs.reshape(len(before.inputs), flat[1]), fired)
-    stage = stage_of(b, block, u.reshape(flat))._replace(memory=memory)
+    stage = stage_of(b, block, u.reshape(flat), memory=memory)
     parallel_for(
         loop.forward,
         b.number,
@@ -284,13 +286,13 @@ def adjoint(
     of_next = np.empty(0, dtype)
     next_weight = np.empty(0, dtype)
     following = 0
-    given = np.empty((0, columns), dtype)
+    of_spikes = np.empty((0, columns), dtype)
     if isinstance(g, Product):
         of_next = np.ascontiguousarray(g.errors).reshape(-1)
         next_weight = aligned_copy(g.weight.T, dtype).reshape(-1)
         following = g.errors.shape[1]
     else:
-        given = np.ascontiguousarray(g).reshape(steps, columns)
+        of_spikes = np.ascontiguousarray(g).reshape(steps, columns)
     back = backward_synapse(weight, u.shape[2:], geometry)
     b = _blocks(samples, neurons, lags_of(weight, geometry) > 0 and geometry is None)
     stage = stage_of(b, block, u.reshape(steps, columns))
@@ -312,7 +314,7 @@ def adjoint(
             sums,
         ),
         y,
-        RecurrentErrors(given, of_next, next_weight, following, y, samples, neurons, delay, back),
+        RecurrentErrors(of_spikes, of_next, next_weight, following, y, samples, neurons, delay, back),
         None,
         None,
         grain=1,
