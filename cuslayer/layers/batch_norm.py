@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from cuslayer._tape import (
     wanted_dtype,
 )
 from cuslayer.backend import Array, Setting, namespace, numeric
-from cuslayer.kernels.batch_norm.scaling import Applied, Scaling, applied, move
+from cuslayer.kernels.batch_norm.scaling import Scale, Scaling, move
 from cuslayer.kernels.host.memory import count_elements
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.layers.base import Layer, Shape
@@ -241,12 +241,9 @@ def _norm_neuron(
     fused = k.fused.norm_kernels(x) if lengths is None and x.dtype == norm.mean.dtype else None
     placed = spiking.placed(constants, x, x.shape[2:])
     if fused:
-
-        def one_pass(scale: _Scale) -> tuple[Any, Any]:
-            numbers = scale.numbers()
-            return fused.norm_neuron(x, numbers, placed, spiking, wanted_dtype(x.dtype)), numbers
-
-        (u, s), back = _normalized(x, given, norm, one_pass)
+        keep = wanted_dtype(x.dtype)
+        run = partial(fused.norm_neuron, x, constants=placed, spiking=spiking, keep=keep)
+        (u, s), back = _normalized(x, given, norm, run)
     else:
         y, back = _of_own_steps(x, given, norm, lengths)
         u, s = fire(k, y, len(x), placed, spiking)
@@ -258,31 +255,16 @@ def _norm_neuron(
     return s, pullback
 
 
-class _Scale(NamedTuple):
-    """The statistics and parameters that normalize a batch."""
-
-    mean: Array
-    var: Array
-    centre: Array
-    gain: Array | None
-    offset: Array | None
-    scaling: Scaling
-
-    def numbers(self) -> Applied:
-        """Return the numbers of each channel, on the CPU."""
-        return applied(*self)
-
-
 def _of_own_steps(x: Array, given: tuple[Array, ...], norm: BatchNorm, lengths: Lengths | None) -> tuple[Array, Any]:
     """Return x normalized, with its pullback; with lengths, only steps before the end of a recording count."""
     x = numeric(x)
     k = kernels.of(x).batch_norm
     if lengths is None:
-        return _normalized(x, given, norm, lambda scale: k.forward(x, *scale))
+        return _normalized(x, given, norm, lambda scale: k.forward(x, scale))
     xp = namespace(x)
     kept = own_steps(lengths, len(x), xp)
     own_x = x[kept][:, None]
-    of_own, back = _normalized(own_x, given, norm, lambda scale: k.forward(own_x, *scale))
+    of_own, back = _normalized(own_x, given, norm, lambda scale: k.forward(own_x, scale))
     y = xp.zeros(x.shape, of_own.dtype)
     y[kept] = of_own[:, 0]
 
@@ -296,7 +278,7 @@ def _of_own_steps(x: Array, given: tuple[Array, ...], norm: BatchNorm, lengths: 
 
 
 def _normalized(
-    x: Array, given: tuple[Array, ...], norm: BatchNorm, run: Callable[[_Scale], tuple[Any, Any]]
+    x: Array, given: tuple[Array, ...], norm: BatchNorm, run: Callable[[Scale], Any]
 ) -> tuple[Any, Callable[[Array], list[Any]]]:
     """Return the first result of `run` for x (T, N, ..., features), and the pullback of the normalization.
 
@@ -315,7 +297,7 @@ def _normalized(
         hooked = norm.mean_hook(leaf)
         centre = hooked.data
         through_hook = partial(_of_mean, hooked, leaf)
-    y, numbers = run(_Scale(mean, var, centre, gain, offset, scaling))
+    y, numbers = run(Scale(mean, var, centre, gain, offset, scaling))
 
     def pullback(g: Array) -> list[Any]:
         of_x, of_mean, *affine = k.adjoint(g, x, numbers, gain, scaling, of_batch, through_hook)

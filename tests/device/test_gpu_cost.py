@@ -56,8 +56,8 @@ CAPTURED = {
     "Loihi": (mlp(cs.Loihi()), 19),
     "SampledSRM": (mlp(cs.SampledSRM()), 21),
     "CNN": (lambda: CNN(cs.LIF()), 21),
-    "BatchNorm and Dropout": (normalized(cs.LIF()), 45),
-    "BatchNorm and Dropout, SRM": (normalized(cs.SRM()), 45),
+    "BatchNorm and Dropout": (normalized(cs.LIF()), 43),
+    "BatchNorm and Dropout, SRM": (normalized(cs.SRM()), 43),
     "recurrent": (lambda: cs.Network("34x34x2-128r-10", cs.LIF()), 16),
 }
 

@@ -17,7 +17,7 @@ import pytest
 from cuslayer import neurons
 from cuslayer.kernels import TOPICS, cpu, gpu
 from cuslayer.kernels.cuda import compile as source
-from cuslayer.kernels.fused import gpu_conv, gpu_dense, gpu_pool
+from cuslayer.kernels.fused import gpu_conv, gpu_dense, gpu_norm, gpu_pool
 from tools import nvrtc
 
 ROOT = Path(__file__).parents[2]
@@ -100,7 +100,7 @@ NAMES = [(topic, name) for topic in TOPICS for name in getattr(gpu, topic).__all
 GPU_ONLY = {"add_parts", "matmul", "pack_bits", "set_bits", "transpose_bits", "unpack_bits"}
 GPU_ONLY |= STEPS
 # Fused passes are in modules that the functions `..._kernels` return.
-FUSED = [gpu_conv, gpu_dense, gpu_pool]
+FUSED = [gpu_conv, gpu_dense, gpu_norm, gpu_pool]
 GPU_ONLY |= {name for module in FUSED for name in module.__all__}
 PLAIN = {"forward": "", "adjoint": "_adjoint", "input_adjoint": "_input_adjoint", "weight_adjoint": "_weight_adjoint"}
 PLAIN |= {"adjoint_exact": "_adjoint_exact", "keep_adjoint": "_keep_adjoint"}

@@ -1,17 +1,22 @@
 """Emulated CUDA kernels of batch normalization against the CPU's, whose sums are in float64."""
 
+import math
+
 import numpy as np
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from cuslayer._tape import to_shape
 from cuslayer.kernels import cpu, gpu
-from cuslayer.kernels.batch_norm.scaling import Scaling
-from tests.kernels.test_twins import close, dtypes, few, normal, seeds
+from cuslayer.kernels.batch_norm.scaling import Scale, Scaling
+from tests.kernels.test_twins import close, dtypes, few, normal, same_bits, seeds, shapes
 from tests.kernels.test_twins import emulator as emulator
+from tests.kernels.test_twins_neuron import KINDS, constants_of, spikings
 
 # Threads without a channel, blocks of some channels, channels of several blocks; some rows, and several blocks of them.
 channels = st.sampled_from([1, 3, 5, 16, 130, 256, 257, 600])
+# Each device rounds the exponential of Compartments in its own way.
+SAME_BITS = tuple(name for name in KINDS if name != "Compartments")
 frames = st.sampled_from([(1, 1), (2, 3), (7, 1, 2), (40, 2, 3, 4)])
 
 
@@ -36,7 +41,7 @@ def test_batch_norm(frames, count, dtype, kind, trained, of_batch, seed):
             np.testing.assert_array_equal(more, (mean, var))
         else:
             mean, var = running
-        y, applied = device.batch_norm.forward(arrays[0], mean, var, mean, *arrays[2:], scaling)
+        y, applied = device.batch_norm.forward(arrays[0], Scale(mean, var, mean, *arrays[2:], scaling))
         hooked = (lambda of_centre: of_centre * 0.5) if seed % 2 else None
         given = arrays[1], arrays[0], applied, arrays[2]
         gradients = device.batch_norm.adjoint(*given, scaling, of_batch and x.size > 0, hooked)
@@ -44,6 +49,22 @@ def test_batch_norm(frames, count, dtype, kind, trained, of_batch, seed):
     for ours, theirs in zip(*found, strict=True):
         if theirs is not None:
             close(ours, theirs.astype(dtype), 3e-6 if dtype == "float32" else 1e-11)
+
+
+@few
+@given(shapes, dtypes, spikings(SAME_BITS), st.sampled_from(["none", "std"]), st.booleans(), seeds)
+def test_batch_norm_and_neurons(shape, dtype, spiking, kind, trained, seed):
+    assume(math.prod(shape) and len(spiking.kind.inputs) == 1)
+    x = normal(seed, shape, dtype, 4)
+    mean, gain, offset = (normal(seed + i, shape[-1:], dtype, 3) for i in range(1, 4))
+    affine = (gain, offset) if trained else (None, None)
+    scale = Scale(mean, np.square(mean), mean * 2, *affine, Scaling(kind, 2.5, 1e-5, (-3, 2)))
+    given = x, scale, constants_of(spiking, seed, shape, dtype), spiking, x.dtype
+    (ours, of_ours), (theirs, of_theirs) = (k.fused.norm_kernels(x).norm_neuron(*given) for k in (gpu, cpu))
+    for mine, other in zip(ours, theirs, strict=True):
+        same_bits(mine, other)
+    for name in ("centre", "divisor", "mean"):
+        same_bits(getattr(of_ours, name), getattr(of_theirs, name))
 
 
 def test_sums_of_millions():

@@ -213,7 +213,7 @@ def test_the_command_shows_every_shipped_kind() -> None:
 
 
 FUSED = [f"{layer}_neuron{back}" for layer in ("dense", "conv", "pool") for back in ("", "_adjoint")]
-FUSED.append("conv_pool_adjoint")
+FUSED += ["conv_pool_adjoint", "norm_neuron"]
 # The type of numbers on each architecture.
 TYPES = {"sm_70": "float32", "sm_100": "float64"}
 

@@ -20,7 +20,7 @@ from cuslayer.data.saccades import DARK, saccades
 from cuslayer.inspection.report.contents import KINDS, Contents, Json, block, by_neuron, dense_node, is_linear
 from cuslayer.inspection.report.javascript import javascript
 from cuslayer.inspection.structure import dt_at
-from cuslayer.kernels.batch_norm.scaling import Scaling, applied
+from cuslayer.kernels.batch_norm.scaling import Scale, Scaling, applied
 from cuslayer.kernels.neuron.columns import side_by_side
 from cuslayer.layers import Average, BatchNorm, Delay, Dense, Dropout, ReadOut, Recurrent, Shift
 from cuslayer.layers.base import Shape
@@ -195,7 +195,7 @@ def _norm_node(norm: BatchNorm) -> Json:
     centre = mean if norm.mean_hook is None else to_numpy(norm.mean_hook(Tensor(mean)).data)
     gain, offset = (None if each is None else to_numpy(each.data) for each in (norm.gain, norm.offset))
     scaling = Scaling(norm.scale, norm.height, norm.eps, norm.exponents)
-    numbers = applied(mean, var, centre, gain, offset, scaling)
+    numbers = applied(Scale(mean, var, centre, gain, offset, scaling))
     arrays = {"centre": numbers.centre, "factor": numbers.factor, "added": numbers.added}
     return {"kind": "norm"} | {name: block(each, "f4") for name, each in arrays.items()}
 

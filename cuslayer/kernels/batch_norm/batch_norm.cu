@@ -22,16 +22,9 @@
 // digits. All else is `real`.
 // Twins: kernels/batch_norm/cpu.py. Tests: tests/kernels/test_twins_batch_norm.py.
 
-constexpr int THREADS = 256;
+#include "scaling.cuh"
 
-// How each channel is scaled; kind 0: not, 1: by a power of two, 2: by the standard deviation.
-struct Scaling {
-    int kind;
-    real height;
-    real eps;
-    real least, most;
-};
-constexpr int POWER = 1, STD = 2;
+constexpr int THREADS = 256;
 
 // A signal, and how many blocks share it.
 struct Shape {
@@ -148,17 +141,6 @@ extern "C" __global__ __launch_bounds__(THREADS) void batch_norm_statistics(
     });
 }
 
-// 2^e, exactly; e is from -126 to 127.
-__device__ __forceinline__ float power_of_two(int e, float)
-{
-    return __int_as_float((e + 127) << 23);
-}
-
-__device__ __forceinline__ double power_of_two(int e, double)
-{
-    return __longlong_as_double((e + 1023LL) << 52);
-}
-
 extern "C" __global__ __launch_bounds__(THREADS) void batch_norm(
     const real *__restrict__ x,       // (rows, channels)
     const real *__restrict__ var,     // (channels), variance
@@ -177,24 +159,14 @@ extern "C" __global__ __launch_bounds__(THREADS) void batch_norm(
     const long long c = share.channel(share.tile);
     if (!share.exists(share.tile))
         return;
-    real by = 1;
-    if (scaling.kind == STD) {
-        by = sqrt(var[c] + scaling.eps);
-    } else if (scaling.kind == POWER) {
-        // The ceiling of the binary logarithm of the standard deviation, which lies between -64 and 64.
-        const real exponent = 64 - trunc(64 - log(var[c] + scaling.eps) / real(2 * 0.693147180559945309417));
-        const real kept = exponent < scaling.least ? scaling.least : exponent > scaling.most ? scaling.most : exponent;
-        by = kept == kept ? power_of_two(int(kept), real(0)) : kept;
-    }
-    const real middle = centre[c], factor = (trained ? gain[c] : scaling.kind ? scaling.height : real(1)) / by;
-    const real added = trained ? offset[c] : real(0);
+    const Scale scale(scaling, var[c], centre[c], trained ? gain + c : nullptr, trained ? offset + c : nullptr);
     if (share.row == 0) {
-        subtracted[c] = middle;
-        divisor[c] = by;
+        subtracted[c] = scale.centre;
+        divisor[c] = scale.divisor;
     }
 #pragma unroll 8
     for (long long r = share.row; r < rows; r += share.stride)
-        y[r * channels + c] = (x[r * channels + c] - middle) * factor + added;
+        y[r * channels + c] = scale(x[r * channels + c]);
 }
 
 extern "C" __global__ __launch_bounds__(THREADS) void batch_norm_adjoint_sums(

@@ -12,7 +12,7 @@ import numpy as np
 
 from cuslayer._base.jit import compiled, parallel_for
 from cuslayer.backend import Array
-from cuslayer.kernels.batch_norm.scaling import Applied, Scaling, applied, move
+from cuslayer.kernels.batch_norm.scaling import Applied, Scale, Scaling, applied, move
 from cuslayer.kernels.host.memory import empty
 
 # Parts of a sum, and numbers of a part that are summed before they are added to the part's channels.
@@ -111,11 +111,9 @@ def _normalize(first: int, last: int, flat: Any, width: int, centre: Any, factor
             out[j] = (row[j] - centre[j]) * factor[j] + added[j]
 
 
-def forward(
-    x: Array, mean: Array, var: Array, centre: Array, gain: Array | None, offset: Array | None, scaling: Scaling
-) -> tuple[Array, Applied]:
-    """Return x (..., channels) less `centre`, the mean or a hook's result, normalized; and values for `adjoint`."""
-    numbers = applied(mean, var, centre, gain, offset, scaling)
+def forward(x: Array, scale: Scale) -> tuple[Array, Applied]:
+    """Return x (..., channels) normalized, and values for `adjoint`."""
+    numbers = applied(scale)
     dtype = np.result_type(x.dtype, numbers.centre.dtype)
     flat, width = _wide(x.astype(dtype, copy=False))
     y = empty(x.shape, dtype)

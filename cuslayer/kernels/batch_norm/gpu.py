@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.kernels.batch_norm.scaling import Scaling, move
+from cuslayer.kernels.batch_norm.scaling import Scale, Scaling, move
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.launch import arrived, contiguous, empty
 
@@ -60,23 +60,27 @@ def statistics(x: Array, running: tuple[Array, Array] | None, momentum: float) -
     return mean, var
 
 
-def forward(
-    x: Array, mean: Array, var: Array, centre: Array, gain: Array | None, offset: Array | None, scaling: Scaling
-) -> tuple[Array, Subtracted]:
+def forward(x: Array, scale: Scale) -> tuple[Array, Subtracted]:
     """Return the normalized signal of x (..., channels), and the arrays for `adjoint`; see the function of the CPU."""
-    trained = gain is not None and offset is not None
-    dtype = np.result_type(*(a.dtype for a in (x, mean, var, centre, gain, offset) if a is not None))
-    x, mean, var, centre = (a.astype(dtype, copy=False) for a in (x, mean, var, centre))
-    affine = {
-        name: contiguous(a.astype(dtype, copy=False))
-        for name, a in (("gain", gain), ("offset", offset))
-        if a is not None
+    arrays = x, scale.mean, scale.var, scale.centre, scale.gain, scale.offset
+    dtype = np.result_type(*(a.dtype for a in arrays if a is not None))
+    y = empty(x, x.shape, dtype)
+    arguments, subtracted = scale_arguments(scale, dtype)
+    _launch("batch_norm", x, x=contiguous(x.astype(dtype, copy=False)), y=y, **arguments)
+    return y, subtracted
+
+
+def scale_arguments(scale: Scale, dtype: np.dtype[Any]) -> tuple[dict[str, Any], Subtracted]:
+    """Return the arguments of a kernel that normalizes, and the arrays for `adjoint`, which it writes."""
+    arrays = {"var": scale.var, "centre": scale.centre, "gain": scale.gain, "offset": scale.offset}
+    arguments: dict[str, Any] = {
+        name: contiguous(array.astype(dtype, copy=False)) for name, array in arrays.items() if array is not None
     }
-    y, subtracted, divisor = empty(x, x.shape, dtype), *(empty(x, mean.shape, dtype) for _ in range(2))
-    given = {"x": contiguous(x), "var": contiguous(var), "centre": contiguous(centre), **affine}
-    given |= {"y": y, "subtracted": subtracted, "divisor": divisor}
-    _launch("batch_norm", x, **given, trained=trained, **_numbers(scaling))
-    return y, Subtracted(subtracted, divisor, mean)
+    mean = scale.mean.astype(dtype, copy=False)
+    subtracted = Subtracted(empty(mean, mean.shape, dtype), empty(mean, mean.shape, dtype), mean)
+    arguments |= {"subtracted": subtracted.centre, "divisor": subtracted.divisor}
+    trained = scale.gain is not None and scale.offset is not None
+    return arguments | {"trained": trained} | _numbers(scale.scaling), subtracted
 
 
 def adjoint(

@@ -19,6 +19,17 @@ class Scaling(NamedTuple):
     exponents: tuple[float, float]  # the least and the most exponent of "power"
 
 
+class Scale(NamedTuple):
+    """The statistics and parameters that normalize a batch, (channels,) each."""
+
+    mean: Array
+    var: Array
+    centre: Array  # the mean, or a hook's result
+    gain: Array | None
+    offset: Array | None
+    scaling: Scaling
+
+
 class Applied(NamedTuple):
     """The numbers of a forward pass, (channels,) each: ``y = (x - centre) factor + added``."""
 
@@ -34,10 +45,9 @@ def move(running: Array, found: Array, momentum: float) -> None:
     running[...] = running + running.dtype.type(momentum) * (found.astype(running.dtype) - running)
 
 
-def applied(
-    mean: Array, var: Array, centre: Array, gain: Array | None, offset: Array | None, scaling: Scaling
-) -> Applied:
-    """Return the numbers that normalize a signal; `centre` is the mean or a hook's result."""
+def applied(scale: Scale) -> Applied:
+    """Return the numbers that normalize a signal."""
+    mean, var, centre, gain, offset, scaling = scale
     dtype = np.result_type(*(a.dtype for a in (mean, var, centre, gain, offset) if a is not None))
     divisor = _divisor(var.astype(dtype, copy=False), scaling)
     height = dtype.type(1.0 if scaling.kind == "none" else scaling.height)

@@ -19,7 +19,7 @@ import numpy as np
 from cuslayer import kernels
 from cuslayer._base.jit import parallel_for
 from cuslayer.backend import Array
-from cuslayer.kernels.batch_norm.scaling import Applied
+from cuslayer.kernels.batch_norm.scaling import Applied, Scale, applied
 from cuslayer.kernels.constants import Pooling, Product, Window, narrow
 from cuslayer.kernels.conv import spikes as conv_spikes
 from cuslayer.kernels.conv import weight_sums
@@ -179,8 +179,10 @@ def dense_neuron_adjoint(g: Array | Product, u: Array, steps: int, constants: Ar
     return u
 
 
-def norm_neuron(x: Array, numbers: Applied, constants: Array, spiking: StepSpiking, keep: Any) -> tuple[Array, Array]:
-    """Return the potentials and the spikes of neurons for x (T, ..., channels), normalized by some numbers.
+def norm_neuron(
+    x: Array, scale: Scale, constants: Array, spiking: StepSpiking, keep: Any
+) -> tuple[tuple[Array, Array], Applied]:
+    """Return the potentials and the spikes of neurons for x (T, ..., channels), normalized, and values for backward.
 
     Without `keep` there are no potentials.
     """
@@ -192,6 +194,7 @@ def norm_neuron(x: Array, numbers: Applied, constants: Array, spiking: StepSpiki
     u = empty((0, 0) if keep is None else (steps, columns), x.dtype)
     s = empty((steps, columns), bool)
     neurons = forward_of(x.dtype, steps, constants, spiking)
+    numbers = applied(scale)
     repeated = (np.tile(a, pixels) for a in (numbers.centre, numbers.factor, numbers.added))
     parallel_for(
         run_forward,
@@ -206,7 +209,7 @@ def norm_neuron(x: Array, numbers: Applied, constants: Array, spiking: StepSpiki
         NormalizedNumbers(np.ascontiguousarray(x).reshape(steps, columns), *repeated),
         grain=4,
     )
-    return u if keep is None else u.reshape(x.shape), s.reshape(x.shape)
+    return (u if keep is None else u.reshape(x.shape), s.reshape(x.shape)), numbers
 
 
 class Map(NamedTuple):

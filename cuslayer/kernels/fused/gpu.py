@@ -10,7 +10,7 @@ from cuslayer.backend import Array
 from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.kernels.conv.gpu import adjoints
 from cuslayer.kernels.conv.tap_sums import Parts, add_parts
-from cuslayer.kernels.fused import gpu_conv, gpu_dense, gpu_pool
+from cuslayer.kernels.fused import gpu_conv, gpu_dense, gpu_norm, gpu_pool
 from cuslayer.kernels.fused.neurons import in_one_pass
 from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.spikes.packed import PackedSpikes
@@ -103,8 +103,9 @@ def conv_pool_kernels(
     return conv_kernels(x, window, groups, spiking) if in_one_pass(pooling.spiking) else None
 
 
-def norm_kernels(x: Array) -> None:
-    """Return None: batch normalization and its neurons are two passes."""
+def norm_kernels(x: Array) -> ModuleType | None:
+    """Return the module that runs batch normalization and its neurons in one pass; None for an empty signal."""
+    return gpu_norm if x.size else None
 
 
 def dense_kernels(x: PackedSpikes | Array, spiking: StepSpiking) -> ModuleType | None:

@@ -16,7 +16,7 @@ extern "C" __global__ __launch_bounds__(128, RESIDENT) void neuron_of_kind(
     int saves,                                 // how many values are saved
     const __grid_constant__ Numbers numbers)   // constants of all neurons
 {
-    run_forward<Kind>(numbers, x, constants, states, u, s, saved, steps, columns, held, saves);
+    run_forward<Kind>(numbers, Weighted(), x, constants, states, u, s, saved, steps, columns, held, saves);
 }
 
 extern "C" __global__ void neuron_adjoint_of_kind(

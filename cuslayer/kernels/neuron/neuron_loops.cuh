@@ -18,15 +18,30 @@ constexpr int RESIDENT = sizeof(real) == 4 && Kind::PAST_INPUTS < 2 ? 6 : 4;
 // The largest number of steps after which a spike that is used again is in a register.
 constexpr long long REGISTER_STEPS = 64;
 
-template <typename Kind>
+// The weighted input as it is.
+struct Weighted {
+    __device__ __forceinline__ Weighted of_column(long long) const
+    {
+        return *this;
+    }
+
+    __device__ __forceinline__ real operator()(real x, bool) const
+    {
+        return x;
+    }
+};
+
+// `source.of_column(m)` maps the numbers that are read of a column, and 0 where there was no step.
+template <typename Kind, typename Source>
 __device__ __forceinline__ void run_forward(
-    const Numbers &c, const real *__restrict__ x, const real *__restrict__ constants, real *__restrict__ states,
+    const Numbers &c, const Source &sources, const real *__restrict__ x, const real *__restrict__ constants, real *__restrict__ states,
     real *__restrict__ u, bool *s, real *__restrict__ saved, long long steps, long long columns, bool held, int saves)
 {
     const long long size = steps * columns;
     GRID_STRIDE(m, columns) {
         Kind kind;
         kind.load(constants + m % c.period, c.period);
+        const auto source = sources.of_column(m);
         unsigned long long recent = 0;
         real state[Kind::STATES];
 #pragma unroll
@@ -53,10 +68,10 @@ __device__ __forceinline__ void run_forward(
                     real kept[Kind::SAVED + 1], potential;
 #pragma unroll
                     for (int i = 0; i < Kind::INPUTS; ++i)
-                        input[i] = entering[i][k];
+                        input[i] = source(entering[i][k], true);
 #pragma unroll
                     for (int i = 0; i < Kind::PAST_INPUTS; ++i)
-                        left[i] = leaving[i][k];
+                        left[i] = source(leaving[i][k], t + k >= Kind::input_lag(c, i));
 #pragma unroll
                     for (int i = 0; i < Kind::PAST_SPIKES; ++i) {
                         const long long lag = Kind::spike_lag(c, i);
