@@ -1,6 +1,4 @@
-"""Convolution of numbers on the CPU: by patches, by Winograd's tiles, in groups, against plain sums."""
-
-import math
+"""Convolution of numbers on the CPU: by lines, by Winograd's tiles, in groups, against plain sums."""
 
 import numpy as np
 import pytest
@@ -11,7 +9,7 @@ import cuslayer as cs
 from cuslayer import kernels
 from cuslayer.kernels import matrix
 from cuslayer.kernels.constants import Product, Window
-from cuslayer.kernels.conv import cpu, planes, winograd
+from cuslayer.kernels.conv import cpu, lines, planes, winograd
 from cuslayer.kernels.conv.cpu import merge, merged, split
 from cuslayer.kernels.fused import cpu as fused_cpu
 from cuslayer.layers import fused
@@ -129,8 +127,8 @@ def test_all_three_passes_equal_the_formula(window, sizes, dtype):
 
 def every_pass(window, groups):
     x, w, g = arrays(window, (7, 6), (23, groups, 4, 6), "float32")
-    of_w = cpu.weight_adjoint_by_patches(x, g, window, groups)
-    passes = [cpu.by_patches(x, w, window, groups), of_w, planes.by_planes(g, w, (7, 6), window, groups)]
+    of_w = lines.weight_gradient(x, g, window, groups)
+    passes = [lines.convolve(x, w, window, groups), of_w, planes.by_planes(g, w, (7, 6), window, groups)]
     tiled = groups == 1 and window.kernel == (3, 3)
     return [*passes, winograd.by_tiles(g, w, (7, 6), window)] if tiled else passes
 
@@ -143,12 +141,12 @@ def groups(request):
 @pytest.mark.parametrize("window", [Window.of(3, 1, 1, 1), Window.of((3, 2), 2, 1, 1), Window.of(1, 1, 0, 1)])
 def test_blocks_leave_no_seam(window, groups, monkeypatch):
     """Several frames at once, two, one, and parts of one; memory that is NaN until it is written."""
-    for module in (cpu, planes, winograd):
+    for module in (lines, planes, winograd):
         monkeypatch.setattr(module, "empty", lambda shape, dtype: np.full(shape, np.nan, dtype))
     whole = every_pass(window, groups)
-    of_a_row = window.outputs((7, 6), ceil=False)[1] * math.prod(window.kernel) * 4 * groups * 4
+    of_a_row = 8 * 4 * groups * 4
     for rows in (14, 7, 3, 1, 0):
-        monkeypatch.setattr(cpu, "_PATCH_BYTES", rows * of_a_row)
+        monkeypatch.setattr(lines, "_BLOCK_BYTES", rows * of_a_row)
         monkeypatch.setattr(winograd, "_BLOCK_BYTES", rows * 6 * 6 * 2 * 10 * 4)
         monkeypatch.setattr(planes, "_BLOCK_BYTES", rows * 12 * 10 * groups * 4)
         for ours, theirs in zip(every_pass(window, groups), whole, strict=True):
@@ -158,8 +156,7 @@ def test_blocks_leave_no_seam(window, groups, monkeypatch):
 @pytest.mark.parametrize("window", [Window.of(3, 1, 1, 1), Window.of(3, 2, 1, 1)])
 def test_the_same_bits_on_any_number_of_cores(window, groups, monkeypatch):
     runs = []
-    monkeypatch.setattr(cpu, "_PATCH_BYTES", 20_000)
-    for module in (planes, winograd):
+    for module in (lines, planes, winograd):
         monkeypatch.setattr(module, "_BLOCK_BYTES", 20_000)
     for cores in (1, 2, 3):
         cs.threads(cores)

@@ -312,6 +312,15 @@ def _multiply(
 
 
 @compiled
+def product_columns(width: int, itemsize: int) -> int:
+    """Return the columns of a product that are computed at once: about as many in each block of a width."""
+    lanes = REGISTER_BYTES // itemsize
+    vectors = -(-width // lanes)
+    blocks = max(1, -(-vectors // _MOST_COLUMNS))
+    return max(1, -(-vectors // blocks)) * lanes
+
+
+@compiled
 def multiply_listed(
     out: Any,
     out_at: int,
@@ -332,9 +341,9 @@ def multiply_listed(
     width: int,
 ) -> None:
     """Write what `multiply` does, for rows of b at ``places[k]``, or at ``k b_k`` if places is None."""
-    most = _MOST_COLUMNS * REGISTER_BYTES // out.itemsize
-    for column in range(0, width, most):
-        wide = min(most, width - column)
+    at_once = product_columns(width, out.itemsize)
+    for column in range(0, width, at_once):
+        wide = min(at_once, width - column)
         row = 0
         tall = _MOST_RUNS
         while row < rows:
