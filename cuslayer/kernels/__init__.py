@@ -32,7 +32,8 @@ class Kernels:
         return module
 
 
-cpu, gpu = Kernels("cpu"), Kernels("gpu")
+cpu = Kernels("cpu")
+gpu = Kernels("gpu")
 
 
 def module_of(x: Any) -> Any:

@@ -44,7 +44,8 @@ class Window(NamedTuple):
         """Return the numbers of windows on an image (H, W); `ceil` counts a last one that reaches beyond its end."""
         sizes = []
         for axis, name in enumerate(("rows", "columns")):
-            reach, stride = self.dilation[axis] * (self.kernel[axis] - 1) + 1, self.stride[axis]
+            reach = self.dilation[axis] * (self.kernel[axis] - 1) + 1
+            stride = self.stride[axis]
             padded = image[axis] + 2 * self.padding[axis]
             if padded < reach and not (ceil and image[axis] > 0):
                 raise ValueError(f"the window spans {reach} {name}, the padded image has {padded}")

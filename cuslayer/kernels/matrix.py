@@ -25,7 +25,7 @@ def product(a: Array, b: Array) -> Array:
 
 
 def product_of_transposed(a: Array, b: Array) -> Array:
-    """Return a' b, a (inner, rows), b (inner, columns), in the same way."""
+    """Return a' b, a (inner, rows), b (inner, columns); see `product`."""
     return a.T @ b if namespace(a) is np else matmul(a, b, a_transposed=True)
 
 
@@ -97,32 +97,34 @@ def _patches(x: Array, window: Window, rows: int, columns: int, dtype: Any) -> A
 def conv(x: Array, w: Array, window: Window, groups: int) -> Array:
     """Convolve x (frames, H, W, C) with w (kh, kw, C / groups, outputs) to (frames, rows, columns, outputs)."""
     rows, columns = window.outputs(x.shape[1:3], ceil=False)
-    inputs, outputs = w.shape[2], w.shape[3] // groups
+    inputs = w.shape[2]
+    outputs = w.shape[3] // groups
     out = namespace(x).empty((len(x), rows, columns, w.shape[3]), w.dtype)
     taps = window.kernel[0] * window.kernel[1]
     for block in _blocks(len(x), rows * columns * taps * x.shape[3] * w.dtype.itemsize):
         patches = _patches(x[block], window, rows, columns, w.dtype)
         for group in range(groups):
-            part = patches[..., group * inputs : (group + 1) * inputs].reshape(-1, taps * inputs)
-            mine = slice(group * outputs, (group + 1) * outputs)
-            found = product(part, w[..., mine].reshape(taps * inputs, outputs))
-            out[block, ..., mine] = found.reshape(-1, rows, columns, outputs)
+            patch_matrix = patches[..., group * inputs : (group + 1) * inputs].reshape(-1, taps * inputs)
+            own_outputs = slice(group * outputs, (group + 1) * outputs)
+            products = product(patch_matrix, w[..., own_outputs].reshape(taps * inputs, outputs))
+            out[block, ..., own_outputs] = products.reshape(-1, rows, columns, outputs)
     return out
 
 
 def conv_weight_adjoint(x: Array, g: Array, window: Window, groups: int) -> Array:
     """Return the gradient (kh, kw, C / groups, outputs) of the weight, x (frames, H, W, C), g as conv returns."""
     rows, columns = g.shape[1:3]
-    inputs, outputs = x.shape[3] // groups, g.shape[3] // groups
+    inputs = x.shape[3] // groups
+    outputs = g.shape[3] // groups
     w = namespace(g).zeros((*window.kernel, inputs, g.shape[3]), g.dtype)
     taps = window.kernel[0] * window.kernel[1]
     for block in _blocks(len(x), rows * columns * taps * x.shape[3] * g.dtype.itemsize):
         patches = _patches(x[block], window, rows, columns, g.dtype)
         for group in range(groups):
-            part = patches[..., group * inputs : (group + 1) * inputs].reshape(-1, taps * inputs)
-            mine = slice(group * outputs, (group + 1) * outputs)
-            found = product_of_transposed(part, g[block, ..., mine].reshape(-1, outputs))
-            w[..., mine] += found.reshape(*window.kernel, inputs, outputs)
+            patch_matrix = patches[..., group * inputs : (group + 1) * inputs].reshape(-1, taps * inputs)
+            own_outputs = slice(group * outputs, (group + 1) * outputs)
+            products = product_of_transposed(patch_matrix, g[block, ..., own_outputs].reshape(-1, outputs))
+            w[..., own_outputs] += products.reshape(*window.kernel, inputs, outputs)
     return w
 
 

@@ -36,7 +36,8 @@ def crossings(x: Array, threshold: float, spikes: Array) -> None:
 @compiled
 def unfolded_bytes(raw: Any) -> int:
     """Return the bytes of a chunk of HDF5 that lzf has compressed; -1 if its last part is cut off."""
-    at = count = 0
+    at = 0
+    count = 0
     while at < raw.size:
         first = int(raw[at])
         if first < 32:

@@ -182,7 +182,7 @@ def _both(x, w, window, rows=None, groups=1):
     product, walk = np.full((2, frames, (high - low) * columns * outputs + 4), 7, w.dtype)
     given = (2, (1, 0), low, high, columns * outputs, spikes, conv_spikes.taps_in_runs(w, window, groups))
     made = conv_spikes._multiply_rows(0, frames, product, *given)
-    conv_spikes._walk(0, frames, walk, *given)
+    conv_spikes._add_spikes(0, frames, walk, *given)
     return made, product, walk
 
 

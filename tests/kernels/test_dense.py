@@ -56,8 +56,8 @@ def test_both_ways_add_in_one_order(sizes, rate, dtype):
     w[RNG.random(inputs) < 0.2], g[RNG.random(rows) < 0.2] = -0.0, np.inf
     found = cpu.spikes.find_spikes(x)
     for ways, expected in (
-        ((dense.look_up(found, w), dense.walk(found, w), dense.forward(found, w)), by_six(x, w)),
-        ((dense.look_up_back(found, g), dense.walk_back(found, g), dense.weight_adjoint(found, g)), by_six(x.T, g)),
+        ((dense.look_up(found, w), dense.sum_rows(found, w), dense.forward(found, w)), by_six(x, w)),
+        ((dense.look_up_back(found, g), dense.sum_rows_back(found, g), dense.weight_adjoint(found, g)), by_six(x.T, g)),
     ):
         for y in ways:
             assert (y.dtype, y.shape) == (np.dtype(dtype), expected.shape)
@@ -118,7 +118,7 @@ def test_a_stream_of_busy_spikes_has_those_of_the_whole_pass(samples, rate):
 
 
 def count_parts(monkeypatch):
-    """Return a list of what `walk_back` adds, and the parts in which it does."""
+    """Return a list of what `sum_rows_back` adds, and the parts in which it does."""
     added, run = [], dense.parallel_for
 
     def counted(kernel, size, *arguments, **options):
@@ -139,7 +139,7 @@ def test_errors_in_parts_have_the_bits_of_all_at_once(monkeypatch, lines, inputs
     g, x = RNG.standard_normal((lines, outputs)).astype(dtype), RNG.random((lines, inputs)) < rate
     x[:, 0], x[::2, 1] = False, True
     found = cpu.spikes.find_spikes(x)
-    whole = dense.walk_back(found, g)
+    whole = dense.sum_rows_back(found, g)
     added = count_parts(monkeypatch)
     monkeypatch.setattr(dense, "_SPIKES_PER_SUM", 0)
     for together in (1, 5, 32):
@@ -147,7 +147,7 @@ def test_errors_in_parts_have_the_bits_of_all_at_once(monkeypatch, lines, inputs
         for threads in (1, 3):
             cs.threads(threads)
             added.clear()
-            assert dense.walk_back(found, g).tobytes() == whole.tobytes()
+            assert dense.sum_rows_back(found, g).tobytes() == whole.tobytes()
             # No part ends between neighbours.
             part = -(-together // 6) * 6
             assert added == ([*range(part, lines, part), lines] if lines > 2 * part else [])

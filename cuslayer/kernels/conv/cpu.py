@@ -21,26 +21,30 @@ __all__ = ["forward", "input_adjoint", "weight_adjoint"]
 
 
 def merged(inputs: int, outputs: int, groups: int) -> int:
-    """Return how many groups of so many channels and outputs to compute as one: a divisor of their number."""
+    """Return how many groups to compute as one, a divisor of `groups`, for the channels and outputs of a group."""
     enough = (n for n in range(1, groups) if groups % n == 0 and n * min(inputs, outputs) >= FULL)
     return next(enough, groups)
 
 
 def merge(w: Array, groups: int, count: int) -> Array:
     """Return the weight (kh, kw, count C / groups, outputs) of groups / count groups, 0 between the old groups."""
-    kernel, inputs, outputs = w.shape[:2], w.shape[2], w.shape[3] // groups
+    kernel = w.shape[:2]
+    inputs = w.shape[2]
+    outputs = w.shape[3] // groups
     parts = w.reshape(*kernel, inputs, groups // count, count, outputs)
-    whole = np.zeros((*kernel, count, inputs, groups // count, count, outputs), w.dtype)
+    merged_weight = np.zeros((*kernel, count, inputs, groups // count, count, outputs), w.dtype)
     for member in range(count):
-        whole[:, :, member, :, :, member] = parts[:, :, :, :, member]
-    return whole.reshape(*kernel, count * inputs, groups * outputs)
+        merged_weight[:, :, member, :, :, member] = parts[:, :, :, :, member]
+    return merged_weight.reshape(*kernel, count * inputs, groups * outputs)
 
 
 def split(w: Array, groups: int, count: int) -> Array:
     """Return the gradient of a weight from the gradient of the weight of `merge`, without the parts between groups."""
-    kernel, inputs, outputs = w.shape[:2], w.shape[2] // count, w.shape[3] // groups
-    whole = w.reshape(*kernel, count, inputs, groups // count, count, outputs)
-    parts = [whole[:, :, member, :, :, member] for member in range(count)]
+    kernel = w.shape[:2]
+    inputs = w.shape[2] // count
+    outputs = w.shape[3] // groups
+    merged_weight = w.reshape(*kernel, count, inputs, groups // count, count, outputs)
+    parts = [merged_weight[:, :, member, :, :, member] for member in range(count)]
     return np.stack(parts, axis=4).reshape(*kernel, inputs, groups * outputs)
 
 

@@ -21,9 +21,13 @@ _SLICE = 128
 # Frames of a partial sum.
 _CHUNK = 64
 # THREADS, DEPTH and, by the bytes of a number, PIXELS of conv_adjoint.cu.
-_THREADS, _DEPTH, _PIXELS = 128, 8, {4: 8, 8: 4}
+_THREADS = 128
+_DEPTH = 8
+_PIXELS = {4: 8, 8: 4}
 # Channels of a thread, and threads over the channels of a group at most.
-_WIDE, _NARROW, _MOST_SIDE = 8, 2, 8
+_WIDE = 8
+_NARROW = 2
+_MOST_SIDE = 8
 
 
 def forward(x: PackedSpikes | Array, w: Array, window: Window, groups: int) -> Array:
@@ -33,48 +37,50 @@ def forward(x: PackedSpikes | Array, w: Array, window: Window, groups: int) -> A
     rows, columns = window.outputs(x.shape[-3:-1], ceil=False)
     outputs = w.shape[3]
     y = empty(w, (x.frames, rows, columns, outputs), w.dtype)
-    found = blocks(w.nbytes, [TILE * WORD * w.dtype.itemsize])
+    layout = blocks(w.nbytes, [TILE * WORD * w.dtype.itemsize])
     warps = -(-x.frames // _RUN) * rows * words_of(columns * outputs)
     kernel("conv", w.dtype).launch(
-        (-(-warps // found.groups),),
-        (WORD, found.groups),
-        found.shared,
+        (-(-warps // layout.groups),),
+        (WORD, layout.groups),
+        layout.shared,
         x=x.words,
         w=contiguous(w),
         y=y,
         groups=groups,
-        in_shared=found.weights,
+        in_shared=layout.weights,
         **places(x, y, window),
     )
     return y
 
 
 def weight_adjoint(x: PackedSpikes | Array, g: Array, window: Window, groups: int, steps: int = 1) -> Array:
-    """Return the gradient (kh, kw, C / groups, outputs) of the weight, whatever the steps; of numbers by a product."""
+    """Return the gradient (kh, kw, C / groups, outputs) of the weight, the same for any `steps`."""
     if not isinstance(x, PackedSpikes):
         return matrix.conv_weight_adjoint(x, g, window, groups)
-    channels, dtype = x.shape[-1], g.dtype
+    channels = x.shape[-1]
+    dtype = g.dtype
     rows, columns, outputs = g.shape[-3:]
     shape = (*window.kernel, channels // groups, outputs)
     if g.size == 0:
         return zeros(g, shape, dtype)
     sums = sums_of(window, channels, outputs, groups, dtype.itemsize)
-    bits, pieces = sums.bits, sums.pieces
+    bits = sums.bits
+    pieces = sums.pieces
     slice_pieces = -(-pieces // -(-bits // _SLICE))
-    found = blocks_of_sums(sums._replace(bits=min(bits, WORD * slice_pieces), pieces=slice_pieces))
-    items = -(-rows * columns // found.tiles) * -(-x.frames // _CHUNK)
+    layout = blocks_of_sums(sums._replace(bits=min(bits, WORD * slice_pieces), pieces=slice_pieces))
+    items = -(-rows * columns // layout.tiles) * -(-x.frames // _CHUNK)
     parts = empty(g, (count_parts(items, bits * outputs * dtype.itemsize), bits * outputs), dtype)
     kernel("conv_weight_adjoint", dtype).launch(
-        (len(parts), found.across, -(-pieces // slice_pieces)),
-        (found.threads,),
-        found.shared,
+        (len(parts), layout.across, -(-pieces // slice_pieces)),
+        (layout.threads,),
+        layout.shared,
         x=x.words,
         errors=contiguous(g),
         parts=parts,
         chunk=_CHUNK,
         **places(x, g, window),
         groups=groups,
-        lanes=found.lanes,
+        lanes=layout.lanes,
         slice=slice_pieces,
     )
     return add_parts(parts, shape)
@@ -88,8 +94,10 @@ def input_adjoint(g: Array, w: Array, image: tuple[int, int], window: Window, gr
 def adjoints(
     g: Array, w: Array, image: tuple[int, int], window: Window, groups: int, of_weight: Parts | Array | None = None
 ) -> tuple[Array, Array | None]:
-    """Return the gradient (frames, H, W, C) of an image (H, W), and the weight's, whose parts the same launch adds."""
-    frames, inputs, itemsize = len(g), w.shape[2], g.dtype.itemsize
+    """Return the gradients of an image, (frames, H, W, C), and of the weight, whose parts the same launch adds."""
+    frames = len(g)
+    inputs = w.shape[2]
+    itemsize = g.dtype.itemsize
     x = empty(g, (frames, *image, inputs * groups), g.dtype)
     wide = inputs > _NARROW
     channels = _WIDE if wide else _NARROW
@@ -101,7 +109,8 @@ def adjoints(
     adders = 0
     added: dict[str, Array] = {}
     if isinstance(of_weight, Parts):
-        adders, (of_weight, added) = of_weight.blocks, of_weight.arguments()
+        adders = of_weight.blocks
+        of_weight, added = of_weight.arguments()
     kernel("conv_input_adjoint", g.dtype).launch(
         (adders + -(-frames * image[0] * image[1] // pixels), groups * -(-inputs // (side * channels))),
         (_THREADS,),

@@ -30,9 +30,9 @@ _LEAST_PLANE = 256
 
 
 class _Phase(NamedTuple):
-    """The pixels of one phase along rows or columns: every stride-th, from the first with rest r on."""
+    """The pixels of one phase along rows or columns: every stride-th, from the first with remainder r on."""
 
-    rest: int  # r in the description above
+    remainder: int  # r in the description above
     taps: tuple[int, ...]  # of the window
     back: tuple[int, ...]  # how many errors each tap lies back
 
@@ -40,11 +40,11 @@ class _Phase(NamedTuple):
 @lru_cache(maxsize=64)
 def _phases(kernel: int, stride: int, gap: int) -> list[_Phase]:
     """Return the phases along one side of a window."""
-    found = []
-    for rest in range(stride):
-        taps = tuple(i for i in range(kernel) if (gap * i - rest) % stride == 0)
-        found.append(_Phase(rest, taps, tuple((gap * i - rest) // stride for i in taps)))
-    return found
+    phases = []
+    for remainder in range(stride):
+        taps = tuple(i for i in range(kernel) if (gap * i - remainder) % stride == 0)
+        phases.append(_Phase(remainder, taps, tuple((gap * i - remainder) // stride for i in taps)))
+    return phases
 
 
 @compiled
@@ -151,10 +151,10 @@ def _plane_blocks(first: int, last: int, g: Any, taps: Any, of_phases: Any, plac
         _spread(g, since, until, low, high, begin, p, room, pixels, planes)
         size = (high - low) * p.line
         for phase in range(len(of_phases) - 1):
-            rest, rest_across, weight, place = of_phases[phase]
+            remainder, remainder_across, weight, place = of_phases[phase]
             # The first pixel of the phase, and the number of its rows and columns.
-            y = above + (rest - top - above) % down
-            z = (rest_across - left) % across
+            y = above + (remainder - top - above) % down
+            z = (remainder_across - left) % across
             rows = -(-(below - y) // down)
             columns = -(-(width - z) // across)
             if rows <= 0 or columns <= 0:
@@ -167,9 +167,9 @@ def _plane_blocks(first: int, last: int, g: Any, taps: Any, of_phases: Any, plac
                 of_group = weight + group * inputs * terms
                 errors = start + group * share * room
                 to = group * inputs * room
-                of_taps = (of_group, terms, 1, 0)
-                sizes = (terms, 1, inputs, span)
-                multiply_listed(sums, to, room, taps, *of_taps, planes, errors, 0, 0, listed, *sizes)
+                multiply_listed(
+                    sums, to, room, taps, of_group, terms, 1, 0, planes, errors, 0, 0, listed, terms, 1, inputs, span
+                )
             _exchange(sums, room, channels, span, pixels, channels)
             for frame in range(since, until):
                 for row in range(rows):
@@ -196,15 +196,26 @@ def by_planes(g: Array, w: Array, image: tuple[int, int], window: Window, groups
     at = [0, 0]
     for rows in down:
         for columns in across:
-            numbers.append((rows.rest, columns.rest, *at))
+            numbers.append((rows.remainder, columns.remainder, *at))
             back = np.add.outer(np.array(rows.back, int) * p.line, np.array(columns.back, int))
             places.append(np.subtract.outer(np.arange(outputs // groups) * p.room, back).ravel())
-            mine = w[list(rows.taps)][:, list(columns.taps)].reshape(*back.shape, inputs, groups, outputs // groups)
-            weights.append(mine.transpose(3, 2, 4, 0, 1).ravel())
+            phase_weight = w[list(rows.taps)][:, list(columns.taps)].reshape(
+                *back.shape, inputs, groups, outputs // groups
+            )
+            weights.append(phase_weight.transpose(3, 2, 4, 0, 1).ravel())
             at = [at[0] + weights[-1].size, at[1] + places[-1].size]
     numbers.append((0, 0, *at))
     taps = aligned_copy(np.concatenate(weights), g.dtype)
     blocks = -(-len(g) // p.frames_at_once) * -(-image[0] // p.rows_at_once)
-    arrays = (np.ascontiguousarray(g), taps, np.array(numbers, np.int64), np.concatenate(places), x, p)
-    parallel_for(_plane_blocks, blocks, *arrays, grain=1)
+    parallel_for(
+        _plane_blocks,
+        blocks,
+        np.ascontiguousarray(g),
+        taps,
+        np.array(numbers, np.int64),
+        np.concatenate(places),
+        x,
+        p,
+        grain=1,
+    )
     return x

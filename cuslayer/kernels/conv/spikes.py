@@ -42,7 +42,9 @@ _STEPS = 4
 FULL = 16
 # Measured times, in units of about a cycle: of a row of taps of a pixel with a spike, of a vector that a spike adds to
 # sums in registers, and of a vector of a product.
-_PIXEL, _WALKED, _MULTIPLIED = 35.0, 1.1, 0.85
+_PIXEL = 35.0
+_ADDED = 1.1
+_MULTIPLIED = 0.85
 
 
 class Pieces(NamedTuple):
@@ -54,8 +56,9 @@ class Pieces(NamedTuple):
 
     @classmethod
     def of(cls, outputs: int, groups: int, dtype: Any) -> Pieces:
-        """Return the vectors of so many outputs of a type."""
-        share, lanes = outputs // groups, REGISTER_BYTES // np.dtype(dtype).itemsize
+        """Return the vectors for a number of outputs of a type."""
+        share = outputs // groups
+        lanes = REGISTER_BYTES // np.dtype(dtype).itemsize
         begins = [group * share // lanes * lanes for group in range(groups)]
         width = max(-(-((group + 1) * share - begin) // lanes) * lanes for group, begin in enumerate(begins))
         if groups == 1 or width >= outputs:
@@ -63,7 +66,7 @@ class Pieces(NamedTuple):
         return cls(outputs, width, tuple(min(begin, outputs - width) for begin in begins))
 
     def join(self, count: int, apart: int, taps_apart: int) -> tuple[int, int]:
-        """Return the number of runs of so many columns, and the numbers of each: one run where all are neighbours."""
+        """Return the number of runs of `count` columns, and the numbers of each: one run where all are neighbours."""
         if self.width == self.outputs and apart == taps_apart == 1:
             return min(1, count), count * self.width
         return count, self.width
@@ -99,9 +102,9 @@ def where(x: SpikeList, window: Window, outputs: int, dtype: Any, groups: int = 
     """Return the spikes x (frames, H, W, C) for kernels, and for a map of some outputs of a type."""
     width, channels = x.shape[2:]
     columns = window.outputs(x.shape[1:3], ceil=False)[1]
-    found = _reach(window, width, channels, columns, Pieces.of(outputs, groups, dtype), np.dtype(dtype).itemsize)
+    reach = _reach(window, width, channels, columns, Pieces.of(outputs, groups, dtype), np.dtype(dtype).itemsize)
     weighing = _weighing(np.dtype(dtype))
-    return Where(x.start, x.index, x.shape[1], channels, channels // groups, window, found, weighing)
+    return Where(x.start, x.index, x.shape[1], channels, channels // groups, window, reach, weighing)
 
 
 def order_of_taps(window: Window) -> list[int]:
@@ -109,22 +112,27 @@ def order_of_taps(window: Window) -> list[int]:
 
     A spike at column c reaches output x by the tap ``c + left - stride x``: its taps are every stride-th, in reverse.
     """
-    kernel, stride = window.kernel[1], window.stride[1]
+    kernel = window.kernel[1]
+    stride = window.stride[1]
     phases = stride if window.dilation[1] == 1 else 1
     return [j for phase in range(phases) for j in reversed(range(phase, kernel, phases))]
 
 
 def runs_of(window: Window, column: int) -> list[tuple[int, int]]:
     """Return the columns of a map that a spike of a column reaches, ascending, and the index of the tap of each."""
-    order, (stride, gap, left) = order_of_taps(window), (window.stride[1], window.dilation[1], window.padding[1])
+    order = order_of_taps(window)
+    stride = window.stride[1]
+    gap = window.dilation[1]
+    left = window.padding[1]
     return [
         ((column + left - j * gap) // stride, n) for n, j in enumerate(order) if (column + left - j * gap) % stride == 0
     ]
 
 
 def distances(window: Window) -> tuple[int, int]:
-    """Return the distance of two columns of a map that a spike reaches, and of the indices of their taps."""
-    stride, gap = window.stride[1], window.dilation[1]
+    """Return the distance of two columns of a map that a spike reaches, and the distance of their taps' indices."""
+    stride = window.stride[1]
+    gap = window.dilation[1]
     return gap // math.gcd(stride, gap), 1 if gap == 1 else stride // math.gcd(stride, gap)
 
 
@@ -135,19 +143,21 @@ def parts_of(run: list[tuple[int, int]], window: Window, pieces: Pieces, itemsiz
     count, width = pieces.join(len(run), apart, taps_apart)
     most = KEPT_BYTES // itemsize
     at_once = KEPT_BYTES // (max(1, -(-min(width, most) * itemsize // REGISTER_BYTES)) * REGISTER_BYTES)
-    found = list[tuple[int, ...]]()
+    parts = list[tuple[int, ...]]()
     for piece in range(0, count, at_once):
-        for done in range(0, width, most):
-            output, tap = (x + piece * apart) * pieces.outputs, (n + piece * taps_apart) * pieces.width
-            size = min(most, width - done)
-            found.append((output + done, tap + done, min(at_once, count - piece), size))
-    return found or [(0, 0, 0, 0)]
+        for begin in range(0, width, most):
+            output = (x + piece * apart) * pieces.outputs
+            tap = (n + piece * taps_apart) * pieces.width
+            size = min(most, width - begin)
+            parts.append((output + begin, tap + begin, min(at_once, count - piece), size))
+    return parts or [(0, 0, 0, 0)]
 
 
 @lru_cache(maxsize=64)
 def _reach(window: Window, width: int, channels: int, columns: int, pieces: Pieces, itemsize: int) -> Reach:
     apart, taps_apart = distances(window)
-    inputs, of_channel = max(1, channels // len(pieces.first)), window.kernel[1] * pieces.width
+    inputs = max(1, channels // len(pieces.first))
+    of_channel = window.kernel[1] * pieces.width
     runs = [[(x, n) for x, n in runs_of(window, column) if 0 <= x < columns] for column in range(width)]
     parts = [parts_of(run, window, pieces, itemsize) for run in runs]
     places = np.zeros((width, channels, max(map(len, parts), default=1), 4), np.int32)
@@ -166,8 +176,10 @@ def _reach(window: Window, width: int, channels: int, columns: int, pieces: Piec
 
 def taps_in_runs(w: Array, window: Window, groups: int = 1) -> Array:
     """Return w (kh, kw, C / groups, outputs) as (kh, C, kw x width), where the taps of a run are neighbours."""
-    pieces, share = Pieces.of(w.shape[3], groups, w.dtype), w.shape[3] // groups
-    (kernel, wide), inputs = w.shape[:2], w.shape[2]
+    pieces = Pieces.of(w.shape[3], groups, w.dtype)
+    share = w.shape[3] // groups
+    kernel, wide = w.shape[:2]
+    inputs = w.shape[2]
     taps = aligned((kernel, groups, inputs, wide, pieces.width), w.dtype)
     if share != pieces.width:
         taps[...] = 0
@@ -181,26 +193,32 @@ def taps_in_runs(w: Array, window: Window, groups: int = 1) -> Array:
 @compiled
 def activity(first: int, last: int, frames: Any, row: int, rows: int, spikes: Any) -> float:
     """Return the share of spikes in some rows of frames, from `row` on; some rows may lie outside."""
-    low, high, found = max(row, 0), min(row + rows, spikes.height), 0
+    low = max(row, 0)
+    high = min(row + rows, spikes.height)
+    count = 0
     for t in range(first, last if low < high else first):
         line = (t * frames[0] + frames[1]) * spikes.height
-        found += spikes.start[line + high] - spikes.start[line + low]
-    return found / max(1, (last - first) * rows * len(spikes.reach.places))
+        count += spikes.start[line + high] - spikes.start[line + low]
+    return count / max(1, (last - first) * rows * len(spikes.reach.places))
 
 
 @compiled
 def _plain(taps: Any, window: Any, inputs: int, outputs: int, begins: Any, w: Any) -> bool:
     """Write taps (kh, C, kw x width) to w, the weight of all groups as one, and return whether all are finite."""
     (kernel, across), (_, stride), _, _ = window
-    channels, piece, finite = taps.shape[1], taps.shape[2] // across, True
+    channels = taps.shape[1]
+    piece = taps.shape[2] // across
+    finite = True
     for i in range(kernel):
         for c in range(channels):
-            source, begin = taps[i, c], begins[c // inputs]
+            source = taps[i, c]
+            begin = begins[c // inputs]
             n = 0
             for phase in range(stride):
                 for back in range(-(-(across - phase) // stride) - 1, -1, -1):
                     to = ((i * across + phase + back * stride) * channels + c) * outputs + begin
-                    row, tap = w[to : to + piece], source[n * piece : (n + 1) * piece]
+                    row = w[to : to + piece]
+                    tap = source[n * piece : (n + 1) * piece]
                     copy(row, tap)
                     n += 1
             finite = finite and are_finite(source)
@@ -220,10 +238,14 @@ def _mark(image: Any, begin: int, position: Any, first: int, last: int) -> None:
 def _pays(share: float, spikes: Any, taps: Any) -> bool:
     """Return whether a product takes less time than adding the spikes, a share of all bins, one by one."""
     (kernel, across), (_, over), _, _ = spikes.window
-    channels, groups, lanes = spikes.channels, spikes.channels // spikes.inputs, VECTOR_BYTES // taps.itemsize
+    channels = spikes.channels
+    groups = spikes.channels // spikes.inputs
+    lanes = VECTOR_BYTES // taps.itemsize
     # An output has as many pixels to itself as a stride steps over, and each reaches some rows of a map.
-    pixels, terms, of_piece = over * kernel, kernel * across * channels, -(-taps.shape[2] // across // lanes)
-    together = _PIXEL * pixels * groups * min(1.0, share * spikes.inputs) + _WALKED * share * terms * of_piece
+    pixels = over * kernel
+    terms = kernel * across * channels
+    of_piece = -(-taps.shape[2] // across // lanes)
+    together = _PIXEL * pixels * groups * min(1.0, share * spikes.inputs) + _ADDED * share * terms * of_piece
     return together > _MULTIPLIED * terms * -(-spikes.reach.outputs // lanes)
 
 
@@ -231,20 +253,23 @@ def _pays(share: float, spikes: Any, taps: Any) -> bool:
 def _multiply_rows(
     first: int, last: int, lines: Any, at: int, frames: Any, low: int, high: int, width: int, spikes: Any, taps: Any
 ) -> bool:
-    """Write what `_walk` writes, if windows have no gaps in a row and a product pays; return whether it does."""
+    """Write the result of `_add_spikes` if windows have no gaps in a row and a product pays; return whether it does."""
     (kernel, across), (down, over), (top, left), (gap, gap_across) = spikes.window
-    row, rows = low * down - top, (high - 1 - low) * down + (kernel - 1) * gap + 1
+    row = low * down - top
+    rows = (high - 1 - low) * down + (kernel - 1) * gap + 1
     share = activity(first, last, frames, row, rows, spikes)
     if gap_across != 1 or taps.size == 0 or not _pays(share, spikes, taps):
         return False
-    channels, outputs = spikes.channels, spikes.reach.outputs
+    channels = spikes.channels
+    outputs = spikes.reach.outputs
     w = scratch(kernel * across * channels * outputs, taps)
     if not _plain(taps, spikes.window, spikes.inputs, outputs, spikes.reach.begins, w):
         # A weight that is not finite must not reach an output without a spike.
         return False
     columns = width // outputs
     line = max(len(spikes.reach.places) // channels + left, (columns - 1) * over + across) * channels
-    image, flat = scratch(rows * line, taps), lines.reshape(lines.size)
+    image = scratch(rows * line, taps)
+    flat = lines.reshape(lines.size)
     for t in range(first, last):
         image[:] = 0
         for n in range(max(row, 0) - row, min(row + rows, spikes.height) - row):
@@ -253,14 +278,30 @@ def _multiply_rows(
             _mark(image, begin, spikes.position, spikes.start[number], spikes.start[number + 1])
         for y in range(low, high):
             place = t % len(lines) * lines.shape[1] + at + (y - low) * width
-            pixels = ((y - low) * down * line, over * channels, 1, gap * line)
-            of_taps = (0, outputs, across * channels * outputs)
-            multiply(flat, place, outputs, image, *pixels, w, *of_taps, across * channels, kernel, columns, outputs)
+            pixel = (y - low) * down * line
+            multiply(
+                flat,
+                place,
+                outputs,
+                image,
+                pixel,
+                over * channels,
+                1,
+                gap * line,
+                w,
+                0,
+                outputs,
+                across * channels * outputs,
+                across * channels,
+                kernel,
+                columns,
+                outputs,
+            )
     return True
 
 
 @compiled
-def _walk(
+def _add_spikes(
     first: int, last: int, lines: Any, at: int, frames: Any, low: int, high: int, width: int, spikes: Where, taps: Any
 ) -> None:
     """Write the sum of the taps of all spikes to the rows [low, high) of maps.
@@ -269,7 +310,8 @@ def _walk(
     """
     (kernel, _), (down, _), (top, _), (gap, _) = spikes.window
     start, position, height, _, inputs, _, (places, apart, taps_apart, _, _), _ = spikes
-    flat, row_of_taps = lines.reshape(lines.size), taps.reshape(taps.size)
+    flat = lines.reshape(lines.size)
+    row_of_taps = taps.reshape(taps.size)
     for begin in range(first, last, _STEPS):
         until = min(begin + _STEPS, last)
         for t in range(begin, until):
@@ -285,16 +327,30 @@ def _walk(
                         continue
                     row += (t * frames[0] + frames[1]) * height
                     line = t % len(lines) * lines.shape[1] + at + (y - low) * width
-                    e, end = start[row], start[row + 1]
+                    e = start[row]
+                    end = start[row + 1]
                     while e < end:
-                        of_unit = position[e]
-                        limit, after = (of_unit // inputs + 1) * inputs, e + 1
+                        unit = position[e]
+                        limit = (unit // inputs + 1) * inputs
+                        after = e + 1
                         while after < end and position[after] < limit:
                             after += 1
-                        for one in places[of_unit]:
-                            source = tap + one[1] - of_unit * taps.shape[2]
-                            of_row = (line + one[0], apart, row_of_taps, source, taps_apart, taps.shape[2], position)
-                            add_rows(flat, *of_row, e, after, one[2], one[3])
+                        for part in places[unit]:
+                            source = tap + part[1] - unit * taps.shape[2]
+                            add_rows(
+                                flat,
+                                line + part[0],
+                                apart,
+                                row_of_taps,
+                                source,
+                                taps_apart,
+                                taps.shape[2],
+                                position,
+                                e,
+                                after,
+                                part[2],
+                                part[3],
+                            )
                         e = after
 
 
@@ -307,7 +363,8 @@ def conv(x: SpikeList, w: Array, window: Window, groups: int, maps: Array) -> No
     """Write the convolution of x (frames, H, W, C) with w (kh, kw, C / groups, outputs) into maps."""
     spikes = where(x, window, w.shape[3], w.dtype, groups)
     steps, rows, columns, outputs = maps.shape
-    m, lines = Maps(steps, 1, rows, columns, outputs, 0), maps.reshape(steps, rows * columns * outputs)
+    m = Maps(steps, 1, rows, columns, outputs, 0)
+    lines = maps.reshape(steps, rows * columns * outputs)
     parallel_for(_conv, len(maps), m, spikes, taps_in_runs(w, window, groups), lines, grain=_GRAIN)
 
 
@@ -330,11 +387,6 @@ class Maps(NamedTuple):
     def blocks(self) -> int:
         """Blocks of all samples."""
         return self.samples * -(-self.rows // self.together)
-
-    @property
-    def kept(self) -> tuple[int, int, int]:
-        """The shape in which potentials are saved, block by block."""
-        return self.blocks, self.steps, self.together * self.width
 
     @property
     def neurons(self) -> int:
@@ -382,9 +434,10 @@ def weigh(
 def _weigh(
     first: int, last: int, x: Any, at: int, sample: int, low: int, high: int, m: Maps, spikes: Where, taps: Any
 ) -> None:
-    where_to = (x, at, (m.samples, sample), low, high, m.columns * m.outputs)
-    if not _multiply_rows(first, last, *where_to, spikes, taps):
-        _walk(first, last, *where_to, spikes, taps)
+    frames = (m.samples, sample)
+    width = m.columns * m.outputs
+    if not _multiply_rows(first, last, x, at, frames, low, high, width, spikes, taps):
+        _add_spikes(first, last, x, at, frames, low, high, width, spikes, taps)
 
 
 def example(dtype: np.dtype[Any]) -> tuple[Array, Maps, Where]:

@@ -13,7 +13,8 @@ from cuslayer.kernels.cuda.launch import TILE, empty, most_shared
 from cuslayer.kernels.spikes.packed import WORD
 
 # Threads of a block at most, and of a multiprocessor, by its registers.
-_THREADS, _RESIDENT = 256, 384
+_THREADS = 256
+_RESIDENT = 384
 # With fewer threads on a multiprocessor a second pass over stored errors is faster.
 _LEAST_RESIDENT = 64
 # Output channels of a block at most.
@@ -23,7 +24,8 @@ _RESERVED = 1024
 # Bytes of all parts at most: they are written and read once.
 _PART_BYTES = 24 << 20
 # PART_ROWS of conv_adjoint.cu, and threads that add parts.
-_PART_ROWS, _ADDERS = 16, 512
+_PART_ROWS = 16
+_ADDERS = 512
 # TapBlocks of a launch at most along x.
 _MOST_BLOCKS = 1 << 16
 
@@ -62,16 +64,16 @@ def sums_of(window: Window, channels: int, outputs: int, groups: int, itemsize: 
 
 def blocks(sums: Sums) -> TapBlocks:
     """Return the blocks with the most threads on a multiprocessor; ValueError if a block has no room for a thread."""
-    found = _blocks(sums, most_shared())
-    if found is None:
+    chosen = _blocks(sums, most_shared())
+    if chosen is None:
         raise ValueError(f"a block must have shared memory for {sums.bits} taps, got {most_shared()} bytes")
-    return found
+    return chosen
 
 
 def blocks_of_sweep(sums: Sums) -> TapBlocks | None:
     """Return the blocks of a sweep over time; None where a second pass over stored errors is faster."""
-    found = _blocks(sums, most_shared())
-    return found if found and found.resident >= _LEAST_RESIDENT else None
+    chosen = _blocks(sums, most_shared())
+    return chosen if chosen and chosen.resident >= _LEAST_RESIDENT else None
 
 
 @lru_cache(maxsize=256)
@@ -79,13 +81,14 @@ def _blocks(sums: Sums, most: int) -> TapBlocks | None:
     best: TapBlocks | None = None
     for lanes, together, across in _lanes(sums.outputs, sums.groups):
         for tiles in range(1, _THREADS // (sums.tile * lanes) + 1):
-            windows, threads = sums.tile * tiles * together, sums.tile * tiles * lanes
+            windows = sums.tile * tiles * together
+            threads = sums.tile * tiles * lanes
             numbers = threads * (TILE + sums.bits) + tiles * lanes * sums.ring
             shared = sums.itemsize * numbers + 4 * (TILE * windows * (2 * sums.pieces + 3) + sums.pieces)
             resident = min(most // (shared + _RESERVED) * threads, _RESIDENT)
-            found = TapBlocks(tiles, lanes, across, threads, shared, resident)
-            if shared <= most and (best is None or _worth(found) > _worth(best)):
-                best = found
+            candidate = TapBlocks(tiles, lanes, across, threads, shared, resident)
+            if shared <= most and (best is None or _worth(candidate) > _worth(best)):
+                best = candidate
     return best
 
 
@@ -102,9 +105,9 @@ def _lanes(outputs: int, groups: int) -> Iterator[tuple[int, int, int]]:
         parts *= 2
 
 
-def _worth(found: TapBlocks) -> tuple[float, int]:
+def _worth(block: TapBlocks) -> tuple[float, int]:
     """Return the worth of blocks: threads at a time, twice where a warp has one window; then 128 threads."""
-    return found.resident * (1 + min(found.lanes, WORD) / WORD), -abs(found.threads - 128)
+    return block.resident * (1 + min(block.lanes, WORD) / WORD), -abs(block.threads - 128)
 
 
 def count_parts(items: int, part_bytes: int) -> int:
@@ -137,10 +140,11 @@ def later(parts: Array, shape: tuple[int, ...]) -> Parts | Array:
 
 def add_parts(parts: Array, shape: tuple[int, ...]) -> Array:
     """Return the sum of parts (count, elements), in their order, in a shape."""
-    given = later(parts, shape)
-    if not isinstance(given, Parts):
-        return given
-    (sums, arguments), dtype = given.arguments(), given.parts.dtype
+    total = later(parts, shape)
+    if not isinstance(total, Parts):
+        return total
+    sums, arguments = total.arguments()
+    dtype = total.parts.dtype
     shared = _PART_ROWS * (WORD + 1) * dtype.itemsize
-    kernel("add_parts", dtype).launch((given.blocks,), (_ADDERS,), shared, **arguments)
+    kernel("add_parts", dtype).launch((total.blocks,), (_ADDERS,), shared, **arguments)
     return sums

@@ -1,9 +1,9 @@
 """The gradient of a convolution's weights from a list of spikes: each tap sums the errors that they reach.
 
 The spikes of some steps are sorted by channel. Spikes of one channel and one row add the errors of the outputs that
-they reach to the same taps. These errors lie in a row of a map as in `spikes.py`: the sums stay in registers while all
-these spikes are added. Each sum has a fixed order: blocks of maps, steps from the last chunk to the first and in a
-chunk `_STEPS` at a time, rows, steps, columns. A fused pass has the same order.
+they reach to the same taps. These errors lie in a row of a map as in `spikes.py`: the sums stay in registers while a
+kernel adds all these spikes. Each sum has a fixed order: blocks of maps, steps from the last chunk to the first and in
+a chunk `_STEPS` at a time, rows, steps, columns. A fused pass has the same order.
 """
 
 from __future__ import annotations
@@ -73,13 +73,14 @@ class Room(NamedTuple):
 @lru_cache(maxsize=64)
 def order(window: Window, width: int, channels: int, columns: int, pieces: Pieces, itemsize: int) -> Order:
     """Return the order of the spikes of lines of some columns and channels, for rows of a map of some columns."""
-    stride, (apart, taps_apart) = window.stride[1], distances(window)
+    stride = window.stride[1]
+    apart, taps_apart = distances(window)
     # For a spike in the first columns, the outputs that it reaches and the tap for each.
-    met = [runs_of(window, column) for column in range(stride)]
-    reached = [x for pairs in met for x, _ in pairs]
+    reaches = [runs_of(window, column) for column in range(stride)]
+    reached = [x for pairs in reaches for x, _ in pairs]
     before = max(0, -min(reached, default=0))
     after = max(0, max(reached, default=0) + (width - 1) // stride - (columns - 1))
-    runs = [parts_of(pairs, window, pieces, itemsize) for pairs in met]
+    runs = [parts_of(pairs, window, pieces, itemsize) for pairs in reaches]
     of_phases = np.zeros((stride, max(map(len, runs)), 4), np.int64)
     for phase, parts in enumerate(runs):
         of_phases[phase, : len(parts)] = parts
@@ -123,12 +124,13 @@ def _copy_errors(first: int, last: int, lines: Any, at: int, rows: int, m: Maps,
 
 @compiled
 def _sort(
-    first: int, last: int, frames: Any, low: int, rows: int, distance: int, spikes: Where, o: Order, given: Room
+    first: int, last: int, frames: Any, low: int, rows: int, distance: int, spikes: Where, o: Order, memory: Room
 ) -> None:
     """Write the indices of the errors of the spikes of `rows` rows from `low` on, by key, then row, step and column."""
-    lists, begins = given.lists.reshape(given.lists.size), given.begins
+    lists = memory.lists.reshape(memory.lists.size)
+    begins = memory.begins
     for key in range(o.keys):
-        begins[0, key] = key * given.lists.shape[1]
+        begins[0, key] = key * memory.lists.shape[1]
     for row in range(rows):
         after = begins[row + 1]
         copy(after, begins[row])
@@ -137,10 +139,10 @@ def _sort(
             for e in range(spikes.start[line], spikes.start[line + 1]):
                 # Unsigned indices: NumPy's negative ones would cost a comparison each.
                 position = np.uint64(spikes.position[e])
-                found = np.uint64(o.key[position])
-                entry = after[found]
+                key_of_spike = np.uint64(o.key[position])
+                entry = after[key_of_spike]
                 lists[np.uint64(entry)] = (t - first) * distance + o.place[position]
-                after[found] = entry + 1
+                after[key_of_spike] = entry + 1
 
 
 @compiled
@@ -155,7 +157,7 @@ def weigh_adjoint(
     m: Maps,
     spikes: Where,
     o: Order,
-    given: Room,
+    memory: Room,
     taps: Any,
 ) -> None:
     """Add the contribution of the errors of the rows [low, high) of a sample's maps to the gradients of the taps.
@@ -164,21 +166,26 @@ def weigh_adjoint(
     begins at `at`.
     """
     (kernel, _), (down, _), (top, _), (gap, _) = spikes.window
-    sums, distance, row_of_taps = taps.reshape(taps.size), o.padded * m.outputs, taps.shape[1] * taps.shape[2]
-    lists, errors, channels = given.lists.reshape(given.lists.size), given.errors, o.channels
+    sums = taps.reshape(taps.size)
+    distance = o.padded * m.outputs
+    row_of_taps = taps.shape[1] * taps.shape[2]
+    lists = memory.lists.reshape(memory.lists.size)
+    errors = memory.errors
+    channels = o.channels
     frames = m.samples, sample
     begin_row = max(0, low * down - top)
     rows = min(spikes.height, (high - 1) * down + (kernel - 1) * gap - top + 1) - begin_row
     for begin in range(first, last, _STEPS):
         end = min(begin + _STEPS, last)
         _copy_errors(begin, end, lines, at, high - low, m, o, errors)
-        _sort(begin, end, frames, begin_row, rows, distance, spikes, o, given)
+        _sort(begin, end, frames, begin_row, rows, distance, spikes, o, memory)
         for i in range(kernel):
             for y in range(low, high):
                 row = y * down + i * gap - top
                 if row < 0 or row >= spikes.height:
                     continue
-                entry, after = given.begins[row - begin_row], given.begins[row - begin_row + 1]
+                entry = memory.begins[row - begin_row]
+                after = memory.begins[row - begin_row + 1]
                 base = (y - low) * _STEPS * distance
                 for key in range(o.keys):
                     if entry[key] == after[key]:
@@ -186,35 +193,48 @@ def weigh_adjoint(
                     phase = key // channels
                     to = i * row_of_taps + (key - phase * channels) * taps.shape[2]
                     for distance_of, tap, runs, size in o.runs[phase]:
-                        of_row = (sums, to + tap, o.taps_apart, errors, base + distance_of, o.apart, 1, lists)
-                        add_rows(*of_row, entry[key], after[key], runs, size)
+                        add_rows(
+                            sums,
+                            to + tap,
+                            o.taps_apart,
+                            errors,
+                            base + distance_of,
+                            o.apart,
+                            1,
+                            lists,
+                            entry[key],
+                            after[key],
+                            runs,
+                            size,
+                        )
 
 
 @cache
 def _adding(itemsize: int) -> int:
     lines, m, spikes = example(np.dtype(f"f{itemsize}"))
     o = Order(spikes.position, spikes.position, np.zeros((1, 1, 4), np.int64), 0, 0, 0, 0, 1, 1, 1, 0)
-    given = Room(lines[0], np.zeros((1, 1), np.int32), np.zeros((1, 1), np.int64))
-    return native_address(weigh_adjoint, 0, 0, lines, 0, 0, 0, 0, m, spikes, o, given, lines[None])
+    memory = Room(lines[0], np.zeros((1, 1), np.int32), np.zeros((1, 1), np.int64))
+    return native_address(weigh_adjoint, 0, 0, lines, 0, 0, 0, 0, m, spikes, o, memory, lines[None])
 
 
 @compiled
 def _weight_adjoint(first: int, last: int, parts_at: Any, m: Maps, spikes: Where, o: Order, taps: Any, g: Any) -> None:
-    given = room(m, spikes, o, g)
+    memory = room(m, spikes, o, g)
     for part in range(first, last):
         for block in range(parts_at[part], parts_at[part + 1]):
             sample, low, high = rows_of(block, m)
             at = (sample * m.rows + low) * m.columns * m.outputs
             for end in range(m.steps, 0, -CHUNK):
                 t = max(end - CHUNK, 0)
-                run(o.adding, (t, end, g, at, sample, low, high, m, spikes, o, given, taps[part]))
+                run(o.adding, (t, end, g, at, sample, low, high, m, spikes, o, memory, taps[part]))
 
 
 def weight_adjoint(x: SpikeList, g: Array, window: Window, groups: int, steps: int) -> Array:
     """Return the gradient (kh, kw, C / groups, outputs) of the weight, summed in the order of a fused pass."""
     m = maps(x, steps, g.shape[3], window)
     parts = new_parts(x, m, window, groups, g.dtype)
-    errors, spikes = np.ascontiguousarray(g).reshape(steps, m.neurons), where(x, window, m.outputs, g.dtype, groups)
+    errors = np.ascontiguousarray(g).reshape(steps, m.neurons)
+    spikes = where(x, window, m.outputs, g.dtype, groups)
     sorting = order_of(x, m, window, groups, g.dtype)
     parallel_for(_weight_adjoint, PARTS, bounds(m.blocks), m, spikes, sorting, parts, errors, grain=1)
     return of_runs(parts.sum(axis=0), window, m.outputs, groups)
@@ -238,12 +258,15 @@ def new_parts(x: SpikeList, m: Maps, window: Window, groups: int, dtype: Any) ->
 
 def of_runs(taps: Array, window: Window, outputs: int, groups: int = 1) -> Array:
     """Return taps (kh, C, kw x width) as weights (kh, kw, C / groups, outputs); see `taps_in_runs`."""
-    (kernel, channels), wide, share = taps.shape[:2], window.kernel[1], outputs // groups
+    kernel, channels = taps.shape[:2]
+    wide = window.kernel[1]
+    share = outputs // groups
     pieces = Pieces.of(outputs, groups, taps.dtype)
     parts = taps.reshape(kernel, groups, channels // groups, wide, pieces.width)
-    w, order = np.empty((kernel, wide, channels // groups, outputs), taps.dtype), order_of_taps(window)
+    w = np.empty((kernel, wide, channels // groups, outputs), taps.dtype)
+    order = order_of_taps(window)
     for group, first in enumerate(pieces.first):
         begin = group * share - first
-        mine = parts[:, group, ..., begin : begin + share].swapaxes(1, 2)
-        w[:, order, :, group * share : (group + 1) * share] = mine
+        of_group = parts[:, group, ..., begin : begin + share].swapaxes(1, 2)
+        w[:, order, :, group * share : (group + 1) * share] = of_group
     return w

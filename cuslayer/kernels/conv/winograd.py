@@ -179,12 +179,13 @@ def _cut(frame: int, band: int, tile: int, g: Any, b: Bands, errors: Any, elemen
     low = band * b.pixels * gap + b.padding[0] - (b.kernel - 1) * gap
     begin = b.padding[1] - (b.kernel - 1) * gap_across
     put_between_zeros(g, frame, low, low + _ELEMENTS * gap, begin, line, errors, 0)
+    down = gap * line * outputs
+    across = gap_across * outputs
     for number in range(b.tiles):
         at = _first_pixel(number, line, b) * outputs
         to = (tile + number) * outputs
         for c in range(0, outputs, lanes):
-            apart = gap * line * outputs, gap_across * outputs
-            _cut_tile(errors, at + c, *apart, elements, to + c, b.room, min(lanes, outputs - c))
+            _cut_tile(errors, at + c, down, across, elements, to + c, b.room, min(lanes, outputs - c))
 
 
 @compiled
@@ -195,12 +196,13 @@ def _join(frame: int, band: int, tile: int, products: Any, b: Bands, pixels: Any
     lanes = REGISTER_BYTES // x.itemsize
     line = b.pixels * b.columns * gap_across
     flat = x.reshape(x.size)
+    down = gap * line * channels
+    across = gap_across * channels
     for number in range(b.tiles):
         at = (tile + number) * channels
         to = _first_pixel(number, line, b) * channels
         for c in range(0, channels, lanes):
-            apart = gap * line * channels, gap_across * channels
-            _join_tile(products, at + c, b.room, pixels, to + c, *apart, min(lanes, channels - c), b.kernel)
+            _join_tile(products, at + c, b.room, pixels, to + c, down, across, min(lanes, channels - c), b.kernel)
     top = band * b.pixels * gap
     for row in range(min(b.pixels * gap, height - top)):
         at = row * line * channels
@@ -225,8 +227,24 @@ def _blocks(
             at = element * b.room
             weight = element * outputs * channels
             tiles = (end - begin) * b.tiles
-            factors = (elements, at, outputs, 1, 0, weights, weight, channels, 0)
-            multiply(products, at, channels, *factors, outputs, 1, tiles, channels)
+            multiply(
+                products,
+                at,
+                channels,
+                elements,
+                at,
+                outputs,
+                1,
+                0,
+                weights,
+                weight,
+                channels,
+                0,
+                outputs,
+                1,
+                tiles,
+                channels,
+            )
         for band in range(begin, end):
             _join(band // b.bands, band % b.bands, (band - begin) * b.tiles, products, b, pixels, x)
 
@@ -248,8 +266,9 @@ def by_tiles(g: Array, w: Array, image: tuple[int, int], window: Window) -> Arra
     if not x.size:
         return x
     b = Bands.of(g, w, image, window)
-    arrays = np.ascontiguousarray(g), aligned_copy(_transform_taps(w), g.dtype), x
-    parallel_for(_blocks, -(-len(g) * b.bands // b.at_once), *arrays, b, grain=1, memory=lambda: b.memory(w))
+    errors = np.ascontiguousarray(g)
+    taps = aligned_copy(_transform_taps(w), g.dtype)
+    parallel_for(_blocks, -(-len(g) * b.bands // b.at_once), errors, taps, x, b, grain=1, memory=lambda: b.memory(w))
     return x
 
 

@@ -40,7 +40,8 @@ def _add_windows(
     start, position, place, height, window = spikes
     (kernel_h, kernel_w), (down, across), (top, left), (gap_h, gap_w) = window
     outputs = taps.shape[3] // kernel_w
-    inputs, channels = taps.shape[1] // groups, outputs * groups
+    inputs = taps.shape[1] // groups
+    channels = outputs * groups
     run = kernel_w if gap_w == 1 and groups == 1 else 1
     for part in range(first, last):
         part_taps = taps[0] if forward else taps[part]
@@ -49,7 +50,8 @@ def _add_windows(
                 lines[frame] = 0
             for row in range(height):
                 for e in range(start[frame * height + row], start[frame * height + row + 1]):
-                    column, channel = place[position[e], 0], place[position[e], 1]
+                    column = place[position[e], 0]
+                    channel = place[position[e], 1]
                     group = channel // inputs * outputs
                     for i in range(kernel_h):
                         y = row * down + i * gap_h - top
@@ -57,7 +59,8 @@ def _add_windows(
                             continue
                         for j in range(0, kernel_w, run):
                             x = column * across + j * gap_w - left
-                            low, high = max(0, -x), min(run, width - x)
+                            low = max(0, -x)
+                            high = min(run, width - x)
                             if low >= high:
                                 continue
                             at = (x + low) * channels + group
@@ -90,7 +93,8 @@ def weight_adjoint(x: SpikeList | Array, g: Array, window: Window, groups: int) 
     """Return the gradient (kh, kw, outputs / groups, C) of the weight, x like the input, g like the output."""
     if not isinstance(x, SpikeList):
         return conv_weight_adjoint(g, x.astype(g.dtype, copy=False), window, groups)
-    (kernel_h, kernel_w), outputs = window.kernel, g.shape[3] // groups
+    kernel_h, kernel_w = window.kernel
+    outputs = g.shape[3] // groups
     lines = np.ascontiguousarray(g).reshape(len(g), g.shape[1], math.prod(g.shape[2:]))
     parts = np.zeros((PARTS, x.shape[3], kernel_h, kernel_w * outputs), g.dtype)
     spikes = _spikes(x, window)

@@ -82,9 +82,9 @@ def boolean(label: str, _: DType) -> Bind:
     return bind
 
 
-def struct(label: str, given: Mapping[str, Any], dtype: DType, binds: Mapping[str, Bind]) -> np.ndarray[Any, DType]:
+def struct(label: str, values: Mapping[str, Any], dtype: DType, binds: Mapping[str, Bind]) -> np.ndarray[Any, DType]:
     """Return a struct of numbers, which CuPy passes by value; it raises TypeError or ValueError."""
-    if not isinstance(given, Mapping) or given.keys() != binds.keys():
-        found = ", ".join(given) if isinstance(given, Mapping) else type(given).__name__
-        raise TypeError(f"{label} must have {', '.join(binds)}, got {found}")
-    return np.array(tuple(convert(given[name]) for name, convert in binds.items()), dtype)
+    if not isinstance(values, Mapping) or values.keys() != binds.keys():
+        received = ", ".join(values) if isinstance(values, Mapping) else type(values).__name__
+        raise TypeError(f"{label} must have {', '.join(binds)}, got {received}")
+    return np.array(tuple(convert(values[name]) for name, convert in binds.items()), dtype)

@@ -152,8 +152,8 @@ class Parameter:
 @cache
 def _files() -> Mapping[str, str]:
     kernels = resources.files("cuslayer.kernels")
-    found = [file for folder in kernels.iterdir() if folder.is_dir() for file in folder.iterdir()]
-    sources = {file.name: file.read_text("utf-8") for file in found if file.name.endswith((".cu", ".cuh"))}
+    files = [file for folder in kernels.iterdir() if folder.is_dir() for file in folder.iterdir()]
+    sources = {file.name: file.read_text("utf-8") for file in files if file.name.endswith((".cu", ".cuh"))}
     return dict(sorted(sources.items()))
 
 
@@ -199,7 +199,7 @@ def signatures(code: str) -> dict[str, list[Parameter]]:
     code = _BOUNDS.sub("", _COMMENT.sub("", shapes.marked(code)))
     structs = {match[1]: tuple(_fields(match[2])) for match in _STRUCT.finditer(code)}
     rule = 'must be declared as extern "C" __global__ void'
-    found: dict[str, list[Parameter]] = {}
+    parameters: dict[str, list[Parameter]] = {}
     for place in re.finditer("__global__", code):
         match = next((m for m in _KERNEL.finditer(code) if m.start() <= place.start() < m.end()), None)
         if match is None:
@@ -209,22 +209,23 @@ def signatures(code: str) -> dict[str, list[Parameter]]:
         if linkage is None:
             raise ValueError(f'kernel: {name} {rule} {name}(...), extern "C" is missing')
         lines = inside.split(",") if inside.strip() not in ("", "void") else []
-        found[name] = [_parameter(name, line, structs) for line in lines]
-    return found
+        parameters[name] = [_parameter(name, line, structs) for line in lines]
+    return parameters
 
 
 def _fields(inside: str) -> Iterator[Parameter]:
     """Yield the fields of a struct."""
     for line in inside.split(";")[:-1]:
-        first, *more = line.split(",")
+        first, *further = line.split(",")
         kind, _, name = first.strip().rpartition(" ")
-        yield from (Parameter(each.strip(), kind, False) for each in (name, *more))
+        yield from (Parameter(field.strip(), kind, False) for field in (name, *further))
 
 
 def _parameter(kernel: str, line: str, structs: Mapping[str, tuple[Parameter, ...]]) -> Parameter:
     line, _, mark = line.partition("@")
     declaration = " ".join(line.replace("*", " * ").split()).replace("unsigned int ", "unsigned ")
-    if table := _TABLE.fullmatch(declaration):
+    table = _TABLE.fullmatch(declaration)
+    if table:
         return Parameter(table[2], table[1], array=False, table=True)
     match = _PARAMETER.fullmatch(declaration)
     if match and match[1] in structs and not match[2]:
@@ -271,7 +272,8 @@ class Kernel:
         self._launch = launch
         self._names = [parameter.name for parameter in parameters]
         self._array_type: Any = driver.array_type()
-        self._device, self._device_of = driver.device(), driver.device_of
+        self._device = driver.device()
+        self._device_of = driver.device_of
         self._address_of = driver.address_of
         self._shared_bytes = driver.shared_bytes
         dtypes = {"real": dtype} | _DTYPES
@@ -305,8 +307,8 @@ class Kernel:
 
         @lru_cache(256)
         def sizes_of(*call: Any) -> list[tuple[int, Any]]:
-            found = shapes.sizes(labels, names, call[: len(labels)], call[len(labels) :])
-            return [(place, convert(size)) for (place, _, convert), size in zip(self._sizes, found, strict=True)]
+            actual_sizes = shapes.sizes(labels, names, call[: len(labels)], call[len(labels) :])
+            return [(place, convert(size)) for (place, _, convert), size in zip(self._sizes, actual_sizes, strict=True)]
 
         self._sizes_of = sizes_of
         self._structs = [
@@ -342,9 +344,11 @@ class Kernel:
         """Check the arguments and run the kernel with a given number of blocks; with a 0 in `grid` only check."""
         bound = self._bound(arguments)
         if shared > self._shared:
-            if shared > (most := self._shared_bytes()):
+            most = self._shared_bytes()
+            if shared > most:
                 raise ValueError(f"{self.name}: shared must be at most {most} bytes on this device, got {shared}")
-            self._launch.max_dynamic_shared_size_bytes = self._shared = shared
+            self._launch.max_dynamic_shared_size_bytes = shared
+            self._shared = shared
         if 0 not in grid:
             self._launch(grid, block, bound, shared_mem=shared)
 
@@ -358,12 +362,15 @@ class Kernel:
             raise self._wrong_names(arguments) from None
         if len(named) != len(bound):
             raise self._wrong_names(arguments)
-        array_type, device, device_of = self._array_type, self._device, self._device_of
+        array_type = self._array_type
+        device = self._device
+        device_of = self._device_of
         call: list[Any] = []  # the shapes of its arrays, then its sizes
         for place, dtype, nothing in self._arrays:
             x = bound[place]
             if x is None:
-                x = bound[place] = nothing
+                x = nothing
+                bound[place] = nothing
             if not isinstance(x, array_type) or x.dtype != dtype or not x.flags.c_contiguous or device_of(x) != device:
                 raise self._unfit(self._label(place), x, dtype)
             call.append(x.shape)
@@ -383,17 +390,19 @@ class Kernel:
 
     def _table(self, label: str, arrays: Sequence[Any], dtype: DType) -> Table:
         """Return the struct of some arrays; None has the address 0 and no elements."""
-        found = np.zeros(1, _TABLE_TYPE).view(Table)
-        (at,), (size,) = found["at"], found["size"]
+        table = np.zeros(1, _TABLE_TYPE).view(Table)
+        (at,) = table["at"]
+        (size,) = table["size"]
         for i, x in enumerate(arrays):
             if x is None:
                 continue
             fits = isinstance(x, self._array_type) and x.dtype == dtype and x.flags.c_contiguous
             if not fits or self._device_of(x) != self._device:
                 raise self._unfit(f"{label}{i}", x, dtype)
-            at[i], size[i] = self._address_of(x), x.size
-        found.arrays = arrays
-        return found
+            at[i] = self._address_of(x)
+            size[i] = x.size
+        table.arrays = arrays
+        return table
 
     def _unfit(self, label: str, x: Any, dtype: DType) -> Exception:
         """Return the error of an array that does not fit a parameter."""
@@ -409,8 +418,8 @@ class Kernel:
         named = {**self._lacking, **arguments}
         missing = ", ".join(name for name in self._names if name not in named)
         unknown = ", ".join(name for name in arguments if name not in self._names)
-        found = [f"{what} {names}" for what, names in (("lack", missing), ("have unknown", unknown)) if names]
-        return TypeError(f"{self.name}: arguments {' and '.join(found)}; the kernel wants {', '.join(self._names)}")
+        problems = [f"{what} {names}" for what, names in (("lack", missing), ("have unknown", unknown)) if names]
+        return TypeError(f"{self.name}: arguments {' and '.join(problems)}; the kernel wants {', '.join(self._names)}")
 
     def _label(self, place: int) -> str:
         return f"{self.name}: {self.parameters[place].name}"

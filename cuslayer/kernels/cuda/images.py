@@ -71,7 +71,8 @@ def blocks(weights: int, options: Sequence[int]) -> ImageBlocks:
 
     Weights in shared memory are preferred to weights in memory, then earlier options to later ones, then small blocks.
     """
-    most, reached = most_shared(), 0
+    most = most_shared()
+    reached = 0
     best = ImageBlocks(1, min(options), False, options.index(min(options)))
     for staged in (True, False):
         for option, size in enumerate(options):
@@ -79,7 +80,8 @@ def blocks(weights: int, options: Sequence[int]) -> ImageBlocks:
                 shared = staged * weights + groups * size
                 resident = (most + _RESERVED) // (shared + _RESERVED) * groups
                 if min(resident, _RESIDENT) > reached:
-                    best, reached = ImageBlocks(groups, shared, staged, option), min(resident, _RESIDENT)
+                    best = ImageBlocks(groups, shared, staged, option)
+                    reached = min(resident, _RESIDENT)
     return best
 
 
@@ -94,7 +96,8 @@ class Kept(NamedTuple):
 
 def new_potentials(beside: Array, dtype: np.dtype[Any], steps: int, neurons: int, keep: Any) -> Kept:
     """Return an array (steps, neurons) for potentials saved as a type; it is empty if the type is None."""
-    nothing, no_half = empty(beside, (0, 0), dtype), empty(beside, (0, 0), np.float16)
+    nothing = empty(beside, (0, 0), dtype)
+    no_half = empty(beside, (0, 0), np.float16)
     if keep is None:
         return Kept(nothing, nothing, no_half, 0)
     u = empty(beside, (steps, neurons), keep)

@@ -81,9 +81,11 @@ def train(s: Array | PackedSpikes, real: Any = np.float32) -> tuple[dict[str, An
     if isinstance(s, PackedSpikes):
         if s.lines != 1:
             raise ValueError(f"packed spikes must have one line a frame, got {s.lines}")
-        form, x = PACKED, s.words
+        form = PACKED
+        x = s.words
     else:
-        form, x = (SPIKES, contiguous(s)) if s.dtype == bool else (NUMBERS, contiguous(numeric(s)))
+        form = SPIKES if s.dtype == bool else NUMBERS
+        x = contiguous(s if form == SPIKES else numeric(s))
     dtype = x.dtype if form == NUMBERS else np.dtype(real)
     return {"form": form, ("spikes", "numbers", "packed")[form]: x}, x, dtype
 
@@ -120,7 +122,8 @@ def over_time(
     """
     steps, columns = sizes(x)
     threads = -(-steps // TILE) * columns if tiled else columns
-    arguments[out] = y = empty(x, x.shape, x.dtype)
+    y = empty(x, x.shape, x.dtype)
+    arguments[out] = y
     dtype = numeric_type(x.dtype)
     kernel(name, dtype, kind)(threads, **arguments)
     return y

@@ -57,8 +57,8 @@ def kernel(text_or_path: str | os.PathLike[str], name: str) -> OwnKernel:
         return OwnKernel(text_or_path, None, name)
     path = str(text_or_path).strip()
     if "\n" in path or not os.path.isfile(path):
-        found = f"{path.splitlines()[0][:60]}..." if "\n" in path else path
-        raise ValueError(f"text_or_path must be a source with a __global__ function or a file, got {found!r}")
+        shown = f"{path.splitlines()[0][:60]}..." if "\n" in path else path
+        raise ValueError(f"text_or_path must be a source with a __global__ function or a file, got {shown!r}")
     with check.about(os.path.basename(path)):
         return OwnKernel(Path(path).read_text("utf-8"), os.path.basename(path), name)
 
@@ -73,11 +73,11 @@ class OwnKernel:
     def __init__(self, code: str, file: str | None, name: str) -> None:
         self.name = name
         self._source = Source(file or "source", code)
-        found = signatures(with_header(*self._source, np.dtype(np.float32)))
-        if not found:
+        parameters = signatures(with_header(*self._source, np.dtype(np.float32)))
+        if not parameters:
             raise ValueError(f'a kernel must be declared as extern "C" __global__ void {name}(...), got none')
-        check.one_of("name", name, found)
-        self._parameters = found[name]
+        check.one_of("name", name, parameters)
+        self._parameters = parameters[name]
 
     def __call__(self, threads: int | None = None, /, *unnamed: Any, **arguments: Any) -> None:
         """Check the arguments and run the kernel.

@@ -26,8 +26,8 @@ def marked(code: str) -> str:
     """
 
     def mark(match: re.Match[str]) -> str:
-        name, end, axes, rest = match.groups()
-        shape = f"{(axes or '').replace(', ', ';').rstrip(',')}{'?' * ('empty' in rest)}"
+        name, end, axes, remark = match.groups()
+        shape = f"{(axes or '').replace(', ', ';').rstrip(',')}{'?' * ('empty' in remark)}"
         return f"{name}@{shape}{end}" if shape else f"{name}{end}"
 
     return _COMMENT.sub(mark, code)
@@ -43,17 +43,17 @@ def shape_of(mark: str) -> Shape:
 
 
 def sizes(
-    shapes: Mapping[str, Shape], names: Sequence[str], actual: tuple[tuple[int, ...], ...], given: tuple[Any, ...]
+    shapes: Mapping[str, Shape], names: Sequence[str], actual: tuple[tuple[int, ...], ...], call_sizes: tuple[Any, ...]
 ) -> list[Any]:
-    """Return the sizes of a call, those that are None from its arrays; ValueError if an array has another size.
+    """Return the sizes of a call; where one is None, from its arrays. ValueError if an array has another size.
 
     Args:
         shapes: of the arrays, by their labels.
         names: of the sizes.
         actual: the shapes of the arrays of the call.
-        given: the sizes that it has.
+        call_sizes: its sizes, None where it lacks one.
     """
-    known = dict(zip(names, given, strict=True))
+    known = dict(zip(names, call_sizes, strict=True))
     # Sizes of arrays without elements, which may stand for an absent one, only if no other has them.
     for shape, axes in sorted(zip(shapes.values(), actual, strict=True), key=lambda pair: not math.prod(pair[1])):
         last = len(shape) - 1
@@ -64,6 +64,9 @@ def sizes(
     for (label, shape), axes in zip(shapes.items(), actual, strict=True):
         factors = [factor for axis in shape for factor in axis.split(" x ")]
         numbers: list[Any] = [int(factor) if factor.isdecimal() else known.get(factor) for factor in factors]
-        if numbers and None not in numbers and math.prod(axes) not in (0, count := math.prod(map(int, numbers))):
+        if not numbers or None in numbers:
+            continue
+        count = math.prod(map(int, numbers))
+        if math.prod(axes) not in (0, count):
             raise ValueError(f"{label} ({', '.join(shape)}) must have {count} elements, got shape {axes}")
     return list(known.values())

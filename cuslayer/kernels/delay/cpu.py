@@ -63,9 +63,11 @@ def shift(x: Array, delay: Array) -> Array:
 
 @compiled
 def _shift_spikes(first: int, last: int, x: Any, delay: Any, y: Any) -> None:
-    steps, wide = x.shape[0], wide_of(x.shape[0], last - first)
+    steps = x.shape[0]
+    wide = wide_of(x.shape[0], last - first)
     words = words_memory(steps, wide)
-    line, row = np.empty(wide, np.uint64), np.empty(wide, np.uint8)
+    line = np.empty(wide, np.uint64)
+    row = np.empty(wide, np.uint8)
     for low in range(first, last, wide):
         high = min(low + wide, last)
         read_words(words, x, low, high)
@@ -80,8 +82,8 @@ def _shift_spikes(first: int, last: int, x: Any, delay: Any, y: Any) -> None:
 def shift_spikes(x: Array, delay: Array) -> Array:
     """Delay the columns of spikes x (T, ...), booleans, as `shift` does."""
     y = empty(x.shape, bool)
-    arrays = columns(x.view(np.uint8)), delay, columns(y.view(np.uint8))
-    parallel_for(_shift_spikes, arrays[0].shape[1], *arrays, grain=GRAIN)
+    flat = columns(x.view(np.uint8))
+    parallel_for(_shift_spikes, flat.shape[1], flat, delay, columns(y.view(np.uint8)), grain=GRAIN)
     return y
 
 
@@ -93,15 +95,17 @@ def _shift_linear(first: int, last: int, x: Any, delay: Any, near: Any, far: Any
     rows = scratch_rows(2, width, x)
     for low in range(first, last, width):
         size = min(width, last - low)
-        weight, other = near[low : low + size], far[low : low + size]
+        weight = near[low : low + size]
+        weight_before = far[low : low + size]
         rows[:] = 0
         for t in range(begin_block(memory, delay[low : low + size], steps, least), steps):
-            now, before = rows[t % 2], rows[1 - t % 2]
-            delayed_row(now, memory, x, t, least, low, low + size)
+            current = rows[t % 2]
+            before = rows[1 - t % 2]
+            delayed_row(current, memory, x, t, least, low, low + size)
             if t >= 0:
                 out = y[t, low : low + size]
                 for j in range(size):
-                    out[j] = weight[j] * now[j] + other[j] * before[j]
+                    out[j] = weight[j] * current[j] + weight_before[j] * before[j]
 
 
 def shift_linear(x: Array, delay: Array, near: Array, far: Array) -> Array:
@@ -111,8 +115,8 @@ def shift_linear(x: Array, delay: Array, near: Array, far: Array) -> Array:
     ``-delay - 1`` as the delay, and near and far exchanged.
     """
     y = empty(x.shape, x.dtype)
-    arrays = np.ascontiguousarray(columns(x)), delay, near, far, columns(y)
-    parallel_for(_shift_linear, delay.size, *arrays, grain=GRAIN)
+    flat = np.ascontiguousarray(columns(x))
+    parallel_for(_shift_linear, delay.size, flat, delay, near, far, columns(y), grain=GRAIN)
     return y
 
 
@@ -128,19 +132,22 @@ def _shift_delay_adjoint(first: int, last: int, g: Any, x: Any, delay: Any, y: A
         sums[:] = 0
         rows[:] = 0
         for t in range(begin_block(memory, delay[low : low + size], steps, least), steps):
-            now, before = rows[t % 2], rows[1 - t % 2]
-            delayed_row(now, memory, x, t, least, low, low + size)
+            current = rows[t % 2]
+            before = rows[1 - t % 2]
+            delayed_row(current, memory, x, t, least, low, low + size)
             if t >= 0:
                 error = g[t, low : low + size]
                 for j in range(size):
-                    sums[j] += error[j] * (before[j] - now[j])
+                    sums[j] += error[j] * (before[j] - current[j])
 
 
 @compiled
 def _shift_delay_adjoint_of_spikes(first: int, last: int, g: Any, x: Any, delay: Any, y: Any) -> None:
-    steps, wide = g.shape[0], wide_of(g.shape[0], last - first)
+    steps = g.shape[0]
+    wide = wide_of(g.shape[0], last - first)
     words = words_memory(steps, wide)
-    line, rows = np.empty(wide, np.uint64), np.empty((2, wide), np.uint8)
+    line = np.empty(wide, np.uint64)
+    rows = np.empty((2, wide), np.uint8)
     for low in range(first, last, wide):
         high = min(low + wide, last)
         read_words(words, x, low, high)
@@ -150,17 +157,18 @@ def _shift_delay_adjoint_of_spikes(first: int, last: int, g: Any, x: Any, delay:
         for begin in range(-WORD, steps, WORD):
             delayed_line(line, words, begin, back, right)
             for i in range(max(-1 - begin, 0), min(WORD, steps - begin)):
-                now, before = rows[i % 2], rows[1 - i % 2]
-                store_step(now, line, i)
+                current = rows[i % 2]
+                before = rows[1 - i % 2]
+                store_step(current, line, i)
                 if begin + i >= 0:
-                    _add_changes(sums, g[begin + i, low:high], before.view(np.int8), now.view(np.int8))
+                    _add_changes(sums, g[begin + i, low:high], before.view(np.int8), current.view(np.int8))
 
 
 @compiled
-def _add_changes(sums: Any, error: Any, before: Any, now: Any) -> None:
+def _add_changes(sums: Any, error: Any, before: Any, current: Any) -> None:
     """Add to sums the products of errors and the changes from one row of spikes to another."""
     for j in range(sums.size):
-        sums[j] += error[j] * sums.dtype.type(before[j] - now[j])
+        sums[j] += error[j] * sums.dtype.type(before[j] - current[j])
 
 
 def shift_delay_adjoint(g: Array, x: Array, delay: Array) -> Array:

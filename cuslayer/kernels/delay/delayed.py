@@ -32,11 +32,13 @@ _PAIR = 2
 def limits(delay: Any, steps: int) -> tuple[int, int]:
     """Return the smallest delay, and the number of delays from there to the largest.
 
-    A delay outside -steps - 1 .. steps, which leaves nothing of a signal, counts as the nearest of these.
+    Delays outside -steps - 1 .. steps, which leave nothing of a signal, are clipped.
     """
-    least, most = steps, -steps - 1
+    least = steps
+    most = -steps - 1
     for m in range(delay.size):
-        least, most = min(least, max(delay[m], -steps - 1)), max(most, min(delay[m], steps))
+        least = min(least, max(delay[m], -steps - 1))
+        most = max(most, min(delay[m], steps))
     return least, max(most - least + 1, 1)
 
 
@@ -45,16 +47,16 @@ def stages_of(turn: int, columns: int, like: Any) -> tuple[Any, int]:
     """Return the memory of a block for `turn` delays, in the type of an array, and how many columns it has.
 
     Returns:
-        ``(rows, given, lags, places), width``: the rows of all stages, a row of input, the delay of each column beyond
-        the least, and the position of each stage's row.
+        ``(rows, inputs, lags, places), width``: the rows of all stages, a row of inputs, the delay of each column
+        beyond the least, and the position of each stage's row.
     """
     count = 0
     while 1 << count < turn:
         count += 1
     before = (1 << count) - 1
     fit = _BYTES // (max(before, 1) * like.itemsize) // _LEAST_COLUMNS * _LEAST_COLUMNS
-    whole = max((columns + _LEAST_COLUMNS - 1) // _LEAST_COLUMNS, 1) * _LEAST_COLUMNS
-    width = min(max(fit, _LEAST_COLUMNS), _MOST_COLUMNS, whole)
+    needed = max((columns + _LEAST_COLUMNS - 1) // _LEAST_COLUMNS, 1) * _LEAST_COLUMNS
+    width = min(max(fit, _LEAST_COLUMNS), _MOST_COLUMNS, needed)
     lags = scratch(width, np.empty(0, np.int32))
     return (scratch(before * width, like), scratch(width, like), lags, np.zeros(count, np.int64)), width
 
@@ -65,8 +67,10 @@ def begin_block(memory: Any, delay: Any, steps: int, least: int) -> int:
 
     There, step -1 comes before step 0.
     """
-    rows, given, lags, _ = memory
-    rows[:], given[:], lags[:] = 0, 0, 0
+    rows, inputs, lags, _ = memory
+    rows[:] = 0
+    inputs[:] = 0
+    lags[:] = 0
     turn = 1
     for j in range(delay.size):
         lags[j] = min(max(delay[j], -steps - 1), steps) - least
@@ -77,25 +81,29 @@ def begin_block(memory: Any, delay: Any, steps: int, least: int) -> int:
 @generated
 def _pass_stages(code: Emitter, out: Flat, x: Flat, at: Int, rows: Flat, lags: Flat, places: Flat, pairs: Int) -> None:
     """Pass the vectors from x[at] on through all stages to `out`, _PAIR at a time; all arrays are flat."""
-    vector, lanes = out.line, out.line.count
-    whole, flags = ir.VectorType(I32, lanes), ir.VectorType(BOOL, lanes)
+    vector = out.line
+    lanes = out.line.count
+    integers = ir.VectorType(I32, lanes)
+    flags = ir.VectorType(BOOL, lanes)
 
     def one_pair(turn: Emitted, _: list[Emitted]) -> list[Emitted]:
         columns = [turn * (_PAIR * lanes) + n * lanes for n in range(_PAIR)]
-        given = [x.load(at + column, vector) for column in columns]
-        left = [lags.load(column, whole) for column in columns]
+        inputs = [x.load(at + column, vector) for column in columns]
+        lag_bits = [lags.load(column, integers) for column in columns]
 
         def one_stage(stage: Emitted, variables: list[Emitted]) -> list[Emitted]:
-            bits, following, begin = variables[_PAIR:], [], places.load(stage)
-            for column, now, mine in zip(columns, variables[:_PAIR], bits, strict=True):
+            bits = variables[_PAIR:]
+            following = []
+            begin = places.load(stage)
+            for column, value, bit in zip(columns, variables[:_PAIR], bits, strict=True):
                 earlier = rows.load(begin + column, vector, VECTOR_BYTES)
-                rows.store(now, begin + column, VECTOR_BYTES)
-                following.append(mine.into("trunc", flags).choose(earlier, now))
-            return following + [mine >> 1 for mine in bits]
+                rows.store(value, begin + column, VECTOR_BYTES)
+                following.append(bit.into("trunc", flags).choose(earlier, value))
+            return following + [bit >> 1 for bit in bits]
 
-        passed = code.loop(0, places.size, given + left, one_stage)[1]
-        for column, now in zip(columns, passed[:_PAIR], strict=True):
-            out.store(now, column, VECTOR_BYTES)
+        passed = code.loop(0, places.size, inputs + lag_bits, one_stage)[1]
+        for column, value in zip(columns, passed[:_PAIR], strict=True):
+            out.store(value, column, VECTOR_BYTES)
         return []
 
     code.loop(0, pairs, [], one_pair)
@@ -107,22 +115,27 @@ def delayed_row(out: Any, memory: Any, x: Any, t: int, least: int, low: int, hig
 
     Steps come one after the other, see `begin_block`. Outside its steps x (T, columns), contiguous, is 0.
     """
-    rows, given, lags, places = memory
-    steps, width, wide, size, now = x.shape[0], lags.size, x.shape[1], high - low, t - least
+    rows, inputs, lags, places = memory
+    steps = x.shape[0]
+    width = lags.size
+    wide = x.shape[1]
+    size = high - low
+    step = t - least
     for stage in range(places.size):
         before = (1 << stage) - 1
         places[stage] = (before + (t & before)) * width
     lanes = VECTOR_BYTES // x.itemsize
     many = _PAIR * lanes
-    flat, pairs = x.reshape(x.size), (size + many - 1) // many
-    if 0 <= now < steps and size % many == 0:
-        _pass_stages(out, flat, now * wide + low, rows, lags, places, pairs)
+    flat = x.reshape(x.size)
+    pairs = (size + many - 1) // many
+    if 0 <= step < steps and size % many == 0:
+        _pass_stages(out, flat, step * wide + low, rows, lags, places, pairs)
         return
-    if 0 <= now < steps:
-        copy(given[:size], x[now, low:high])
+    if 0 <= step < steps:
+        copy(inputs[:size], x[step, low:high])
     else:
-        given[:] = 0
-    _pass_stages(out, given, 0, rows, lags, places, pairs)
+        inputs[:] = 0
+    _pass_stages(out, inputs, 0, rows, lags, places, pairs)
 
 
 @compiled
@@ -131,9 +144,11 @@ def shifts_of(delay: Any, steps: int, wide: int) -> tuple[Any, Any]:
 
     Both have a number for each column of a line of a block `wide` columns wide.
     """
-    back, right = np.zeros(wide, np.int64), np.zeros(wide, np.uint64)
+    back = np.zeros(wide, np.int64)
+    right = np.zeros(wide, np.uint64)
     for m in range(delay.size):
-        steps_back, place = min(max(delay[m], -steps - 1), steps), place_of(m, wide)
+        steps_back = min(max(delay[m], -steps - 1), steps)
+        place = place_of(m, wide)
         back[place] = (steps_back + WORD - 1) // WORD - 1
         right[place] = -steps_back % WORD
     return back, right
@@ -145,10 +160,13 @@ def delayed_line(line: Any, words: Any, begin: int, back: Any, right: Any) -> No
 
     Column ``64 i + c`` is bit c of word ``n t + i``, with n words a step.
     """
-    one, most, last = np.uint64(1), np.uint64(WORD - 1), len(words) - 1
+    one = np.uint64(1)
+    most = np.uint64(WORD - 1)
+    last = len(words) - 1
     for place in range(line.size):
         at = begin // WORD - back[place]
-        early, later = words[min(max(at, 0), last), place], words[min(max(at + 1, 0), last), place]
+        early = words[min(max(at, 0), last), place]
+        later = words[min(max(at + 1, 0), last), place]
         line[place] = (early >> right[place]) | ((later << one) << (most - right[place]))
     transpose_bits(line)
 

@@ -17,7 +17,8 @@ __all__ = ["delay_steps", "shift", "shift_delay_adjoint", "shift_linear", "shift
 def delay_steps(delay: Array, shape: tuple[int, ...], dt: float, limit: int) -> tuple[Array, Array]:
     """Return the whole steps of a delay for each column, and the rest in steps; see the twin in `cpu.py`."""
     columns = math.prod(shape)
-    steps, fraction = empty(delay, (columns,), np.int64), empty(delay, (columns,), np.float64)
+    steps = empty(delay, (columns,), np.int64)
+    fraction = empty(delay, (columns,), np.float64)
     kernel("delay_steps", delay.dtype)(
         columns,
         delay=contiguous(delay),
@@ -49,6 +50,7 @@ def shift_linear(x: Array, delay: Array, near: Array, far: Array) -> Array:
 def shift_delay_adjoint(g: Array, x: Array, delay: Array) -> Array:
     """Return the gradient (columns,) of a delay, in steps; see the twin in `cpu.py`."""
     columns = math.prod(g.shape[1:])
-    x, y = contiguous(x.astype(g.dtype, copy=False)), empty(g, (columns,), g.dtype)
+    x = contiguous(x.astype(g.dtype, copy=False))
+    y = empty(g, (columns,), g.dtype)
     kernel("shift_delay_adjoint", g.dtype)(columns, g=contiguous(g), x=x, delay=contiguous(delay), y=y)
     return y

@@ -24,9 +24,9 @@ def whole_steps(delay: Any, dt: float) -> tuple[Array, Array]:
     >>> whole_steps(2.25, 0.5)[1].item()
     0.5
     """
-    given = np.asarray(delay)
-    ratio = given.astype(np.float64) / dt
+    delays = np.asarray(delay)
+    ratio = delays.astype(np.float64) / dt
     nearest = np.rint(ratio)
-    meant = np.abs(ratio - nearest) <= tolerance(given.dtype) * np.maximum(1.0, np.abs(ratio))
+    meant = np.abs(ratio - nearest) <= tolerance(delays.dtype) * np.maximum(1.0, np.abs(ratio))
     whole = np.where(meant, nearest, np.floor(ratio))
     return whole.astype(np.int64), np.where(meant, 0.0, ratio - whole)

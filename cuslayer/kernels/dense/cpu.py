@@ -1,11 +1,11 @@
 """The dense layer on the CPU: sums of weight rows for spikes, matrix products for numbers.
 
-Where a few inputs fire, the weight row of each is added. Where many fire, the sums of the rows of each six neighbouring
-inputs come from a table: six rows of a matrix have 64 sums, which are computed once, and each line of spikes adds one
-of them where a matrix product would multiply and add six rows. This is the method of the four Russians (Arlazarov,
-Dinic, Kronrod and Faradzev 1970).
+Where a few inputs fire, the layer adds the weight row of each. Where many fire, the sums of the rows of every six
+neighbouring inputs come from a table: six rows of a matrix have 64 sums, which are computed once, and each line of
+spikes adds one of them where a matrix product would multiply and add six rows. This is the method of the four Russians
+(Arlazarov, Dinic, Kronrod and Faradzev 1970).
 
-Both ways add in one order: the rows of each six neighbours to each other, in ascending order, then these sums. So
+Both ways add in one order: the rows of every six neighbours to each other, in ascending order, then these sums. So
 speed alone decides between them, and a sample at a step has the same bits whatever the batch, in a stream, and on a
 GPU.
 
@@ -53,10 +53,15 @@ _SPIKES_PER_SUM = 4
 _PRODUCT_ROWS = 256
 # The most lines whose sums stay in the second-level cache, the least that are worth a table, and the wanted parts of
 # the work for each thread.
-_MOST_LINES, _LEAST_LINES, _PARTS = 4096, 256, 4
-# The activity above which tables are faster: forward, for wide rows and so much more for one vector, and for the
-# gradient of the weights, whose spikes would have to be sorted. Filling the tables takes as long as so many lines.
-_FORWARD, _OF_ONE_VECTOR, _BACKWARD, _FILL = 0.07, 0.2, 0.06, 200
+_MOST_LINES = 4096
+_LEAST_LINES = 256
+_PARTS = 4
+# The activity above which tables are faster: forward, for wide rows, and what a row of one vector adds to it; and for
+# the gradient of the weights, whose spikes would have to be sorted. Filling the tables takes as long as _FILL lines.
+_FORWARD = 0.07
+_OF_ONE_VECTOR = 0.2
+_BACKWARD = 0.06
+_FILL = 200
 _SIX = np.uint64((1 << NEIGHBOURS) - 1)
 
 
@@ -112,10 +117,10 @@ def gather(
 
     The table is flat: row i begins at ``at + i stride``.
     """
-    kept = RUN_BYTES // table.itemsize
-    for low in range(0, size, kept):
-        row = (total, begin + low, 0, table, at + low, 0, stride, index)
-        sum_neighbours(*row, first, last, 1, min(kept, size - low))
+    most = RUN_BYTES // table.itemsize
+    for low in range(0, size, most):
+        width = min(most, size - low)
+        sum_neighbours(total, begin + low, 0, table, at + low, 0, stride, index, first, last, 1, width)
 
 
 @compiled
@@ -130,7 +135,8 @@ def _code_rows(first: int, last: int, words: Any, codes: Any) -> None:
     for row in range(first, last):
         bits = words[row]
         for word in range(codes.shape[0]):
-            at, shift = word * ROWS // WORD, word * ROWS % WORD
+            at = word * ROWS // WORD
+            shift = word * ROWS % WORD
             columns = bits[at] >> np.uint64(shift)
             if shift > WORD - ROWS and at + 1 < bits.size:
                 columns |= bits[at + 1] << np.uint64(WORD - shift)
@@ -151,38 +157,46 @@ def _code_columns(first: int, last: int, words: Any, codes: Any) -> None:
             shift = np.uint64(i // NEIGHBOURS * 8 + i % NEIGHBOURS)
             row = words[word * ROWS + i]
             for k in range(row.size):
-                bits, low = row[k], WORD * k
+                bits = row[k]
+                low = WORD * k
                 for column in range(min(WORD, columns - low) if bits else 0):
                     line[low + column] |= (bits >> np.uint64(column) & np.uint64(1)) << shift
 
 
 @compiled
 def _fill_tables(tables: Any, matrix: Any, low: int, at: int, lanes: int, lines: Any) -> None:
-    """Write the 64 sums of each six rows of the matrix from `low` on, lanes columns from `at` on."""
-    (rows, width), flat = matrix.shape, matrix.reshape(-1)
-    used, there = min(lanes, width - at), min(ROWS, rows - low)
+    """Write the 64 sums of every six rows of the matrix from `low` on, lanes columns from `at` on."""
+    rows, width = matrix.shape
+    flat = matrix.reshape(-1)
+    columns = min(lanes, width - at)
+    present = min(ROWS, rows - low)
     # All rows first: they are far from each other in memory, and one wait loads all.
-    if used == lanes:
-        for i in range(there):
+    if columns == lanes:
+        for i in range(present):
             copy_vector(flat, (low + i) * width + at, lines, i * lanes)
     else:
-        for i in range(there):
-            for j in range(used):
+        for i in range(present):
+            for j in range(columns):
                 lines[i * lanes + j] = flat[(low + i) * width + at + j]
-    lines[there * lanes :] = 0
+    lines[present * lanes :] = 0
     for table in range(TABLES):
         fill_table(tables, (table << NEIGHBOURS) * lanes, lines, table * NEIGHBOURS * lanes)
 
 
 @compiled
 def _add_tables(first: int, last: int, together: int, lanes: int, codes: Any, matrix: Any, out: Any) -> None:
-    lines, width, flat = codes.shape[1], out.shape[1], out.reshape(-1)
+    lines = codes.shape[1]
+    width = out.shape[1]
+    flat = out.reshape(-1)
     parts = -(-lines // together)
-    tables, total = scratch((TABLES << NEIGHBOURS) * lanes, matrix), scratch(together * lanes, matrix)
+    tables = scratch((TABLES << NEIGHBOURS) * lanes, matrix)
+    total = scratch(together * lanes, matrix)
     rows_of_word = scratch(ROWS * lanes, matrix)
     for part in range(first, last):
-        at, low = part // parts * lanes, part % parts * together
-        size, used = min(together, lines - low), min(lanes, width - at)
+        at = part // parts * lanes
+        low = part % parts * together
+        size = min(together, lines - low)
+        columns = min(lanes, width - at)
         total[:] = 0
         for word in range(codes.shape[0]):
             _fill_tables(tables, matrix, word * ROWS, at, lanes, rows_of_word)
@@ -191,10 +205,10 @@ def _add_tables(first: int, last: int, together: int, lanes: int, codes: Any, ma
                 add_subsets(total, line * lanes, code[low + line], tables)
         for line in range(size):
             to = (low + line) * width + at
-            if used == lanes:
+            if columns == lanes:
                 copy_vector(total, line * lanes, flat, to)
             else:
-                for j in range(used):
+                for j in range(columns):
                     flat[to + j] = total[line * lanes + j]
 
 
@@ -205,7 +219,8 @@ def _lines_together(lines: int, blocks: int) -> int:
 
 def _add_subsets(codes: Array, matrix: Array) -> Array:
     """Return the sums of the rows of a matrix (rows, width) that each line of the codes (words, lines) names."""
-    lines, width = codes.shape[1], matrix.shape[1]
+    lines = codes.shape[1]
+    width = matrix.shape[1]
     out = empty((lines, width), matrix.dtype)
     lanes = VECTOR_BYTES // matrix.itemsize
     blocks = -(-width // lanes)
@@ -225,12 +240,13 @@ def forward(x: SpikeList | Array, w: Array) -> Array:
     """Return x w, x (rows, inputs), w (inputs, outputs): for spikes, the sum of their rows of w."""
     if not isinstance(x, SpikeList):
         return matmul(x.astype(w.dtype, copy=False), w)
-    return look_up(x, w) if prefers_tables(x, w) else walk(x, w)
+    return look_up(x, w) if prefers_tables(x, w) else sum_rows(x, w)
 
 
 def look_up(x: SpikeList, w: Array) -> Array:
     """Return x w, with sums of rows of w from tables."""
-    words, lines = x.words, x.shape[0]
+    words = x.words
+    lines = x.shape[0]
     codes = empty((-(-len(w) // ROWS), lines), np.uint64)
     parallel_for(_code_rows, lines, words, codes, grain=32)
     return _add_subsets(codes, w)
@@ -241,14 +257,15 @@ def _grain(lines: int, additions: int) -> int:
     return max(1, min(32, lines * _WORTH_A_THREAD // max(1, additions)))
 
 
-def walk(x: SpikeList, w: Array) -> Array:
+def sum_rows(x: SpikeList, w: Array) -> Array:
     """Return x w by adding the row of w of each spike."""
     return _sum_listed(x.start, x.index, w)
 
 
 def _sum_listed(start: Array, index: Array, table: Array) -> Array:
     """Return the sums of the rows of a table that each line of a list names."""
-    lines, width = start.size - 1, table.shape[1]
+    lines = start.size - 1
+    width = table.shape[1]
     out = empty((lines, width), table.dtype)
     flat = np.ascontiguousarray(table).reshape(-1)
     grain = _grain(lines, index.size * width)
@@ -262,7 +279,7 @@ def weight_adjoint(x: SpikeList | Array, g: Array) -> Array:
         return matmul(x.T.astype(g.dtype, copy=False), g).copy()
     if x.count > _BACKWARD * (x.shape[1] + _FILL) * x.shape[0]:
         return look_up_back(x, g)
-    return walk_back(x, g)
+    return sum_rows_back(x, g)
 
 
 def look_up_back(x: SpikeList, g: Array) -> Array:
@@ -275,37 +292,43 @@ def look_up_back(x: SpikeList, g: Array) -> Array:
 
 @compiled
 def _add_rows_before(
-    first: int, last: int, end: int, stop: Any, done: Any, rows: Any, errors: Any, out: Any, width: int
+    first: int, last: int, end: int, stop: Any, next_spike: Any, rows: Any, errors: Any, out: Any, width: int
 ) -> None:
     """Add to columns of the gradient the rows of errors before `end`, where no six neighbours are parted."""
-    kept = RUN_BYTES // errors.itemsize
+    most = RUN_BYTES // errors.itemsize
     for column in range(first, last):
-        e = after = done[column]
+        e = next_spike[column]
+        after = e
         while after < stop[column] and rows[after] < end:
             after += 1
-        for low in range(0, width if e < after else 0, kept):
-            row = (out, column * width + low, 0, errors, low, 0, width, rows)
-            add_neighbours(*row, e, after, 1, min(kept, width - low))
-        done[column] = after
+        for low in range(0, width if e < after else 0, most):
+            size = min(most, width - low)
+            add_neighbours(out, column * width + low, 0, errors, low, 0, width, rows, e, after, 1, size)
+        next_spike[column] = after
 
 
-def walk_back(x: SpikeList, g: Array) -> Array:
+def sum_rows_back(x: SpikeList, g: Array) -> Array:
     """Return x' g by adding the row of g of each spike.
 
     Where g is larger than the caches, its rows are added part by part to all columns with a spike there, with the same
     bits.
     """
-    columns, (lines, width) = x.shape[1], g.shape
+    columns = x.shape[1]
+    lines, width = g.shape
     begin, rows = by_column(x.start, x.index, columns)
     together = max(_BLOCK_BYTES // max(1, width * g.itemsize), _SPIKES_PER_SUM * columns * lines // max(1, x.count))
     together = -(-together // NEIGHBOURS) * NEIGHBOURS
     if lines <= 2 * together:
         return _sum_listed(begin, rows, g)
-    out, done = empty((columns, width), g.dtype), begin[:-1].copy()
+    out = empty((columns, width), g.dtype)
+    next_spike = begin[:-1].copy()
     out[...] = 0
-    arrays = begin[1:], done, rows, np.ascontiguousarray(g).reshape(-1), out.reshape(-1)
+    stop = begin[1:]
+    errors = np.ascontiguousarray(g).reshape(-1)
+    flat = out.reshape(-1)
     for end in range(together, lines + together, together):
-        parallel_for(_add_rows_before, columns, min(end, lines), *arrays, width, grain=32)
+        before = min(end, lines)
+        parallel_for(_add_rows_before, columns, before, stop, next_spike, rows, errors, flat, width, grain=32)
     return out
 
 

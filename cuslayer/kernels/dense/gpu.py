@@ -29,7 +29,8 @@ def forward(x: PackedSpikes | Array, w: Array) -> Array:
     """Return x w, x (rows, inputs), w (inputs, outputs): for spikes, the sum of their rows of w."""
     if not isinstance(x, PackedSpikes):
         return matrix.dense(x, w)
-    rows, outputs = x.frames, w.shape[1]
+    rows = x.frames
+    outputs = w.shape[1]
     out = empty(w, (rows, outputs), w.dtype)
     tiles = output_tiles(outputs)
     kernel("dense", w.dtype).launch(

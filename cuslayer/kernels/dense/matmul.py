@@ -10,9 +10,11 @@ from cuslayer.kernels.cuda.launch import contiguous, empty, zeros
 __all__ = ["matmul"]
 
 # SIDE and THREADS of matmul.cu.
-_SIDE, _THREADS = 64, 256
+_SIDE = 64
+_THREADS = 256
 # The blocks that keep a GPU busy, where there are not more tiles; and the fewest terms of a part.
-_BLOCKS, _LEAST = 256, 256
+_BLOCKS = 256
+_LEAST = 256
 # DEPTH of matmul.cu: terms that are read together.
 _DEPTH = 16
 

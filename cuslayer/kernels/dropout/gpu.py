@@ -9,9 +9,11 @@ from cuslayer.kernels.cuda.launch import arrived, contiguous, empty, sizes
 __all__ = ["forward"]
 
 # Columns of a warp: each lane draws four words, for columns 32 apart.
-_LANES, _COLUMNS = 32, 128
+_LANES = 32
+_COLUMNS = 128
 # Threads that occupy a GPU, and the fewest steps of one.
-_THREADS, _LEAST_STEPS = 1 << 17, 8
+_THREADS = 1 << 17
+_LEAST_STEPS = 8
 
 
 def forward(x: Array, p: float) -> tuple[Array, Array]:
@@ -19,8 +21,11 @@ def forward(x: Array, p: float) -> tuple[Array, Array]:
 
     The library's generator keys the one that draws them; see `random_state`.
     """
-    (steps, columns), dtype, fired = sizes(x), numeric_type(x.dtype), x.dtype == bool
-    scale, y = empty(x, x.shape[1:], dtype), empty(x, x.shape, dtype)
+    steps, columns = sizes(x)
+    dtype = numeric_type(x.dtype)
+    fired = x.dtype == bool
+    scale = empty(x, x.shape[1:], dtype)
+    y = empty(x, x.shape, dtype)
     groups = -(-columns // _COLUMNS) * _LANES
     chunk = max(-(-steps * groups // _THREADS), _LEAST_STEPS)
     kernel("dropout", dtype)(

@@ -26,10 +26,10 @@ _CHUNK = 64
 @compiled
 def _output_columns(low: int, high: int, i: int, channels: int, filters: int) -> Any:
     """Return the output columns of filter i for the input columns [low, high)."""
-    found = np.empty(high - low, np.int64)
+    targets = np.empty(high - low, np.int64)
     for m in range(low, high):
-        found[m - low] = (m // channels * filters + i) * channels + m % channels
-    return found
+        targets[m - low] = (m // channels * filters + i) * channels + m % channels
+    return targets
 
 
 @compiled
@@ -93,7 +93,8 @@ def adjoint(g: Array, w: Array) -> Array:
 
 def adjoint_into(y: Array, g: Array, w: Array) -> Array:
     """Write `adjoint` to y and return it; with one filter, y may be g."""
-    flat, target = np.ascontiguousarray(columns(g)), columns(y)
+    flat = np.ascontiguousarray(columns(g))
+    target = columns(y)
     parallel_for(_filter_bank_adjoint, target.shape[1], flat, w, target, y.shape[-1], grain=GRAIN)
     return y
 
@@ -107,15 +108,18 @@ def _filter_bank_weight_adjoint(first: int, last: int, x: Any, g: Any, parts: An
     chunk = max(_CHUNK, (count + LANES - 1) // LANES * LANES)
     # The errors of a chunk of steps and of the steps that the filter reaches from there.
     length = 2 * chunk
-    errors, rows, totals = scratch(WIDE * length, g), scratch(LANES * WIDE, g), scratch(chunk, g)
+    errors = scratch(WIDE * length, g)
+    rows = scratch(LANES * WIDE, g)
+    totals = scratch(chunk, g)
     most = RUN_BYTES // g.itemsize
     of_words = min(whole_words(wide), WIDE)
     words = words_memory(steps, of_words)
     for part in range(first, last):
         parts[part] = 0
-        low, high = part * WIDE, min((part + 1) * WIDE, wide)
+        low = part * WIDE
+        high = min((part + 1) * WIDE, wide)
         read_words(words, x, low, high)
-        begins, which, values = list_spikes(words, x, low, g)
+        begins, steps_of_spikes, values = list_spikes(words, x, low, g)
         for i in range(filters):
             sources = _output_columns(low, high, i, channels, filters)
             totals[:] = 0
@@ -141,8 +145,17 @@ def _filter_bank_weight_adjoint(first: int, last: int, x: Any, g: Any, parts: An
                     place = place_of(j, of_words)
                     source = j * length - begin
                     for n in range(0, chunk if passed[place] < reached[place] else 0, most):
-                        row = (totals, n, errors, source + n, which, values)
-                        add_products(*row, passed[place], reached[place], min(most, chunk - n))
+                        add_products(
+                            totals,
+                            n,
+                            errors,
+                            source + n,
+                            steps_of_spikes,
+                            values,
+                            passed[place],
+                            reached[place],
+                            min(most, chunk - n),
+                        )
                 passed[:] = reached
             parts[part, i, :count] = totals[:count]
 

@@ -36,55 +36,63 @@ def filter_tile(
     y: Flat,
     to: Int,
     steps_apart: Int,
-    more: Flag,
+    adds: Flag,
 ) -> None:
     """Filter the vector of columns at an index of x, STEPS steps that are `apart`, by the first `used` taps.
 
-    The sums go to an index of y, whose steps are `steps_apart`, and are added to the numbers there if `more`. All
+    The sums go to an index of y, whose steps are `steps_apart`, and are added to the numbers there if `adds`. All
     arrays are flat. The memory has the earlier steps, in a ring of `blocks` blocks of STEPS vectors each, from block 1
     on; block 0 copies the last one. `block` is the block for these steps.
     """
-    lanes, steps = REGISTER_BYTES // taps.itemsize, range(STEPS)
-    vector, builder = ir.VectorType(taps.number, lanes), code.builder
+    lanes = REGISTER_BYTES // taps.itemsize
+    steps = range(STEPS)
+    vector = ir.VectorType(taps.number, lanes)
+    builder = code.builder
 
     def times(tap: Emitted, sums: list[Emitted], rows: list[Emitted]) -> list[Emitted]:
-        return [total + tap * one for total, one in zip(sums, rows, strict=True)]
+        return [total + tap * row for total, row in zip(sums, rows, strict=True)]
 
     # The inputs of these steps; the last block also lies before the first.
     inputs = [x.load(at + apart * i, ir.VectorType(x.number, lanes)) for i in steps]
     if x.number == I8:
-        inputs = [each.into("uitofp", vector) for each in inputs]
-    here = block * (STEPS * lanes)
+        inputs = [row.into("uitofp", vector) for row in inputs]
+    place = block * (STEPS * lanes)
     for i in steps:
-        memory.store(inputs[i], here + i * lanes)
+        memory.store(inputs[i], place + i * lanes)
     with builder.if_then(block.compare("==", blocks).raw):
         for i in steps:
             memory.store(inputs[i], i * lanes)
 
-    zero, begin = Emitted(code, ir.Constant(vector, [0.0] * lanes)), builder.block
-    with builder.if_then(more.raw):
-        before, loaded = [y.load(to + steps_apart * i, vector) for i in steps], builder.block
+    zero = Emitted(code, ir.Constant(vector, [0.0] * lanes))
+    begin = builder.block
+    with builder.if_then(adds.raw):
+        before = [y.load(to + steps_apart * i, vector) for i in steps]
+        loaded = builder.block
     sums = [Emitted(code, builder.phi(vector)) for _ in steps]
     for total, value in zip(sums, before, strict=True):
         total.raw.add_incoming(zero.raw, begin)
         total.raw.add_incoming(value.raw, loaded)
 
     def whole_round(turn: Emitted, variables: list[Emitted]) -> list[Emitted]:
-        (now, *found), first, origin = variables, turn * STEPS, variables[0] * (STEPS * lanes)
+        ring_block, *totals = variables
+        first = turn * STEPS
+        origin = ring_block * (STEPS * lanes)
         rows = {i: memory.load(origin + i * lanes, vector) for i in range(1 - STEPS, STEPS)}
         for n in steps:
-            found = times(taps.load(first + n).splat(lanes), found, [rows[i - n] for i in steps])
-        return [now.compare("==", 1).choose(blocks, now - 1), *found]
+            totals = times(taps.load(first + n).splat(lanes), totals, [rows[i - n] for i in steps])
+        return [ring_block.compare("==", 1).choose(blocks, ring_block - 1), *totals]
 
     rounds = used // STEPS
-    _, (now, *sums) = code.loop(0, rounds, [block, *sums], whole_round)
-    done, origin = rounds * STEPS, now * (STEPS * lanes)
+    _, (last_block, *sums) = code.loop(0, rounds, [block, *sums], whole_round)
+    multiplied = rounds * STEPS
+    origin = last_block * (STEPS * lanes)
 
-    def one_tap(n: Emitted, found: list[Emitted]) -> list[Emitted]:
-        tap, first = taps.load(done + n).splat(lanes), origin - n * lanes
-        return times(tap, found, [memory.load(first + i * lanes, vector) for i in steps])
+    def one_tap(n: Emitted, totals: list[Emitted]) -> list[Emitted]:
+        tap = taps.load(multiplied + n).splat(lanes)
+        first = origin - n * lanes
+        return times(tap, totals, [memory.load(first + i * lanes, vector) for i in steps])
 
-    _, sums = code.loop(0, used - done, sums, one_tap)
+    _, sums = code.loop(0, used - multiplied, sums, one_tap)
     for i in steps:
         y.store(sums[i], to + steps_apart * i)
 
@@ -131,11 +139,11 @@ def tiles(reach: int, like: Any) -> Any:
 
 @compiled
 def filter_columns(
-    x: Any, sources: Any, taps: Any, y: Any, targets: Any, backward: bool, more: bool, memory: Any
+    x: Any, sources: Any, taps: Any, y: Any, targets: Any, backward: bool, adds: bool, memory: Any
 ) -> None:
     """Filter the columns `sources` of x into the columns `targets` of y, which may be the same array.
 
-    ``y[t] = sum_k taps[k] x[t - k]``, or ``x[t + k]`` if `backward`; added to y if `more`.
+    ``y[t] = sum_k taps[k] x[t - k]``, or ``x[t + k]`` if `backward`; added to y if `adds`.
 
     Args:
         x: (T, ...), in the type of y, or spikes as bytes.
@@ -144,36 +152,46 @@ def filter_columns(
         y: (T, ...).
         targets: as many columns of y, ascending.
         backward: from the last step to the first.
-        more: y has a part of the sums.
+        adds: whether y already has a part of the sums.
         memory: `tiles` for as many taps, or more.
     """
-    steps, size, lanes = x.shape[0], sources.size, REGISTER_BYTES // y.itemsize
+    steps = x.shape[0]
+    size = sources.size
+    lanes = REGISTER_BYTES // y.itemsize
     count = min(taps.size, steps)
     blocks = _blocks_of(count)
     length = (blocks + 1) * STEPS * lanes
-    given, found, before = memory[: STEPS * WIDE], memory[STEPS * WIDE :], memory[2 * STEPS * WIDE :]
+    inputs = memory[: STEPS * WIDE]
+    sums = memory[STEPS * WIDE :]
+    before = memory[2 * STEPS * WIDE :]
     # Before the first step there is nothing.
     before[: length * ((size + lanes - 1) // lanes)] = 0
-    whole = size % lanes == 0 and are_neighbours(sources) and are_neighbours(targets)
-    all_x, all_y, turn = x.reshape(x.size), y.reshape(y.size), -1 if backward else 1
+    in_vectors = size % lanes == 0 and are_neighbours(sources) and are_neighbours(targets)
+    all_x = x.reshape(x.size)
+    all_y = y.reshape(y.size)
+    turn = -1 if backward else 1
     block = 0
     for k in range(0, steps, STEPS):
-        block, used, t = block % blocks + 1, min(count, k + STEPS), steps - 1 - k if backward else k
-        if whole and k + STEPS <= steps:
-            apart, steps_apart = turn * x.shape[1], turn * y.shape[1]
+        block = block % blocks + 1
+        used = min(count, k + STEPS)
+        t = steps - 1 - k if backward else k
+        if in_vectors and k + STEPS <= steps:
+            apart = turn * x.shape[1]
+            steps_apart = turn * y.shape[1]
             for j in range(0, size, lanes):
-                at, to = t * x.shape[1] + sources[0] + j, t * y.shape[1] + targets[0] + j
+                at = t * x.shape[1] + sources[0] + j
+                to = t * y.shape[1] + targets[0] + j
                 tile = before[j // lanes * length :]
-                filter_tile(all_x, at, apart, tile, block, blocks, taps, used, all_y, to, steps_apart, more)
+                filter_tile(all_x, at, apart, tile, block, blocks, taps, used, all_y, to, steps_apart, adds)
             continue
-        here = min(STEPS, steps - k)
-        for i in range(here):
-            take(given[i * WIDE :], x, t + turn * i, sources)
-        given[here * WIDE :] = 0
-        for i in range(here if more else 0):
-            take(found[i * WIDE :], y, t + turn * i, targets)
+        present = min(STEPS, steps - k)
+        for i in range(present):
+            take(inputs[i * WIDE :], x, t + turn * i, sources)
+        inputs[present * WIDE :] = 0
+        for i in range(present if adds else 0):
+            take(sums[i * WIDE :], y, t + turn * i, targets)
         for j in range(0, size, lanes):
             tile = before[j // lanes * length :]
-            filter_tile(given, j, WIDE, tile, block, blocks, taps, used, found, j, WIDE, more)
-        for i in range(here):
-            put(y, t + turn * i, targets, found[i * WIDE :])
+            filter_tile(inputs, j, WIDE, tile, block, blocks, taps, used, sums, j, WIDE, adds)
+        for i in range(present):
+            put(y, t + turn * i, targets, sums[i * WIDE :])

@@ -1,7 +1,7 @@
 """Conversion to float16 and back on the CPU, in vectors or by the bits of float32: NumPy's takes far longer.
 
 Rounds to nearest, ties to even, as NumPy does; finite values out of range become the largest float16, not infinity.
-Values that are not finite become infinity, so backward still notices a potential that is not finite.
+Values that are not finite become infinity, so backward still detects a potential that is not finite.
 """
 
 from __future__ import annotations
@@ -40,11 +40,12 @@ _TO_SIGN = np.int32(16)
 @compiled
 def encode_bits(first: int, last: int, x: Any, half: Any) -> None:
     """Write x[first:last] to half as the bits of float16."""
-    numbers, out = x[first:last], half[first:last]
-    whole = (last - first) // HALVES * HALVES if CONVERTS and x.itemsize == 4 else 0
-    for j in range(0, whole, HALVES):
+    numbers = x[first:last]
+    out = half[first:last]
+    in_vectors = (last - first) // HALVES * HALVES if CONVERTS and x.itemsize == 4 else 0
+    for j in range(0, in_vectors, HALVES):
         encode_vector(numbers, j, out, j)
-    for j in range(whole, last - first):
+    for j in range(in_vectors, last - first):
         number = numbers[j]
         size = min(abs(number), _LARGEST)
         near = np.float32(size)
@@ -62,11 +63,12 @@ def encode_bits(first: int, last: int, x: Any, half: Any) -> None:
 @compiled
 def decode_bits(first: int, last: int, half: Any, x: Any) -> None:
     """Write half[first:last], the bits of float16, to x as numbers."""
-    halves, out = half[first:last], x[first:last]
-    whole = (last - first) // HALVES * HALVES if CONVERTS and x.itemsize == 4 else 0
-    for j in range(0, whole, HALVES):
+    halves = half[first:last]
+    out = x[first:last]
+    in_vectors = (last - first) // HALVES * HALVES if CONVERTS and x.itemsize == 4 else 0
+    for j in range(0, in_vectors, HALVES):
         decode_vector(halves, j, out, j)
-    for j in range(whole, last - first):
+    for j in range(in_vectors, last - first):
         bits = np.int32(halves[j])
         size = bits & _MAGNITUDE
         normal = float_of_bits((size << _DROPPED) + _BIAS if size < _INFINITY else _FLOAT32_INFINITY)

@@ -60,7 +60,7 @@ def conv_kernels(x: SpikeList | Array, window: Window, groups: int, spiking: Ste
 def conv_pool_kernels(
     x: SpikeList | Array, window: Window, groups: int, pooling: Pooling, spiking: StepSpiking
 ) -> ConvPass | None:
-    """Return the passes of a convolution, its neurons, pooling and its neurons; None without one."""
+    """Return the passes of a convolution, its neurons, pooling and its neurons; None if windows do not tile."""
     return conv_kernels(x, window, groups, spiking) if pooling.window.tiles else None
 
 
@@ -103,7 +103,7 @@ def dense_neuron(
     """Return the potentials and the spikes (rows, outputs) of a dense layer, x (rows, inputs), w (inputs, outputs).
 
     The rows are all samples of a step, one after the other, step by step. Without `keep` there are no potentials. Where
-    tables are faster, the layer and the neurons are two passes. `constants` are the neurons' own; see `blocks.py`.
+    tables are faster, the layer and the neurons are two passes. `constants` differ between neurons; see `blocks.py`.
     `shift` (outputs,) is added to the weighted input.
     """
     w = np.ascontiguousarray(w)
@@ -213,7 +213,7 @@ def norm_neuron(
 
 
 class Map(NamedTuple):
-    """The neurons of a convolution in blocks, of whole pooling windows if there are any."""
+    """The neurons of a convolution in blocks, which have whole pooling windows if pooling follows."""
 
     maps: Maps
     blocks: Blocks
@@ -317,17 +317,17 @@ class ConvPass:
     ) -> tuple[Any, Array, Array]:
         """Return the potentials before and after pooling, and the spikes (frames, rows, columns, outputs) after it.
 
-        See `conv_neuron` for the arguments and the layout of the potentials. With ``keep=Checkpoints``, the first are
-        checkpoints, from which `conv_pool_adjoint` computes the potential before pooling again, to the same bits.
+        See `conv_neuron` for the arguments and the layout of the potentials. With ``keep=Checkpoints``, the first
+        result is checkpoints, from which `conv_pool_adjoint` recomputes the potential before pooling, to the same bits.
         """
         m, b, image, tiles, after = map_of(conv_spikes.maps(x, steps, w.shape[3], window), pooling, w.dtype)
-        again = keep is Checkpoints
-        u = empty((m.blocks, steps, 0 if keep is None or again else b.width), w.dtype)
+        recompute = keep is Checkpoints
+        u = empty((m.blocks, steps, 0 if keep is None or recompute else b.width), w.dtype)
         pooled_u = empty((m.blocks, steps, 0 if keep is None or after is None else after.width), w.dtype)
         s = empty((steps, m.samples * math.prod(image) * m.outputs), bool)
         neurons = forward_of(w.dtype, steps, constants, spiking)
         taps = conv_spikes.taps_in_runs(w, window, self.groups)
-        saved = checkpoints(steps, m.blocks, b, taps, neurons) if again else no_checkpoints(neurons)
+        saved = checkpoints(steps, m.blocks, b, taps, neurons) if recompute else no_checkpoints(neurons)
         pooled = None
         if pooling is not None and tiles is not None and after is not None:
             neurons_after = forward_of(w.dtype, steps, pooling.constants, pooling.spiking)
@@ -345,7 +345,7 @@ class ConvPass:
             ConvSpikes(m, conv_spikes.where(x, window, m.outputs, w.dtype, self.groups), taps),
             grain=1,
         )
-        return saved if again else u, pooled_u, s.reshape(x.shape[0], *image, m.outputs)
+        return saved if recompute else u, pooled_u, s.reshape(x.shape[0], *image, m.outputs)
 
     def conv_pool_adjoint(
         self,
@@ -365,11 +365,11 @@ class ConvPass:
 
         g is the gradient of the spikes after pooling, u and pooled_u the potentials that `conv_pool` returns.
         """
-        alone = conv_spikes.maps(x, steps, g.shape[3], window)
-        m, b, _, tiles, after = map_of(alone, pooling, g.dtype)
+        unpooled = conv_spikes.maps(x, steps, g.shape[3], window)
+        m, b, _, tiles, after = map_of(unpooled, pooling, g.dtype)
         # Blocks of other rows would sum the weight gradient in another order, so it is computed from the errors.
-        apart = m != alone
-        y = empty((steps, m.neurons) if keep or apart else (0, 0), g.dtype)
+        separate = m != unpooled
+        y = empty((steps, m.neurons) if keep or separate else (0, 0), g.dtype)
         parts = weight_sums.new_parts(x, m, window, self.groups, g.dtype)
         neurons = backward_of(g.dtype, steps, constants, spiking)
         spikes = conv_spikes.where(x, window, m.outputs, g.dtype, self.groups)
@@ -396,12 +396,12 @@ class ConvPass:
             None,
             y,
             Errors(np.ascontiguousarray(g).reshape(steps, g.size // max(steps, 1))),
-            ConvWeights(m, spikes, order, parts[: 0 if apart else PARTS]),
+            ConvWeights(m, spikes, order, parts[: 0 if separate else PARTS]),
             source,
             grain=1,
         )
         errors = y.reshape(len(g), m.rows, m.columns, m.outputs) if y.size or keep else None
-        if apart and errors is not None:
+        if separate and errors is not None:
             return errors, weight_sums.weight_adjoint(x, errors, window, self.groups, steps)
         return errors, weight_sums.of_runs(parts.sum(axis=0), window, m.outputs, self.groups)
 
@@ -422,8 +422,8 @@ def from_blocks(u: Array, shape: tuple[int, ...], samples: Array | None, neurons
     by_sample = u.reshape(count, len(u) // count, steps, u.shape[2])
     if neurons is None:
         maps = by_sample.reshape(count, -1, steps, together, columns, channels)[chosen]
-        whole = maps.transpose(2, 0, 1, 3, 4, 5).reshape(steps, len(chosen), -1, columns, channels)
-        return np.array(whole[:, :, :rows], order="C")
+        rows_of_blocks = maps.transpose(2, 0, 1, 3, 4, 5).reshape(steps, len(chosen), -1, columns, channels)
+        return np.array(rows_of_blocks[:, :, :rows], order="C")
     row, column, channel = neurons.T
     at = (row % together * columns + column) * channels + channel
     return np.ascontiguousarray(by_sample[chosen[:, None], row // together, :, at].transpose(2, 0, 1))

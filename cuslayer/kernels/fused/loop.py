@@ -2,12 +2,12 @@
 
 A layer is a source and a sink. The source writes the weighted input of some neurons at some steps, and backward the
 errors of their spikes. The sink takes the errors of the weighted input. Both are named tuples of arrays; the type
-decides which function Numba compiles into the loop. `sources.py` has those of dense layers, convolutions and numbers,
-`recurrent/cpu.py` those of populations with synapses to themselves.
+decides which function Numba compiles into the loop. Sources and sinks for dense layers, convolutions and numbers are in
+`sources.py`, for populations with synapses to themselves in `recurrent/cpu.py`.
 
 A thread computes a block, some neighbouring columns, for all time in chunks. The weighted input, the spikes before
-pooling, and the gradients of both, are used in the cache and need not be written to memory. A pass whose memory has
-states goes on where the call before it ended. The results equal separate passes to the bit.
+pooling, and the gradients of both, stay in the cache and need not be written to memory. A pass whose memory has states
+continues where the call before it ended. The results equal separate passes to the bit.
 """
 
 from __future__ import annotations
@@ -61,23 +61,25 @@ def room(like: Any, source: Any) -> Any:
 
 
 @by_type
-def fill(first: int, last: int, begun: int, rows: Any, rows_at: int, at: int, size: int, own: Any, source: Any) -> None:
+def fill(
+    first: int, last: int, begun: int, rows: Any, rows_at: int, at: int, size: int, buffer: Any, source: Any
+) -> None:
     """Write the weighted input of the columns [at, at + size) at the steps [first, last) of all calls.
 
-    Step t is row t modulo the number of rows, from the column `rows_at` on. The call began at the step `begun`; `own`
-    is the thread's memory.
+    Step t is row t modulo the number of rows, from the column `rows_at` on. The call began at the step `begun`. The
+    buffer is the thread's memory, from `room`.
     """
     raise TypeError("runs in compiled loops only")
 
 
 @by_type
-def receive(first: int, last: int, rows: Any, at: int, size: int, own: Any, source: Any) -> None:
+def receive(first: int, last: int, rows: Any, at: int, size: int, buffer: Any, source: Any) -> None:
     """Write the errors of the spikes of the columns [at, at + size) at the steps [first, last); see `fill`."""
     raise TypeError("runs in compiled loops only")
 
 
 @by_type
-def take(first: int, last: int, errors: Any, at: int, size: int, part: int, own: Any, sink: Any) -> None:
+def take(first: int, last: int, errors: Any, at: int, size: int, part: int, buffer: Any, sink: Any) -> None:
     """Use the errors of the weighted input, a ring buffer, of one block of a part of all blocks; see `fill`."""
     raise TypeError("runs in compiled loops only")
 
@@ -113,7 +115,7 @@ class Memory(NamedTuple):
 
 
 def memory_of(neurons: Block, columns: int, chunk: int, delay: int = 0) -> Memory:
-    """Return the states before the first step, for calls in chunks of so many steps and spikes after a delay."""
+    """Return the states before the first step, for calls in chunks of `chunk` steps and spikes after a delay."""
     dtype = neurons.numbers.dtype
     return Memory(
         np.zeros((neurons.states, columns), dtype),
@@ -234,10 +236,10 @@ def _copy_spikes(s: Any, first: int, last: int, ring: Any, begun: int, at: int, 
 
 
 @inlined
-def _keep(kept: Any, t: int, memory: Any, row: int, at: int, size: int) -> None:
-    """Copy the values for backward at a step from the memory's rows."""
-    for i in range(len(kept)):
-        copy(kept[i, t, at : at + size], memory[(row + i) * size : (row + i + 1) * size])
+def _save_values(values: Any, t: int, memory: Any, row: int, at: int, size: int) -> None:
+    """Copy the values that backward needs of a step from the memory's rows."""
+    for i in range(len(values)):
+        copy(values[i, t, at : at + size], memory[(row + i) * size : (row + i + 1) * size])
 
 
 @compiled
@@ -276,7 +278,7 @@ def forward(
     chunk: int,
     stage: Stage,
     pooled: Pooled | None,
-    kept: Any,
+    saved_values: Any,
     s: Any,
     source: Any,
 ) -> None:
@@ -290,52 +292,52 @@ def forward(
         chunk: the steps that are computed at a time, `CHUNK` at most.
         stage: the neurons of the layer.
         pooled: pooling and its neurons; None without.
-        kept: (values, steps, neurons), further values for backward, with chunks of one step; None for none.
+        saved_values: (values, steps, neurons), further values for backward, with chunks of one step; None for none.
         s: the spikes of the last neurons, uint8.
         source: the layer.
     """
     neurons = stage.neurons
-    goes_on = len(stage.memory.inputs) > 0
-    own = room(neurons.numbers, source)
+    continues = len(stage.memory.inputs) > 0
+    buffer = room(neurons.numbers, source)
     width = padded(stage.blocks.width)
     memory = scratch(neurons.rows * width, neurons.numbers)
-    own_inputs = scratch_rows(neurons.history + chunk, 0 if goes_on else width, neurons.numbers)
+    own_inputs = scratch_rows(neurons.history + chunk, 0 if continues else width, neurons.numbers)
     unread = scratch_rows(1, width, neurons.numbers)
     own_fired = s
     if pooled is not None:
         own_fired = np.empty((neurons.spikes + chunk, width), np.uint8)
         after = pooled.stage
-        memory_after, sums_of_tiles = _room_after(after, 0 if goes_on else chunk)
+        memory_after, sums_of_tiles = _room_after(after, 0 if continues else chunk)
     for block in range(first, last):
         at, size = place(block, stage.blocks)
         begin(memory, at, size, neurons)
         load_states(memory, stage.memory.states, at, size)
-        x = stage.memory.inputs if goes_on else own_inputs
-        x_at = at if goes_on else 0
-        fired = stage.memory.fired if goes_on else own_fired
+        x = stage.memory.inputs if continues else own_inputs
+        x_at = at if continues else 0
+        fired = stage.memory.fired if continues else own_fired
         # Without pooling, spikes are written to s.
-        fired_at = at if goes_on or pooled is None else 0
+        fired_at = at if continues or pooled is None else 0
         if pooled is not None:
             at_after, size_after = place(block, after.blocks)
             begin(memory_after, at_after, size_after, after.neurons)
             load_states(memory_after, after.memory.states, at_after, size_after)
-            sums = after.memory.inputs if goes_on else sums_of_tiles
-            sums_at = at_after if goes_on else 0
-            fired_after = after.memory.fired if goes_on else s
+            sums = after.memory.inputs if continues else sums_of_tiles
+            sums_at = at_after if continues else 0
+            fired_after = after.memory.fired if continues else s
         for number in range(-(-steps // chunk)):
             t, end = _chunk(number, steps, chunk)
             since = begun + t
             until = begun + end
             if pooled is not None:
                 _save_states(block, number, memory, neurons.states * size, pooled.saved)
-            fill(since, until, begun, x, x_at, at, size, own, source)
+            fill(since, until, begun, x, x_at, at, size, buffer, source)
             if stage.shift.size:
                 _add_shift(since, until, x, x_at, at, size, stage.shift)
             potential = _potentials(t, end, steps, chunk, block, stage, unread)
             potential_at = 0 if stage.apart or not stage.u.size else at
             blocks.forward(since, until, memory, x, x_at, potential, potential_at, fired, fired_at, size, neurons)
-            if kept is not None:
-                _keep(kept, t, memory, neurons.rows - len(kept), at, size)
+            if saved_values is not None:
+                _save_values(saved_values, t, memory, neurons.rows - len(saved_values), at, size)
             if pooled is not None:
                 _save_spikes(block, number, t, end, fired, pooled.saved)
                 pool(since, until, fired, fired_at, size, sums, sums_at, pooled.tiles)
@@ -353,9 +355,9 @@ def forward(
                     size_after,
                     after.neurons,
                 )
-                if goes_on:
+                if continues:
                     _copy_spikes(s, t, end, fired_after, begun, at_after, size_after)
-            elif goes_on:
+            elif continues:
                 _copy_spikes(s, t, end, fired, begun, at, size)
         store_states(stage.memory.states, memory, at, size)
         if pooled is not None:
@@ -363,13 +365,13 @@ def forward(
 
 
 class Carried(NamedTuple):
-    """What backward needs besides the potential, and the gradients that go from call to call."""
+    """Values that backward needs besides the potential, and the gradients that go from call to call."""
 
     values: Array  # (values, steps, columns), see `StepSpiking.saved`
     states: Array  # (states, columns), the states before the first step
-    old: Array  # the numbers of the states whose values before a step are needed, see `StepSpiking.old`
-    later: Array  # (states, columns), the gradients after the last step, overwritten by those before the first
-    ring: Array  # (rows, columns), in the same way, the ring buffer of values of later steps
+    old: Array  # the numbers of the states whose values before a step backward needs, see `StepSpiking.old`
+    later: Array  # (states, columns), the gradients after the last step; the gradients before the first overwrite them
+    ring: Array  # (rows, columns), likewise the ring buffer of values of later steps
     sums: Array  # (constants, columns), the gradients of trained constants
 
 
@@ -424,32 +426,32 @@ def backward(
         carried: further values, with chunks of one step; None for none.
         y: (steps, columns); it may be the potentials.
         errors: the source of the errors of the spikes.
-        layer: the sink of the errors of the weighted input; None if y is all that is wanted.
+        layer: the sink of the errors of the weighted input; None for y alone.
         source: the layer, for checkpoints; None without pooling.
     """
     neurons = stage.neurons
     like = neurons.numbers
-    own = room(like, errors)
+    buffer = room(like, errors)
     width = padded(stage.blocks.width)
     memory = scratch(neurons.rows * width, like)
     ring = scratch_rows(max(neurons.history, 1), width, like)
     grads = scratch_rows(chunk, width, like)
     written = scratch_rows(chunk, width, like)
     restored = stage.u
-    again = False
+    recompute = False
     if layer is not None:
-        own_sums = room(like, layer)
+        sink_buffer = room(like, layer)
     if pooled is not None:
         after = pooled.stage
         saved = pooled.saved
-        again = saved.states.size > 0
+        recompute = saved.states.size > 0
         memory_after, ring_after, grads_after, written_after = _room_back(after, chunk)
-        wide = width if again else 0
+        wide = width if recompute else 0
         restored = scratch_rows(chunk, wide, like)
         restoring = scratch(saved.neurons.rows * wide, like)
         x = scratch_rows(saved.neurons.history + chunk, wide, like)
         fired = np.empty((saved.neurons.spikes + chunk, wide), np.uint8)
-        own_source = room(like, source)
+        source_buffer = room(like, source)
     for part in range(first, last):
         for block in range(parts[part], parts[part + 1]):
             at, size = place(block, stage.blocks)
@@ -463,22 +465,22 @@ def backward(
                 begin(memory_after, at_after, size_after, after.neurons)
                 ring_after[:] = 0
                 filled = steps
-                if again:
+                if recompute:
                     begin(restoring, at, size, saved.neurons)
             for end in range(steps, 0, -chunk):
                 t = max(end - chunk, 0)
                 since = begun + t
                 until = begun + end
                 if pooled is not None:
-                    if again:
-                        # The neurons need inputs from before the chunk; later ones are there from the chunk before.
+                    if recompute:
+                        # The neurons need inputs from before the chunk; the ring buffer still has the later ones.
                         earliest = max(t - saved.neurons.history, 0)
-                        fill(earliest, filled, 0, x, 0, at, size, own_source, source)
+                        fill(earliest, filled, 0, x, 0, at, size, source_buffer, source)
                         if stage.shift.size:
                             _add_shift(earliest, filled, x, 0, at, size, stage.shift)
                         filled = earliest
                         _restore(t, end, steps, block, size, restoring, x, fired, restored, saved)
-                    receive(t, end, grads_after, at_after, size_after, own, errors)
+                    receive(t, end, grads_after, at_after, size_after, buffer, errors)
                     potential = _potentials(t, end, steps, chunk, block, after, restored)
                     blocks.backward(
                         since,
@@ -497,9 +499,9 @@ def backward(
                     )
                     spread(t, end, written_after, size, grads, pooled.tiles)
                 else:
-                    receive(t, end, grads, at, size, own, errors)
+                    receive(t, end, grads, at, size, buffer, errors)
                 potential = _potentials(t, end, steps, chunk, block, stage, restored)
-                potential_at = 0 if stage.apart or again else at
+                potential_at = 0 if stage.apart or recompute else at
                 if carried is not None:
                     load_saved(memory, size, t, at, stage.u, carried.values, carried.states, carried.old, neurons)
                     out = y[t:end]
@@ -511,7 +513,7 @@ def backward(
                         since, until, memory, ring, 0, grads, 0, potential, potential_at, written, 0, size, neurons
                     )
                     if layer is not None:
-                        take(t, end, written, at, size, part, own_sums, layer)
+                        take(t, end, written, at, size, part, sink_buffer, layer)
                     if y.size:
                         for k in range(t, end):
                             copy(y[k, at : at + size], written[k % chunk, :size])
@@ -542,6 +544,6 @@ def _load_rows(ring: Any, rows: Any, at: int, size: int) -> None:
 
 @compiled
 def _store_rows(rows: Any, ring: Any, at: int, size: int) -> None:
-    """Copy them back."""
+    """Copy the front of a block's rows to columns of some rows."""
     for i in range(len(rows)):
         copy(rows[i, at : at + size], ring[i, :size])

@@ -1,10 +1,10 @@
-"""What launchers of fused passes need to know of a kind of neuron.
+"""Properties of a kind of neuron that launchers of fused passes read.
 
-Their arguments: ``x`` packed spikes, the frames of all samples at a step one after the other, ``steps`` of them; ``w``
-the weight; ``g`` the gradient of the spikes, an array or a `Product`; ``u`` the potential, in the number type or
-float16. ``constants`` are those that differ between neurons, (constants, K), on the device, and ``spiking`` has the
-others. ``keep`` is the type in which potentials are saved, None for none; backward, whether the gradient of the
-weighted input is wanted.
+The launchers' arguments: ``x`` packed spikes, the frames of all samples at a step one after the other, for ``steps``
+steps; ``w`` the weight; ``g`` the gradient of the spikes, an array or a `Product`; ``u`` the potential, in the number
+type or float16. ``constants``, (constants, K), on the device, differ between neurons; ``spiking`` has the other
+constants. Forward, ``keep`` is the type in which potentials are saved, None for none; backward, whether to return the
+gradient of the weighted input.
 """
 
 from __future__ import annotations

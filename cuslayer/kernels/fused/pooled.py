@@ -27,7 +27,7 @@ def pool(first: int, last: int, s: Any, s_at: int, size: int, x: Any, x_at: int,
     sums = x.reshape(x.size)
     down = tiles.map_columns * tiles.channels
     lanes = VECTOR_BYTES // x.itemsize
-    whole = tiles.channels // lanes * lanes
+    in_vectors = tiles.channels // lanes * lanes
     rows = size // down
     for t in range(first, last):
         # Divisions that the compiler would leave in the loop over tiles.
@@ -39,9 +39,9 @@ def pool(first: int, last: int, s: Any, s_at: int, size: int, x: Any, x_at: int,
                 wide = min(tiles.width, tiles.map_columns - column * tiles.width)
                 at = line + (row * tiles.columns + column) * tiles.channels
                 begin = spike_line + row * tiles.height * down + column * tiles.width * tiles.channels
-                for c in range(0, whole, lanes):
+                for c in range(0, in_vectors, lanes):
                     sum_tile(sums, at + c, tiles.gain, spikes, begin + c, tiles.channels, wide, down, tall)
-                for c in range(whole, tiles.channels):
+                for c in range(in_vectors, tiles.channels):
                     total = 0
                     for y in range(tall):
                         for z in range(wide):
@@ -56,7 +56,7 @@ def spread(first: int, last: int, errors: Any, size: int, g: Any, tiles: Tiles) 
     out = g.reshape(g.size)
     down = tiles.map_columns * tiles.channels
     lanes = VECTOR_BYTES // g.itemsize
-    whole = tiles.channels // lanes * lanes
+    in_vectors = tiles.channels // lanes * lanes
     rows = size // down
     for t in range(first, last):
         line = t % len(errors) * errors.shape[1]
@@ -67,9 +67,9 @@ def spread(first: int, last: int, errors: Any, size: int, g: Any, tiles: Tiles) 
                 wide = min(tiles.width, tiles.map_columns - column * tiles.width)
                 at = line + (row * tiles.columns + column) * tiles.channels
                 begin = out_line + row * tiles.height * down + column * tiles.width * tiles.channels
-                for c in range(0, whole, lanes):
+                for c in range(0, in_vectors, lanes):
                     spread_tile(of_tiles, at + c, tiles.gain, out, begin + c, tiles.channels, wide, down, tall)
-                for c in range(whole, tiles.channels):
+                for c in range(in_vectors, tiles.channels):
                     error = tiles.gain * of_tiles[at + c]
                     for y in range(tall):
                         for z in range(wide):

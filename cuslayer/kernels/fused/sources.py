@@ -104,7 +104,7 @@ def _lists(like: Any, source: Any) -> Any:
 
 @implementation_of(fill, Numbers)
 def _fill_numbers(
-    first: int, last: int, begun: int, rows: Any, rows_at: int, at: int, size: int, own: Any, source: Any
+    first: int, last: int, begun: int, rows: Any, rows_at: int, at: int, size: int, buffer: Any, source: Any
 ) -> None:
     for t in range(first, last):
         copy(rows[t % len(rows), rows_at : rows_at + size], source.values[t - begun, at : at + size])
@@ -112,7 +112,7 @@ def _fill_numbers(
 
 @implementation_of(fill, NormalizedNumbers)
 def _fill_normalized(
-    first: int, last: int, begun: int, rows: Any, rows_at: int, at: int, size: int, own: Any, source: Any
+    first: int, last: int, begun: int, rows: Any, rows_at: int, at: int, size: int, buffer: Any, source: Any
 ) -> None:
     centre = source.centre
     factor = source.factor
@@ -126,7 +126,7 @@ def _fill_normalized(
 
 @implementation_of(fill, DenseSpikes)
 def _fill_dense(
-    first: int, last: int, begun: int, rows: Any, rows_at: int, at: int, size: int, own: Any, source: Any
+    first: int, last: int, begun: int, rows: Any, rows_at: int, at: int, size: int, buffer: Any, source: Any
 ) -> None:
     outputs = source.outputs
     ring = rows.reshape(rows.size)
@@ -144,7 +144,7 @@ def _fill_dense(
 
 @implementation_of(fill, DenseBits)
 def _fill_bits(
-    first: int, last: int, begun: int, rows: Any, rows_at: int, at: int, size: int, own: Any, source: Any
+    first: int, last: int, begun: int, rows: Any, rows_at: int, at: int, size: int, buffer: Any, source: Any
 ) -> None:
     outputs = source.outputs
     ring = rows.reshape(rows.size)
@@ -155,13 +155,13 @@ def _fill_bits(
         row = t % len(rows) * rows.shape[1] + rows_at
         line = (t - begun) * source.samples + sample
         for i in range(size // max(width, 1)):
-            count = list_row(line + i, source.bits, own, 0)
-            gather(ring, row + i * width, width, 0, count, own, source.table, output, outputs)
+            count = list_row(line + i, source.bits, buffer, 0)
+            gather(ring, row + i * width, width, 0, count, buffer, source.table, output, outputs)
 
 
 @implementation_of(fill, ConvSpikes)
 def _fill_maps(
-    first: int, last: int, begun: int, rows: Any, rows_at: int, at: int, size: int, own: Any, source: Any
+    first: int, last: int, begun: int, rows: Any, rows_at: int, at: int, size: int, buffer: Any, source: Any
 ) -> None:
     m = source.maps
     width = m.columns * m.outputs
@@ -173,13 +173,13 @@ def _fill_maps(
 
 
 @implementation_of(receive, Errors)
-def _receive_errors(first: int, last: int, rows: Any, at: int, size: int, own: Any, source: Any) -> None:
+def _receive_errors(first: int, last: int, rows: Any, at: int, size: int, buffer: Any, source: Any) -> None:
     for t in range(first, last):
         copy(rows[t % len(rows), :size], source.values[t, at : at + size])
 
 
 @implementation_of(receive, ProductErrors)
-def _receive_product(first: int, last: int, rows: Any, at: int, size: int, own: Any, source: Any) -> None:
+def _receive_product(first: int, last: int, rows: Any, at: int, size: int, buffer: Any, source: Any) -> None:
     outputs = source.outputs
     terms = source.following
     flat = rows.reshape(rows.size)
@@ -194,20 +194,37 @@ def _receive_product(first: int, last: int, rows: Any, at: int, size: int, own: 
         row = t % len(rows)
         count = min(last - t, len(rows) - row)
         for i in range(size // max(width, 1)):
-            a_at = t * a_step + (sample + i) * terms
-            out = (flat, row * distance + i * width, distance)
-            a = (source.errors, a_at, a_step, 1, 0)
-            multiply(*out, *a, source.weight, output, outputs, 0, terms, 1, count, width)
+            to = row * distance + i * width
+            at_errors = t * a_step + (sample + i) * terms
+            multiply(
+                flat,
+                to,
+                distance,
+                source.errors,
+                at_errors,
+                a_step,
+                1,
+                0,
+                source.weight,
+                output,
+                outputs,
+                0,
+                terms,
+                1,
+                count,
+                width,
+            )
         t += count
 
 
 @implementation_of(take, ConvWeights)
-def _add_weights(first: int, last: int, errors: Any, at: int, size: int, part: int, own: Any, sink: Any) -> None:
+def _add_weights(first: int, last: int, errors: Any, at: int, size: int, part: int, buffer: Any, sink: Any) -> None:
     if len(sink.taps) == 0:
         return
     m = sink.maps
     width = m.columns * m.outputs
     sample = at // (m.rows * width)
     low = at // width - sample * m.rows
-    of_block = (sample, low, low + size // width, m, sink.spikes, sink.order, own, sink.taps[part])
-    run(sink.order.adding, (first, last, errors, 0, *of_block))
+    high = low + size // width
+    taps = sink.taps[part]
+    run(sink.order.adding, (first, last, errors, 0, sample, low, high, m, sink.spikes, sink.order, buffer, taps))

@@ -143,8 +143,8 @@ class StreamedConv(_Streamed):
         steps, samples = x.shape[:2]
         frames = x.reshape(steps * samples, *x.shape[2:])
         image = window.outputs(x.shape[2:4], ceil=False)
-        alone = conv_spikes.maps_of(steps, samples, image, w.shape[3])
-        m, b, image, tiles, after = map_of(alone, self._pooling, w.dtype)
+        unpooled = conv_spikes.maps_of(steps, samples, image, w.shape[3])
+        m, b, image, tiles, after = map_of(unpooled, self._pooling, w.dtype)
         if self._stage is None:
             placed = self._spiking.placed(self._constants, w, (m.rows, m.columns, m.outputs))
             self._stage = self._begin(b, placed, self._spiking, self._bias)

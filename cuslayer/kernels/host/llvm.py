@@ -35,33 +35,35 @@ class Emitted:
     """
 
     def __init__(self, code: Emitter, raw: Any) -> None:
-        self.code, self.raw, self.kind = code, raw, raw.type
+        self.code = code
+        self.raw = raw
+        self.kind = raw.type
         self._real = isinstance(getattr(self.kind, "element", self.kind), _REAL)
 
-    def _made(self, whole: str, real: str, other: Emitted | float) -> Emitted:
-        operation = getattr(self.code.builder, real if self._real else whole)
+    def _operate(self, integer: str, real: str, other: Emitted | float) -> Emitted:
+        operation = getattr(self.code.builder, real if self._real else integer)
         return Emitted(self.code, operation(self.raw, self.code.value(other, self.kind).raw))
 
     def __add__(self, other: Emitted | float) -> Emitted:
-        return self._made("add", "fadd", other)
+        return self._operate("add", "fadd", other)
 
     def __sub__(self, other: Emitted | float) -> Emitted:
-        return self._made("sub", "fsub", other)
+        return self._operate("sub", "fsub", other)
 
     def __mul__(self, other: Emitted | float) -> Emitted:
-        return self._made("mul", "fmul", other)
+        return self._operate("mul", "fmul", other)
 
     def __floordiv__(self, other: Emitted | int) -> Emitted:
-        return self._made("udiv", "", other)
+        return self._operate("udiv", "", other)
 
     def __rshift__(self, other: Emitted | int) -> Emitted:
-        return self._made("lshr", "", other)
+        return self._operate("lshr", "", other)
 
     def __and__(self, other: Emitted | int) -> Emitted:
-        return self._made("and_", "", other)
+        return self._operate("and_", "", other)
 
     def __or__(self, other: Emitted | int) -> Emitted:
-        return self._made("or_", "", other)
+        return self._operate("or_", "", other)
 
     def compare(self, sign: str, other: Emitted | float) -> Emitted:
         """Return whether the numbers compare by a sign such as "<"."""
@@ -78,10 +80,11 @@ class Emitted:
 
     def splat(self, lanes: int) -> Emitted:
         """Return a vector that has the number in each lane."""
-        builder, vector = self.code.builder, ir.VectorType(self.kind, lanes)
+        builder = self.code.builder
+        vector = ir.VectorType(self.kind, lanes)
         empty = ir.Constant(vector, ir.Undefined)
-        one = builder.insert_element(empty, self.raw, ir.Constant(I32, 0))
-        return Emitted(self.code, builder.shuffle_vector(one, empty, ir.Constant(ir.VectorType(I32, lanes), None)))
+        single = builder.insert_element(empty, self.raw, ir.Constant(I32, 0))
+        return Emitted(self.code, builder.shuffle_vector(single, empty, ir.Constant(ir.VectorType(I32, lanes), None)))
 
 
 class Flat:
@@ -95,7 +98,8 @@ class Flat:
 
     def __init__(self, code: Emitter, context: Any, kind: Any, raw: Any) -> None:
         array = context.make_array(kind)(context, code.builder, raw)
-        self.code, self._data = code, array.data
+        self.code = code
+        self._data = array.data
         self._shape = array.shape
         self.number = array.data.type.pointee
         self.itemsize = context.get_abi_sizeof(self.number)
@@ -113,7 +117,8 @@ class Flat:
 
     def load(self, at: Emitted | int, kind: Any = None, align: int = 0) -> Emitted:
         """Return the number at an index, or the vector of a type that begins there."""
-        kind, align = kind or self.number, align or self.itemsize
+        kind = kind or self.number
+        align = align or self.itemsize
         return Emitted(self.code, self.code.builder.load(self.pointer(at, kind), align=align))
 
     def store(self, value: Emitted, at: Emitted | int, align: int = 0) -> None:
@@ -146,17 +151,19 @@ class Emitter:
     def __init__(self, builder: Any) -> None:
         self.builder = builder
 
-    def value(self, given: Emitted | float, kind: Any = I64) -> Emitted:
+    def value(self, number: Emitted | float, kind: Any = I64) -> Emitted:
         """Return a value unchanged, and a Python number as a constant of a type."""
-        if isinstance(given, Emitted):
-            return given
+        if isinstance(number, Emitted):
+            return number
         count = getattr(kind, "count", 0)
-        return Emitted(self, ir.Constant(kind, [given] * count if count else given))
+        return Emitted(self, ir.Constant(kind, [number] * count if count else number))
 
-    def call(self, name: str, result: Any, *given: Emitted) -> Emitted:
+    def call(self, name: str, result: Any, *arguments: Emitted) -> Emitted:
         """Return the result of an intrinsic function of LLVM."""
-        function = ir.FunctionType(result, [each.kind for each in given])
-        return Emitted(self, self.builder.call(_function(self.builder.module, function, name), [v.raw for v in given]))
+        function = ir.FunctionType(result, [argument.kind for argument in arguments])
+        return Emitted(
+            self, self.builder.call(_function(self.builder.module, function, name), [v.raw for v in arguments])
+        )
 
     def loop(
         self,
@@ -173,7 +180,8 @@ class Emitter:
         `body` takes each of these numbers and the values before it, and returns the values after it. Without
         `unrolled`, for few passes, steps that end after the last number are omitted, and LLVM cannot count passes.
         """
-        builder, before = self.builder, self.builder.block
+        builder = self.builder
+        before = self.builder.block
         head, inside, after = (builder.append_basic_block(name) for name in ("head", "inside", "after"))
         builder.branch(head)
         builder.position_at_end(head)
@@ -184,9 +192,9 @@ class Emitter:
         builder.cbranch(condition.raw, inside, after)
         builder.position_at_end(inside)
         following = [number, *body(variables[0], variables[1:])]
-        for variable, value, other in zip(variables, begin, following, strict=True):
+        for variable, value, next_value in zip(variables, begin, following, strict=True):
             variable.raw.add_incoming(value.raw, before)
-            variable.raw.add_incoming(other.raw, builder.block)
+            variable.raw.add_incoming(next_value.raw, builder.block)
         builder.branch(head)
         builder.position_at_end(after)
         return variables[0], variables[1:]
@@ -211,42 +219,48 @@ class Emitter:
 
     def cases(self, number: Emitted, cases: Mapping[int, Callable[[], None]]) -> None:
         """Generate code for each whole number that a value may be, and none for any other."""
-        builder, done = self.builder, self.builder.append_basic_block("done")
-        choice = builder.switch(number.raw, done)
-        for each, generate in cases.items():
-            block = builder.append_basic_block(f"case{each}")
-            choice.add_case(ir.Constant(number.kind, each), block)
+        builder = self.builder
+        end = self.builder.append_basic_block("done")
+        choice = builder.switch(number.raw, end)
+        for case, generate in cases.items():
+            block = builder.append_basic_block(f"case{case}")
+            choice.add_case(ir.Constant(number.kind, case), block)
             builder.position_at_end(block)
             generate()
-            builder.branch(done)
-        builder.position_at_end(done)
+            builder.branch(end)
+        builder.position_at_end(end)
 
 
 def generated(function: Callable[..., Any]) -> Any:
     """Turn a function that generates code into one that kernels call; see above. Arrays must be contiguous."""
-    (_, *parameters), result = inspect.signature(function).parameters.values(), function.__annotations__["return"]
+    _, *parameters = inspect.signature(function).parameters.values()
+    result = function.__annotations__["return"]
 
-    def typed(typing_context: Any, *given: Any) -> Any:
-        arrays = [kind for kind in given if isinstance(kind, types.Array)]
+    def typed(typing_context: Any, *argument_types: Any) -> Any:
+        arrays = [kind for kind in argument_types if isinstance(kind, types.Array)]
         if any(kind.layout != "C" for kind in arrays):
             raise TypingError(f"{function.__name__}: arrays must be contiguous, got {arrays}")
-        numbers = next((kind.dtype for kind in arrays), next(iter(given), None))
+        numbers = next((kind.dtype for kind in arrays), next(iter(argument_types), None))
         kinds: dict[str, Any] = {**_KINDS, "Number": numbers}
-        passed = [kinds.get(each.annotation, kind) for each, kind in zip(parameters, given, strict=True)]
+        passed = [
+            kinds.get(parameter.annotation, kind) for parameter, kind in zip(parameters, argument_types, strict=True)
+        ]
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            code, values = Emitter(builder), list[Emitted | Flat]()
+            code = Emitter(builder)
+            values = list[Emitted | Flat]()
             for kind, raw in zip(signature.args, arguments, strict=True):
                 is_array = isinstance(kind, types.Array)
                 values.append(Flat(code, context, kind, raw) if is_array else Emitted(code, raw))
-            found = function(code, *values)
-            return context.get_dummy_value() if found is None else found.raw
+            emitted = function(code, *values)
+            return context.get_dummy_value() if emitted is None else emitted.raw
 
         return kinds[result](*passed), generate
 
     first = inspect.Parameter("typing_context", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     typed.__signature__ = inspect.Signature([first, *parameters])  # type: ignore[attr-defined]
-    typed.__name__, typed.__doc__ = function.__name__, function.__doc__
+    typed.__name__ = function.__name__
+    typed.__doc__ = function.__doc__
     return intrinsic(typed)
 
 
@@ -309,18 +323,18 @@ def array_at(address: int, size: int, like: Any) -> Any:
     return _carray(_pointer_at(address), (size,), like.dtype)
 
 
-def _in_rows(given: Any) -> bool:
+def _in_rows(argument_types: Any) -> bool:
     """Return whether all arrays of a tuple lie row after row, as functions called by an address need."""
-    return all(kind.layout == "C" for kind in given if isinstance(kind, types.Array))
+    return all(kind.layout == "C" for kind in argument_types if isinstance(kind, types.Array))
 
 
-def _call(typing_context: Any, address: Any, given: Any) -> Any:
-    if not _in_rows(given):
+def _call(typing_context: Any, address: Any, argument_types: Any) -> Any:
+    if not _in_rows(argument_types):
         return None
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         passed = []
-        for number, kind in enumerate(given):
+        for number, kind in enumerate(argument_types):
             value = builder.extract_value(arguments[1], number)
             if not isinstance(kind, types.Array):
                 passed.append(context.cast(builder, value, kind, types.int64))
@@ -331,26 +345,26 @@ def _call(typing_context: Any, address: Any, given: Any) -> Any:
                 size = ir.Constant(I64, context.get_abi_sizeof(context.get_data_type(kind.dtype)))
                 step = builder.extract_value(array.strides, 0)
                 passed += [builder.extract_value(array.shape, 0), builder.sdiv(step, size)]
-        function = ir.FunctionType(ir.VoidType(), [each.type for each in passed])
+        function = ir.FunctionType(ir.VoidType(), [argument.type for argument in passed])
         builder.call(builder.inttoptr(arguments[0], function.as_pointer()), passed)
         return context.get_dummy_value()
 
-    return types.none(types.intp, given), generate
+    return types.none(types.intp, argument_types), generate
 
 
-# call(address, given): call a function of `jit.address_of` with a tuple of whole numbers and arrays. An array with one
-# axis is passed as its address, one with two as its address, the number of rows and the distance of two in elements.
+# call(address, arguments): call a function of `jit.address_of` with a tuple of whole numbers and arrays. An array with
+# one axis is passed as its address, one with two as its address, the number of rows and their distance in elements.
 call: Any = intrinsic(_call)
 
 
-def _run(typing_context: Any, address: Any, given: Any) -> Any:
-    if not _in_rows(given):
+def _run(typing_context: Any, address: Any, argument_types: Any) -> Any:
+    if not _in_rows(argument_types):
         return None
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kinds = [types.int64 if isinstance(kind, types.Integer) else kind for kind in given]
+        kinds = [types.int64 if isinstance(kind, types.Integer) else kind for kind in argument_types]
         values = [builder.extract_value(arguments[1], number) for number in range(len(kinds))]
-        values = [context.cast(builder, *each) for each in zip(values, given, kinds, strict=True)]
+        values = [context.cast(builder, *typed) for typed in zip(values, argument_types, kinds, strict=True)]
         function = context.call_conv.get_function_type(types.none, kinds)
         pointer = builder.inttoptr(arguments[0], function.as_pointer())
         status, _ = context.call_conv.call_function(builder, pointer, types.none, kinds, values)
@@ -358,8 +372,8 @@ def _run(typing_context: Any, address: Any, given: Any) -> Any:
             context.call_conv.return_status_propagate(builder, status)
         return context.get_dummy_value()
 
-    return types.none(types.intp, given), generate
+    return types.none(types.intp, argument_types), generate
 
 
-# run(address, given): call a function of `jit.native_address` with a tuple of its arguments.
+# run(address, arguments): call a function of `jit.native_address` with a tuple of its arguments.
 run: Any = intrinsic(_run)

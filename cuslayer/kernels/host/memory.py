@@ -29,7 +29,7 @@ _LARGE = 1 << 28
 _ALIGNMENT = 64
 _MEMORY = Path("/proc/meminfo")
 _OWN = Path("/proc/self/statm")
-# Of a control group, such as a container's: the limit, the use, the details; in its second and its first version.
+# Files of a control group, such as a container: the limit, the use, the details; in version 2 and in version 1.
 _GROUPS = (
     tuple(Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current", "memory.stat")),
     tuple(
@@ -48,21 +48,22 @@ def count_elements(shape: tuple[int, ...]) -> None:
 
     All arrays of a file count together, so a small file cannot take much memory.
     """
-    left, count = elements_left.get(), math.prod(shape)
-    if left is None:
+    allowed = elements_left.get()
+    count = math.prod(shape)
+    if allowed is None:
         return
-    if count > left[0]:
+    if count > allowed[0]:
         raise ValueError(f"a parameter of shape {shape} is larger than the arrays of its file")
-    left[0] -= count
+    allowed[0] -= count
 
 
 def available_memory() -> int | None:
     """Return the bytes that this process may still take: the least of all limits; None if unknown."""
-    found = []
-    for left in (_of_system, _of_group, _of_process):
+    limits = []
+    for measure in (_of_system, _of_group, _of_process):
         with suppress(OSError, ValueError, AttributeError, ImportError, KeyError):
-            found.append(left())
-    known = [each for each in found if each is not None]
+            limits.append(measure())
+    known = [limit for limit in limits if limit is not None]
     return max(0, min(known)) if known else None
 
 
@@ -113,9 +114,9 @@ class _Block:
     def __init__(self, size: int) -> None:
         if size >= _LARGE:
             # Linux promises more memory than there is, and ends a process that uses it.
-            left = available_memory()
-            if left is not None and size > left:
-                raise MemoryError(f"an array needs {in_words(size)}, {in_words(left)} are free")
+            available = available_memory()
+            if available is not None and size > available:
+                raise MemoryError(f"an array needs {in_words(size)}, {in_words(available)} are free")
         # From the system, which gets it back at once; malloc may keep freed memory. Private: memory that processes
         # share, the default of mmap, has no huge pages on Linux.
         options = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
@@ -169,7 +170,9 @@ class MemoryPool:
         # An allocation may end at any time in any thread, even within `take`, so it is only added to this queue.
         self.released: deque[tuple[_Block, tuple[int, int]]] = deque()
         self.blocks: list[_Block] = []
-        self.in_use = self.peak = self.combined = 0
+        self.in_use = 0
+        self.peak = 0
+        self.combined = 0
 
     @property
     def size(self) -> int:
@@ -187,16 +190,18 @@ class MemoryPool:
             if not self.in_use and len(self.blocks) > 1:
                 self.combined = max(self.peak, min(self.size, self.combined + self.combined // 8))
                 self.blocks = [_Block(self.combined)]
-            fits = [(best[1] - best[0], i, best) for i, b in enumerate(self.blocks) if (best := b.best_fit(size))]
+            intervals = [(i, block.best_fit(size)) for i, block in enumerate(self.blocks)]
+            fits = [(interval[1] - interval[0], i, interval) for i, interval in intervals if interval]
             if fits:
-                _, i, best = min(fits)
-                block, best_fit = self.blocks[i], best
+                _, i, best_fit = min(fits)
+                block = self.blocks[i]
             else:
                 peak = max(self.peak, self.in_use + size)
                 for block in [b for b in self.blocks if b.unused]:
                     if self.size + size > 2 * peak:
                         self.blocks.remove(block)
-                block, best_fit = _Block(size), (0, size)
+                block = _Block(size)
+                best_fit = (0, size)
                 self.blocks.append(block)
             # Only now: a block that is not available must not count as in use.
             self.in_use += size
@@ -213,7 +218,8 @@ class _Allocation:
     def __init__(
         self, shape: tuple[int, ...], dtype: np.dtype[Any], pool: MemoryPool, part: tuple[_Block, tuple[int, int]]
     ) -> None:
-        self.pool, self.part = pool, part
+        self.pool = pool
+        self.part = part
         block, (start, _) = part
         self.__array_interface__ = {
             "version": 3,
@@ -241,9 +247,9 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> Array:
 
 def aligned_copy(x: Array, dtype: Any) -> Array:
     """Return a copy of an array in a number type, from the beginning of a cache line on."""
-    found = aligned(x.shape, dtype)
-    found[...] = x
-    return found
+    copy = aligned(x.shape, dtype)
+    copy[...] = x
+    return copy
 
 
 def held_memory() -> int:

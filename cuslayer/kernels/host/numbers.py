@@ -59,8 +59,10 @@ _MANTISSA_BITS_DOUBLE = np.int64(52)
 HALVES = 16
 CONVERTS = bool(FEATURES.get("f16c"))
 _LARGEST = 65504.0
-_FLOATS, _WORDS = ir.VectorType(ir.FloatType(), HALVES), ir.VectorType(I32, HALVES)
-_HALVES, _BITS = ir.VectorType(ir.HalfType(), HALVES), ir.VectorType(ir.IntType(16), HALVES)
+_FLOATS = ir.VectorType(ir.FloatType(), HALVES)
+_WORDS = ir.VectorType(I32, HALVES)
+_HALVES = ir.VectorType(ir.HalfType(), HALVES)
+_BITS = ir.VectorType(ir.IntType(16), HALVES)
 
 
 def exp_of_negative(x: float) -> float:
@@ -98,7 +100,8 @@ def _exp_of_negative(x: Any) -> Any:
 @compiled
 def are_finite(values: Any) -> bool:
     """Return whether all values are finite; if one is not, its product with 0 is NaN."""
-    zero, wrong = values.dtype.type(0), 0
+    zero = values.dtype.type(0)
+    wrong = 0
     # Counted, without an early exit, so that the loop is SIMD.
     for i in range(values.size):
         wrong += values[i] - values[i] != zero
@@ -110,7 +113,8 @@ def encode_vector(code: Emitter, x: Flat, at: Int, half: Flat, to: Int) -> None:
     """Write the float32 x[at : at + HALVES] to half as the bits of float16, by the rules of `float16/cpu.py`."""
     bits = x.load(at, _WORDS)
     size = (bits & (1 << 31) - 1).into("bitcast", _FLOATS)
-    largest, infinity = code.value(_LARGEST, _FLOATS), code.value(math.inf, _FLOATS)
+    largest = code.value(_LARGEST, _FLOATS)
+    infinity = code.value(math.inf, _FLOATS)
     bounded = size.compare("<", largest).choose(size, size.compare("<", infinity).choose(largest, infinity))
     signed = bounded.into("bitcast", _WORDS) | bits & 1 << 31
     half.store(signed.into("bitcast", _FLOATS).into("fptrunc", _HALVES).into("bitcast", _BITS), to)

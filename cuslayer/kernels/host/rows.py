@@ -24,7 +24,7 @@ def scratch(size: int, like: Any) -> Any:
 
 @compiled
 def scratch_rows(rows: int, width: int, like: Any) -> Any:
-    """Return zeros (rows, width) in the same way; each row begins at a line if the width is a whole number of them."""
+    """Return zeros (rows, width) as `scratch` does; each row begins at a line if the width is a multiple of a line."""
     return scratch(rows * width, like).reshape(rows, width)
 
 

@@ -52,9 +52,11 @@ def store_bits(code: Emitter, x: Flat, at: Int, word: Bits) -> None:
 @compiled
 def _exchange(line: Any, apart: int, mask: Any) -> None:
     """Exchange the blocks of `apart` rows and bits next to the diagonal of squares; mask has the lower bits."""
-    size, shift = apart * (line.size // WORD), np.uint64(apart)
+    size = apart * (line.size // WORD)
+    shift = np.uint64(apart)
     for i in range(0, line.size, 2 * size):
-        upper, lower = line[i : i + size], line[i + size : i + 2 * size]
+        upper = line[i : i + size]
+        lower = line[i + size : i + 2 * size]
         for j in range(size):
             change = ((upper[j] >> shift) ^ lower[j]) & mask
             upper[j] ^= change << shift
@@ -110,15 +112,18 @@ def column_at(place: int, wide: int) -> int:
 @compiled
 def read_words(words: Any, x: Any, low: int, high: int) -> None:
     """Write which numbers of the columns [low, high) of x (T, columns), at most a line of them, are not 0."""
-    steps, size, wide = x.shape[0], high - low, words.shape[1]
-    squares, row = wide // WORD, np.zeros(wide, np.uint8)
+    steps = x.shape[0]
+    size = high - low
+    wide = words.shape[1]
+    squares = wide // WORD
+    row = np.zeros(wide, np.uint8)
     for begin in range(0, steps, WORD):
         line = words[begin // WORD + 1]
         for i in range(WORD):
             if begin + i < steps:
-                given = x[begin + i, low:high]
+                numbers = x[begin + i, low:high]
                 for j in range(size):
-                    row[j] = given[j] != 0
+                    row[j] = numbers[j] != 0
                 for n in range(squares):
                     line[i * squares + n] = load_bits(row, n * WORD)
             else:
@@ -131,7 +136,9 @@ def count_spikes(counts: Any, words: Any, first: int, last: int) -> None:
     """Add to the counts, one for each index of a line, the spikes at the steps [first, last)."""
     all_of = np.uint64(0xFFFFFFFFFFFFFFFF)
     for i in range(max(first, 0) // WORD, min((last + WORD - 1) // WORD, len(words) - 2)):
-        begin, end, line = max(first - i * WORD, 0), min(last - i * WORD, WORD), words[i + 1]
+        begin = max(first - i * WORD, 0)
+        end = min(last - i * WORD, WORD)
+        line = words[i + 1]
         mask = (all_of << np.uint64(begin)) & (all_of >> np.uint64(WORD - end))
         for place in range(counts.size):
             counts[place] += number_of_ones(line[place] & mask)
@@ -151,13 +158,15 @@ def list_spikes(words: Any, x: Any, low: int, like: Any) -> tuple[Any, Any, Any]
         ``begins, steps, values``: the column at an index has entries ``begins[place]`` to ``begins[place + 1]`` of the
         steps and of their values.
     """
-    wide, lines = words.shape[1], len(words) - 2
+    wide = words.shape[1]
+    lines = len(words) - 2
     begins = np.zeros(wide + 1, np.int64)
     count_spikes(begins[1:], words, 0, lines * WORD)
     for place in range(wide):
         begins[place + 1] += begins[place]
-    steps, values = np.empty(begins[wide] + _MANY, np.int32), np.ones(begins[wide], like.dtype)
-    one = np.uint64(1)
+    steps = np.empty(begins[wide] + _MANY, np.int32)
+    values = np.ones(begins[wide], like.dtype)
+    lowest = np.uint64(1)
     for place in range(wide):
         at = begins[place]
         for i in range(lines):
@@ -166,10 +175,10 @@ def list_spikes(words: Any, x: Any, low: int, like: Any) -> tuple[Any, Any, Any]
             # The next spike overwrites entries written after the last.
             for n in range(_MANY):
                 steps[at + n] = i * WORD + np.int64(trailing_zeros(word))
-                word &= word - one
+                word &= word - lowest
             for n in range(_MANY, count):
                 steps[at + n] = i * WORD + np.int64(trailing_zeros(word))
-                word &= word - one
+                word &= word - lowest
             at += count
         for e in range(begins[place], at if x.itemsize > 1 else 0):
             values[e] = x[steps[e], low + column_at(place, wide)]

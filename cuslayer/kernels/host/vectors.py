@@ -1,13 +1,13 @@
 """Sums that stay in vector registers while their terms are added; for compiled kernels only.
 
 A loop over arrays loads and stores a sum for every row that it adds. LLVM's vectors keep a block of sums in registers:
-some runs of some vectors. Each row then takes one addition from memory, and in a product a multiplication. A block is
-one of these sums:
+some runs of some vectors. Each row then takes one addition from memory, and in a product a multiplication. The
+functions sum:
 
-- `add_rows`, `sum_neighbours`, `add_neighbours`: of the rows of a table that a list names, such as the rows of spikes.
-- `add_products`: of listed rows, each times a number.
-- `multiply`, `multiply_listed`: of products, a number for each run with a row that all runs share.
-- `add_subsets`: of precomputed sums of rows, which `fill_table` writes.
+- `add_rows`, `sum_neighbours`, `add_neighbours`: the rows of a table that a list names, such as the rows of spikes.
+- `add_products`: listed rows, each times a number.
+- `multiply`, `multiply_listed`: products, a number for each run with a row that all runs share.
+- `add_subsets`: precomputed sums of rows, which `fill_table` writes.
 
 Each number is a sum in a fixed order, whatever the size of its block and the registers of a machine. The product of a
 number and a spike, 0 or 1, is exact: such a sum has the same bits as adding the number for each spike. No loop branches
@@ -103,7 +103,7 @@ class Rows:
 
 def added(row: list[Emitted], other: list[Emitted]) -> list[Emitted]:
     """Return the sum of two rows."""
-    return [one + more for one, more in zip(row, other, strict=True)]
+    return [value + addend for value, addend in zip(row, other, strict=True)]
 
 
 def _of_shape(
@@ -139,21 +139,24 @@ def _by_neighbours(
     def add(e: Emitted, values: list[Emitted]) -> list[Emitted]:
         group = values[0]
         sums = values[1 : size + 1]
-        some = values[size + 1 :]
+        group_sums = values[size + 1 :]
         number, row = listed(e)
-        own = (number // NEIGHBOURS).into("trunc", I32)
-        # As vectors, and each its own, so that both become masks of an addition: no branch, no copy.
-        other, same = (own.splat(rows.lanes).compare(sign, group.splat(rows.lanes)) for sign in (">", "=="))
-        done = [other.choose(one, before) for one, before in zip(added(sums, some), sums, strict=True)]
-        return [own, *done, *(same.choose(one, alone) for one, alone in zip(added(row, some), row, strict=True))]
+        group_of_row = (number // NEIGHBOURS).into("trunc", I32)
+        # Two vectors of conditions, so that both become masks of an addition: no branch, no copy.
+        begins, continues = (
+            group_of_row.splat(rows.lanes).compare(sign, group.splat(rows.lanes)) for sign in (">", "==")
+        )
+        complete = [begins.choose(total, before) for total, before in zip(added(sums, group_sums), sums, strict=True)]
+        incomplete = [continues.choose(total, value) for total, value in zip(added(row, group_sums), row, strict=True)]
+        return [group_of_row, *complete, *incomplete]
 
     values = [Emitted(code, ir.Constant(I32, -1)), *start, *rows.zero]
     _, values = code.loop(first, last, values, add, unrolled=False)
     return added(values[1 : size + 1], values[size + 1 :])
 
 
-def _summing(shapes: Sequence[tuple[int, int]], *, neighbours: bool, more: bool) -> Any:
-    """Return a function that writes sums of listed rows; with `more`, it adds the total before."""
+def _summing(shapes: Sequence[tuple[int, int]], *, neighbours: bool, keeps_total: bool) -> Any:
+    """Return a function that writes sums of listed rows; with `keeps_total`, it adds the total before."""
 
     @generated
     def sum_listed(
@@ -176,7 +179,7 @@ def _summing(shapes: Sequence[tuple[int, int]], *, neighbours: bool, more: bool)
                 number = index.load(e).into("sext", I64)
                 return number, rows.load(table, table_at + number * stride, table_apart)
 
-            sums = rows.load(total, begin, apart) if more else rows.zero
+            sums = rows.load(total, begin, apart) if keeps_total else rows.zero
             if neighbours:
                 sums = _by_neighbours(code, rows, first, last, sums, listed)
             else:
@@ -192,11 +195,11 @@ def _summing(shapes: Sequence[tuple[int, int]], *, neighbours: bool, more: bool)
 # the table that begin at table_at + index[e] stride, for e from first to last, to the row of total that begins at
 # `begin`. A row has some runs of `width` numbers, which lie `apart` in the total and `table_apart` in the table; they
 # fit in KEPT_BYTES.
-add_rows: Any = _summing(_RUNS, neighbours=False, more=True)
-# The same for rows of one run, of RUN_BYTES at most: the rows of NEIGHBOURS in the table are added to each
-# other first, in ascending order. `sum_neighbours` replaces the row of total.
-add_neighbours: Any = _summing(_ONE_RUN, neighbours=True, more=True)
-sum_neighbours: Any = _summing(_ONE_RUN, neighbours=True, more=False)
+add_rows: Any = _summing(_RUNS, neighbours=False, keeps_total=True)
+# `add_neighbours` does so for rows of one run, of RUN_BYTES at most: it adds the rows of NEIGHBOURS in the table to
+# each other first, in ascending order. `sum_neighbours` replaces the row of total.
+add_neighbours: Any = _summing(_ONE_RUN, neighbours=True, keeps_total=True)
+sum_neighbours: Any = _summing(_ONE_RUN, neighbours=True, keeps_total=False)
 
 
 @generated
@@ -258,14 +261,14 @@ def fill_table(code: Emitter, tables: Flat, at: Int, lines: Flat, low: Int) -> N
     # The sums of the first lines stay in registers; sums with the last two are only written.
     sums = [Emitted(code, ir.Constant(vector, None))]
     for i in range(NEIGHBOURS - 2):
-        one = line(i)
-        sums += [each + one for each in sums]
+        next_line = line(i)
+        sums += [total + next_line for total in sums]
     last = (line(NEIGHBOURS - 2), line(NEIGHBOURS - 1))
     count = len(sums)
     for subset, total in enumerate(sums):
-        with_one = total + last[0]
-        for n, each in enumerate((total, with_one, total + last[1], with_one + last[1])):
-            tables.store(each, at + (subset + n * count) * lanes)
+        with_first = total + last[0]
+        for n, value in enumerate((total, with_first, total + last[1], with_first + last[1])):
+            tables.store(value, at + (subset + n * count) * lanes)
 
 
 @generated
@@ -299,7 +302,7 @@ def _multiply(
             for run in range(block.runs):
                 number = a.load(a_at + j * a_j + k * a_k + a_row * run).splat(block.lanes)
                 of_run = sums[run * block.vectors : (run + 1) * block.vectors]
-                products += [block.add_product(number, one, total) for one, total in zip(row, of_run, strict=True)]
+                products += [block.add_product(number, value, total) for value, total in zip(row, of_run, strict=True)]
             return products
 
         if isinstance(places, Flat):
@@ -350,9 +353,9 @@ def multiply_listed(
             while tall > rows - row:
                 tall //= 2
             at = out_at + row * out_row + column
-            of_a = (a_at + row * a_row, a_row, a_k, a_j)
-            of_b = b_at + column
-            _multiply(out, at, out_row, a, *of_a, b, of_b, b_k, b_j, places, terms, times, tall, wide)
+            at_a = a_at + row * a_row
+            at_b = b_at + column
+            _multiply(out, at, out_row, a, at_a, a_row, a_k, a_j, b, at_b, b_k, b_j, places, terms, times, tall, wide)
             row += tall
 
 
@@ -380,5 +383,4 @@ def multiply(
     `_at` is the index of the first number, `_row`, `_k` and `_j` are the distances of neighbours. The numbers of a row
     lie together.
     """
-    sizes = terms, times, rows, width
-    multiply_listed(out, out_at, out_row, a, a_at, a_row, a_k, a_j, b, b_at, b_k, b_j, None, *sizes)
+    multiply_listed(out, out_at, out_row, a, a_at, a_row, a_k, a_j, b, b_at, b_k, b_j, None, terms, times, rows, width)

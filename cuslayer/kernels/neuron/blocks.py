@@ -69,7 +69,7 @@ class Held(NamedTuple):
 
 
 def held_by(neurons: Block, count: int, width: int, chunk: int) -> Held:
-    """Return the states of `count` blocks of a width, for any number of chunks of so many steps; none for a width of 0.
+    """Return the states of `count` blocks of a width, for any number of chunks of `chunk` steps; none for a width of 0.
 
     Ring buffers have a multiple of 128 steps: in a call that begins at a multiple, a step has the same row in the call
     and in the ring buffer. Rows before the first step are not read.
@@ -84,7 +84,7 @@ def held_by(neurons: Block, count: int, width: int, chunk: int) -> Held:
 def forward_of(
     dtype: np.dtype[Any], steps: int, constants: Any, spiking: StepSpiking, saves: tuple[str, ...] = ()
 ) -> Block:
-    """Return the forward block of neurons for so many steps.
+    """Return the forward block of neurons for a number of steps.
 
     Args:
         dtype: the number type.
@@ -136,14 +136,14 @@ def _backward_block(dtype: np.dtype[Any], steps: int, spiking: StepSpiking, trai
     values = printer.ring_values(kind, spiking.exact, trained)
     longest = max((lags[value.lag] for value in adjoint.past), default=0)
     columns = len(kind.columns)
-    kept = len(spiking.saved(trained))
+    saved = len(spiking.saved(trained))
     old = len(adjoint.old)
     states = len(kind.states)
     addresses = _backward_addresses(kind, spiking.exact, trained, spiking.shape.curve, dtype)
     return Block(
         address=addresses[0],
         states=states,
-        rows=states + columns * (1 + trained) + kept + (old + kept if old else 0) + len(kind.inputs) - 1,
+        rows=states + columns * (1 + trained) + saved + (old + saved if old else 0) + len(kind.inputs) - 1,
         at=states,
         history=len(values) * (longest + 1) if longest else len(values),
         spikes=0,
@@ -251,21 +251,23 @@ def backward(
 
 
 @inlined
-def load_saved(memory: Any, width: int, t: int, first: int, u: Any, kept: Any, states: Any, old: Any, b: Block) -> None:
+def load_saved(
+    memory: Any, width: int, t: int, first: int, u: Any, saved: Any, states: Any, old: Any, b: Block
+) -> None:
     """Write the values for backward over the step t, except the potential, to the memory's parts after the constants.
 
     For `width` columns from the first on, these are the saved values of the step; with numbers of old states, also the
     old states and the saved values of the step before.
     """
     at = b.at + len(b.constants)
-    for i in range(len(kept)):
-        copy(memory[(at + i) * width : (at + i + 1) * width], kept[i, t, first : first + width])
-    at_old = at + len(kept)
+    for i in range(len(saved)):
+        copy(memory[(at + i) * width : (at + i + 1) * width], saved[i, t, first : first + width])
+    at_old = at + len(saved)
     at_earlier = at_old + len(old)
     if len(old) and t > 0:
-        for i in range(len(kept)):
+        for i in range(len(saved)):
             place = (at_earlier + i) * width
-            copy(memory[place : place + width], kept[i, t - 1, first : first + width])
+            copy(memory[place : place + width], saved[i, t - 1, first : first + width])
         call(b.old_row, (memory, u[t - 1, first : first + width], b.numbers, width))
     elif len(old):
         for i in range(len(old)):

@@ -13,35 +13,35 @@ from cuslayer.backend import Array, namespace, sent_once
 from cuslayer.kernels.constants import least_factor
 
 
-def per_column(name: str, keep: Array, like: Array, features: tuple[int, ...]) -> Array:
+def per_column(name: str, constants: Array, like: Array, features: tuple[int, ...]) -> Array:
     """Return constants that broadcast to neurons of a shape for kernels, (K,) in an array's number type.
 
     Column m has the constant m % K. Constants below `least_factor` are 0.
     """
     xp = namespace(like)
     try:
-        whole = xp.broadcast_to(keep, features)
+        broadcast = xp.broadcast_to(constants, features)
     except ValueError:
-        raise ValueError(f"{name} must broadcast to the neurons {features}, got shape {keep.shape}") from None
-    flat = keep.reshape(-1) if keep.size == 1 or keep.shape == features[-1:] else whole.reshape(-1)
+        raise ValueError(f"{name} must broadcast to the neurons {features}, got shape {constants.shape}") from None
+    flat = constants.reshape(-1) if constants.size == 1 or constants.shape == features[-1:] else broadcast.reshape(-1)
     flat = xp.where(abs(flat) < least_factor(like.dtype), 0, flat)
     return xp.ascontiguousarray(check.as_type(name, flat, like.dtype))
 
 
-def side_by_side(names: Sequence[str], given: Sequence[Array], like: Array, features: tuple[int, ...]) -> Array:
+def side_by_side(names: Sequence[str], constants: Sequence[Array], like: Array, features: tuple[int, ...]) -> Array:
     """Return constants that broadcast to neurons of a shape for kernels, (constants, K).
 
     Column m has number m % K of each. They are on the device of an array, in its number type; constants of the host are
     sent to a device once.
     """
     xp = namespace(like)
-    if len(given) != len(names):
-        raise ValueError(f"constants must be {', '.join(names) or 'none'}, got {len(given)} arrays")
+    if len(constants) != len(names):
+        raise ValueError(f"constants must be {', '.join(names) or 'none'}, got {len(constants)} arrays")
     if not names:
         return no_columns(xp, like.dtype)
-    if xp is np or any(namespace(each) is not np for each in given):
-        return _spread(names, given, like, features)
-    return sent_once(_spread(names, list(map(np.asarray, given)), np.empty(0, like.dtype), features), like)
+    if xp is np or any(namespace(values) is not np for values in constants):
+        return _spread(names, constants, like, features)
+    return sent_once(_spread(names, list(map(np.asarray, constants)), np.empty(0, like.dtype), features), like)
 
 
 def no_columns(xp: Any, dtype: np.dtype[Any]) -> Array:
@@ -55,11 +55,11 @@ def _none_on_the_host(dtype: np.dtype[Any]) -> Array:
     return np.empty((0, 1), dtype)
 
 
-def _spread(names: Sequence[str], given: Sequence[Array], like: Array, features: tuple[int, ...]) -> Array:
+def _spread(names: Sequence[str], constants: Sequence[Array], like: Array, features: tuple[int, ...]) -> Array:
     xp = namespace(like)
-    each = [per_column(name, keep, like, features) for name, keep in zip(names, given, strict=True)]
-    if not all(keep.size for keep in each):  # there are no neurons
-        return cast(Array, xp.zeros((len(each), 1), like.dtype))
-    most = max(keep.size for keep in each)
-    rows = [xp.broadcast_to(keep, (most // keep.size, keep.size)).reshape(1, most) for keep in each]
+    columns = [per_column(name, column, like, features) for name, column in zip(names, constants, strict=True)]
+    if not all(column.size for column in columns):  # there are no neurons
+        return cast(Array, xp.zeros((len(columns), 1), like.dtype))
+    most = max(column.size for column in columns)
+    rows = [xp.broadcast_to(column, (most // column.size, column.size)).reshape(1, most) for column in columns]
     return cast(Array, xp.concatenate(rows, axis=0))

@@ -27,13 +27,13 @@ _ZERO: Any = np.int64(0)
 
 @compiled
 def _forward(
-    first: int, last: int, states: Any, inputs: Any, u: Any, s: Any, kept: Any, overwrite: bool, b: Block
+    first: int, last: int, states: Any, inputs: Any, u: Any, s: Any, saved: Any, overwrite: bool, b: Block
 ) -> None:
-    most = padded(min(BLOCK, last - first))
+    distance = padded(min(BLOCK, last - first))
     steps = inputs.shape[1]
-    memory = scratch(b.rows * most, u)
-    ring = scratch_rows(b.history + _CHUNK, most if overwrite else 0, u)
-    at_kept = b.at + len(b.constants)
+    memory = scratch(b.rows * distance, u)
+    ring = scratch_rows(b.history + _CHUNK, distance if overwrite else 0, u)
+    at_saved = b.at + len(b.constants)
     for low in range(first, last, BLOCK):
         high = min(low + BLOCK, last)
         width = high - low
@@ -45,17 +45,17 @@ def _forward(
                 for k in range(t, end):
                     copy(ring[k % len(ring), :width], inputs[0, k, low:high])
                 blocks.forward(t, end, memory, ring, _ZERO, u, low, s, low, width, b)
-        elif len(inputs) == 1 and len(kept) == 0:
+        elif len(inputs) == 1 and len(saved) == 0:
             blocks.forward(_ZERO, steps, memory, inputs[0], low, u, low, s, low, width, b)
         else:
             for t in range(steps):
                 for i in range(1, len(inputs)):
-                    place = (at_kept + len(kept) + i - 1) * width
+                    place = (at_saved + len(saved) + i - 1) * width
                     copy(memory[place : place + width], inputs[i, t, low:high])
                 blocks.forward(t, t + 1, memory, inputs[0], low, u, low, s, low, width, b)
-                for i in range(len(kept)):
-                    place = (at_kept + i) * width
-                    copy(kept[i, t, low:high], memory[place : place + width])
+                for i in range(len(saved)):
+                    place = (at_saved + i) * width
+                    copy(saved[i, t, low:high], memory[place : place + width])
         store_states(states, memory, low, width)
 
 
@@ -74,16 +74,17 @@ def forward(
         inputs: (inputs, T, ...), the weighted inputs.
         constants: (constants, K), constants that differ between neurons: column m has number m % K.
         spiking: the kind of neuron and its other constants.
-        states: (states, columns), the states before the first step, overwritten by those after the last; by default 0.
+        states: (states, columns), the states before the first step; the states after the last overwrite them. By
+            default 0.
         saves: the names of the values for backward: `StepSpiking.saved`.
         overwrite: whether u overwrites the only input; then there are no values for backward.
     """
     shape = inputs.shape[1:]
     dtype = inputs.dtype
-    whole = np.ascontiguousarray(inputs)
-    u = whole[0] if overwrite else empty(shape, dtype)
+    weighted = np.ascontiguousarray(inputs)
+    u = weighted[0] if overwrite else empty(shape, dtype)
     s = empty(shape if spiking.kind.fires else (shape[0], 0), bool)
-    kept = empty((len(saves), *shape), dtype)
+    saved = empty((len(saves), *shape), dtype)
     flat = columns(u)
     states = np.empty((0, flat.shape[1]), dtype) if states is None else states
     block = forward_of(dtype, shape[0], constants, spiking, saves)
@@ -91,29 +92,29 @@ def forward(
         _forward,
         flat.shape[1],
         states,
-        whole.reshape(len(inputs), *flat.shape),
+        weighted.reshape(len(inputs), *flat.shape),
         flat,
         columns(s.view(np.uint8)),
-        kept.reshape(len(saves), *flat.shape),
+        saved.reshape(len(saves), *flat.shape),
         overwrite,
         block,
         grain=GRAIN,
     )
-    return u, s, kept
+    return u, s, saved
 
 
 @compiled
 def _adjoint(
-    first: int, last: int, g: Any, u: Any, kept: Any, states: Any, old: Any, later: Any, y: Any, sums: Any, b: Block
+    first: int, last: int, g: Any, u: Any, saved: Any, states: Any, old: Any, later: Any, y: Any, sums: Any, b: Block
 ) -> None:
-    most = padded(min(BLOCK, last - first))
+    distance = padded(min(BLOCK, last - first))
     steps = len(g)
-    memory = scratch(b.rows * most, g)
-    ring = scratch_rows(max(b.history, 1), most, g)
-    written = scratch_rows(_CHUNK, most, g)
+    memory = scratch(b.rows * distance, g)
+    ring = scratch_rows(max(b.history, 1), distance, g)
+    written = scratch_rows(_CHUNK, distance, g)
     inputs = len(y)
-    at_more = b.rows - inputs + 1
-    at_sums = at_more - len(sums)
+    at_inputs = b.rows - inputs + 1
+    at_sums = at_inputs - len(sums)
     for low in range(first, last, BLOCK):
         high = min(low + BLOCK, last)
         width = high - low
@@ -123,14 +124,14 @@ def _adjoint(
             ring[:] = 0
         for end in range(steps, 0, -_CHUNK):
             t = max(end - _CHUNK, 0)
-            if len(kept) == 0 and len(old) == 0 and inputs == 1:
+            if len(saved) == 0 and len(old) == 0 and inputs == 1:
                 blocks.backward(t, end, memory, ring, _ZERO, g, low, u, low, written, _ZERO, width, b)
             else:
                 for k in range(end - 1, t - 1, -1):
-                    load_saved(memory, width, k, low, u, kept, states, old, b)
+                    load_saved(memory, width, k, low, u, saved, states, old, b)
                     blocks.backward(k, k + 1, memory, ring, _ZERO, g, low, u, low, written, _ZERO, width, b)
                     for i in range(1, inputs):
-                        place = (at_more + i - 1) * width
+                        place = (at_inputs + i - 1) * width
                         copy(y[i, k, low:high], memory[place : place + width])
             for k in range(t, end):
                 copy(y[0, k, low:high], written[k % _CHUNK, :width])
@@ -160,7 +161,8 @@ def adjoint(
         spiking: the kind of neuron, its other constants, and the surrogate.
         states: the states before the first step; by default 0.
         trained: whether to compute the gradients of the constants; else there are none.
-        later: the gradients of the states after the last step, overwritten by those before the first; by default 0.
+        later: the gradients of the states after the last step; the gradients before the first overwrite them. By
+            default 0.
         overwrite: whether the gradient of the only input may overwrite u.
     """
     kind = spiking.kind

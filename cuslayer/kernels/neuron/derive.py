@@ -95,11 +95,11 @@ class StepSpiking(DynamicSpiking):
         return dict(zip(names, (*self.values, *self.lags), strict=True))
 
     def lags_within(self, steps: int) -> dict[str, int]:
-        """Return the numbers of steps by name, 0 for those that no signal of so many steps reaches."""
+        """Return the numbers of steps by name; 0 where a signal of `steps` steps is not longer."""
         return {name: lag if lag < steps else 0 for name, lag in zip(self.kind.lags, self.lags, strict=True)}
 
     def rounded(self, dtype: np.dtype[Any]) -> Array:
-        """Return these constants, and the absolute value below which states become 0, for the CPU's kernels."""
+        """Return the constants of all neurons and the absolute value below which states become 0, for the CPU."""
         return np.array([*self.values, least_state(dtype)], dtype)
 
     def adjoint(self, trained: bool) -> Adjoint:
@@ -145,7 +145,9 @@ class StepSpiking(DynamicSpiking):
 
 class _Reverse:
     def __init__(self, kind: Kind, exact: bool, trained: bool) -> None:
-        self.kind, self.exact, self.trained = kind, exact, trained
+        self.kind = kind
+        self.exact = exact
+        self.trained = trained
         self.terms: dict[str, list[ast.expr]] = {}
         self.body: list[Statement] = []
 
@@ -165,7 +167,7 @@ class _Reverse:
         past = self.later_values()
         for target, value in reversed(kind.body):
             if target in self.terms:
-                self.push(value, self.gradient(target), of=target)
+                self.push(value, self.gradient(target), target)
         for earlier in kind.past:
             self.body.append((f"of_{earlier.name}", ast.Call(name("flushed"), [self.total(earlier.name)], [])))
         states = tuple(self.total(state) for state in kind.states)
@@ -189,7 +191,8 @@ class _Reverse:
         self, states: Sequence[ast.expr], results: Sequence[ast.expr], past: Sequence[Past]
     ) -> tuple[ast.expr, ...]:
         """Drop the gradients of states, and the assignments, that change no result."""
-        used, before = set[str](), -1
+        used = set[str]()
+        before = -1
         while len(used) != before:
             before = len(used)
             wanted = [value for state, value in zip(self.kind.states, states, strict=True) if later(state) in used]
@@ -207,20 +210,20 @@ class _Reverse:
         self.body.append((target, value))
         return name(target)
 
-    def total(self, of: str) -> ast.expr:
+    def total(self, variable: str) -> ast.expr:
         """Return the gradient of a name as the sum of its terms."""
-        return add(self.terms.get(of, []))
+        return add(self.terms.get(variable, []))
 
-    def gradient(self, of: str) -> ast.expr:
+    def gradient(self, variable: str) -> ast.expr:
         """Assign the gradient of a name and return it."""
-        value = self.kind.definitions[of]
-        total = self.total(of)
+        value = self.kind.definitions[variable]
+        total = self.total(variable)
         if is_flushed(value):
             total = ast.Call(name("flushed"), [total], [])
-        return self.assign(f"of_{of}'", total)
+        return self.assign(f"of_{variable}'", total)
 
-    def push(self, value: ast.expr, g: ast.expr, of: str = "") -> None:
-        """Add the gradient g of an expression to its names' gradients; `of` is the name that it is assigned to."""
+    def push(self, value: ast.expr, g: ast.expr, target: str = "") -> None:
+        """Add the gradient g of an expression, which may be assigned to a target, to the gradients of its names."""
         if is_zero(g):
             return
         if isinstance(value, ast.Name):
@@ -232,20 +235,20 @@ class _Reverse:
         elif isinstance(value, ast.IfExp):
             self.push_choice(value, g)
         elif isinstance(value, ast.Compare):
-            if of == self.kind.spike:
+            if target == self.kind.spike:
                 rise = multiply(name(SLOPE), g)
                 self.push(value.left, rise)
                 self.push(value.comparators[0], negative(rise))
         elif isinstance(value, ast.Call):
-            self.push_call(cast(ast.Name, value.func).id, value.args, g, of)
+            self.push_call(cast(ast.Name, value.func).id, value.args, g, target)
 
-    def push_name(self, of: str, g: ast.expr) -> None:
+    def push_name(self, variable: str, g: ast.expr) -> None:
         kind = self.kind
-        if of in kind.numbers or (of in kind.columns and not self.trained):
+        if variable in kind.numbers or (variable in kind.columns and not self.trained):
             return
-        if of == kind.spike and not self.exact:
+        if variable == kind.spike and not self.exact:
             return
-        self.terms.setdefault(of, []).append(g)
+        self.terms.setdefault(variable, []).append(g)
 
     def as_unfired(self, value: ast.expr) -> ast.expr:
         """Return a factor as if the neuron had not fired, where the gradient omits its spikes."""
@@ -262,7 +265,8 @@ class _Reverse:
         return value
 
     def push_arithmetic(self, value: ast.BinOp, g: ast.expr) -> None:
-        left, right = self.as_unfired(value.left), self.as_unfired(value.right)
+        left = self.as_unfired(value.left)
+        right = self.as_unfired(value.right)
         if isinstance(value.op, ast.Add):
             self.push(left, g)
             self.push(right, g)
@@ -287,20 +291,20 @@ class _Reverse:
         self.push(value.body, ast.IfExp(value.test, g, number(0.0)))
         self.push(value.orelse, ast.IfExp(value.test, number(0.0), g))
 
-    def push_call(self, function: str, arguments: Sequence[ast.expr], g: ast.expr, of: str) -> None:
+    def push_call(self, function: str, arguments: Sequence[ast.expr], g: ast.expr, target: str) -> None:
         if function == "flushed":
-            done = bool(of) or (isinstance(g, ast.Name) and is_flushed(dict(self.body).get(g.id)))
-            self.push(arguments[0], g if done else ast.Call(name("flushed"), [g], []))
+            small = bool(target) or (isinstance(g, ast.Name) and is_flushed(dict(self.body).get(g.id)))
+            self.push(arguments[0], g if small else ast.Call(name("flushed"), [g], []))
         elif function == "exp":
-            self.push(arguments[0], multiply(g, name(of)))
+            self.push(arguments[0], multiply(g, name(target)))
         elif function == "abs":
             self.push(arguments[0], by_order(arguments[0], number(0.0), g, number(0.0), negative(g)))
         elif function in ("min", "max"):
-            one, other = arguments
+            left, right = arguments
             half = multiply(number(0.5), g)  # at ties, as `maximum` of arrays
             above, below = (g, number(0.0)) if function == "max" else (number(0.0), g)
-            self.push(one, by_order(one, other, above, half, below))
-            self.push(other, by_order(one, other, below, half, above))
+            self.push(left, by_order(left, right, above, half, below))
+            self.push(right, by_order(left, right, below, half, above))
 
     def with_values(self, bare: Adjoint) -> Adjoint:
         """Return the adjoint with the values of forward that it uses: computed again, saved, or of the step before."""
@@ -311,7 +315,8 @@ class _Reverse:
         old = tuple(state for state in self.kind.states if state in values.old)
         after = [self.kind.after[self.kind.states.index(state)] for state in old]
         values.want(after)
-        body, before = (*values.again(used), *self.body), values.again(after)
+        body = (*values.again(used), *self.body)
+        before = values.again(after)
         return replace(bare, body=body, saved=tuple(values.saved), old=old, before=before)
 
 
@@ -327,26 +332,26 @@ class _Values:
 
     def want(self, names: Iterable[str]) -> None:
         """Save the values that cannot be computed again from the potential and saved values."""
-        for wanted in names:
-            if wanted in self.kind.states:
-                self.old.add(wanted)
-            elif wanted in self.outside or (wanted in self.kind.definitions and not self.computable(wanted)):
-                self.saved[wanted] = None
+        for variable in names:
+            if variable in self.kind.states:
+                self.old.add(variable)
+            elif variable in self.outside or (variable in self.kind.definitions and not self.computable(variable)):
+                self.saved[variable] = None
 
-    def computable(self, of: str) -> bool:
+    def computable(self, variable: str) -> bool:
         kind = self.kind
-        if of == kind.potential or of in self.saved or of in (*kind.columns, *kind.numbers):
+        if variable == kind.potential or variable in self.saved or variable in (*kind.columns, *kind.numbers):
             return True
-        return of in kind.definitions and all(map(self.computable, names_in(kind.definitions[of])))
+        return variable in kind.definitions and all(map(self.computable, names_in(kind.definitions[variable])))
 
     def again(self, names: Iterable[str]) -> tuple[Statement, ...]:
         """Return the assignments that compute names again."""
         wanted: set[str] = set()
 
-        def visit(of: str) -> None:
-            if of in self.kind.definitions and of != self.kind.potential and of not in self.saved:
-                wanted.add(of)
-                for wanted_name in names_in(self.kind.definitions[of]):
+        def visit(variable: str) -> None:
+            if variable in self.kind.definitions and variable != self.kind.potential and variable not in self.saved:
+                wanted.add(variable)
+                for wanted_name in names_in(self.kind.definitions[variable]):
                     visit(wanted_name)
 
         for wanted_name in names:
@@ -354,10 +359,10 @@ class _Values:
         return tuple(statement for statement in self.kind.body if statement[0] in wanted)
 
 
-def by_order(one: ast.expr, other: ast.expr, above: ast.expr, equal: ast.expr, below: ast.expr) -> ast.expr:
-    """Return one of three expressions: for ``one > other``, for ``one == other``, and otherwise."""
-    same = ast.Compare(one, [ast.Eq()], [other])
-    return ast.IfExp(ast.Compare(one, [ast.Gt()], [other]), above, ast.IfExp(same, equal, below))
+def by_order(left: ast.expr, right: ast.expr, above: ast.expr, equal: ast.expr, below: ast.expr) -> ast.expr:
+    """Return one of three expressions: for ``left > right``, for ``left == right``, and otherwise."""
+    equality = ast.Compare(left, [ast.Eq()], [right])
+    return ast.IfExp(ast.Compare(left, [ast.Gt()], [right]), above, ast.IfExp(equality, equal, below))
 
 
 def is_flushed(value: ast.expr | None) -> bool:
@@ -372,9 +377,9 @@ def is_zero(value: ast.expr) -> bool:
 
 def multiply(left: ast.expr, right: ast.expr) -> ast.expr:
     """Return a product, simplified for a factor of 1, 0 or -1."""
-    for one, other in ((left, right), (right, left)):
-        if isinstance(one, ast.Constant) and one.value in (0, 1):
-            return other if one.value else one
+    for factor, other in ((left, right), (right, left)):
+        if isinstance(factor, ast.Constant) and factor.value in (0, 1):
+            return other if factor.value else factor
     if isinstance(right, ast.UnaryOp) and isinstance(right.op, ast.USub):
         return negative(multiply(left, right.operand))
     if isinstance(left, ast.UnaryOp) and isinstance(left.op, ast.USub):
@@ -384,18 +389,18 @@ def multiply(left: ast.expr, right: ast.expr) -> ast.expr:
 
 def add(terms: Sequence[ast.expr]) -> ast.expr:
     """Return the sum of terms; ``g if s else 0`` and ``0 if s else g`` are g."""
-    left = list(terms)
-    for one in terms:
-        if isinstance(one, ast.IfExp) and is_zero(one.orelse):
-            other = ast.dump(ast.IfExp(one.test, one.orelse, one.body))
-            matching = next((term for term in left if ast.dump(term) == other), None)
-            if matching is not None and one in left:
-                left[left.index(one)] = one.body
-                left.remove(matching)
-    if not left:
+    remaining = list(terms)
+    for term in terms:
+        if isinstance(term, ast.IfExp) and is_zero(term.orelse):
+            opposite = ast.dump(ast.IfExp(term.test, term.orelse, term.body))
+            matching = next((value for value in remaining if ast.dump(value) == opposite), None)
+            if matching is not None and term in remaining:
+                remaining[remaining.index(term)] = term.body
+                remaining.remove(matching)
+    if not remaining:
         return number(0.0)
-    total = left[0]
-    for term in left[1:]:
+    total = remaining[0]
+    for term in remaining[1:]:
         if isinstance(term, ast.UnaryOp) and isinstance(term.op, ast.USub):
             total = ast.BinOp(total, ast.Sub(), term.operand)
         else:
@@ -412,20 +417,20 @@ def _signed(value: ast.expr, sign: int = 1) -> list[tuple[int, ast.expr]]:
     return [] if is_zero(value) else [(sign, value)]
 
 
-def difference(one: ast.expr, other: ast.expr) -> ast.expr:
-    """Return ``one - other`` without rounding their common terms."""
-    terms = _signed(one)
-    for sign, value in _signed(other, -1):
-        same = next((i for i, (s, v) in enumerate(terms) if s == -sign and ast.dump(v) == ast.dump(value)), None)
-        if same is not None:
-            del terms[same]
+def difference(left: ast.expr, right: ast.expr) -> ast.expr:
+    """Return ``left - right`` without rounding their common terms."""
+    terms = _signed(left)
+    for sign, value in _signed(right, -1):
+        common = next((i for i, (s, v) in enumerate(terms) if s == -sign and ast.dump(v) == ast.dump(value)), None)
+        if common is not None:
+            del terms[common]
             continue
         for i, (s, v) in enumerate(terms):  # k u - u is (k - 1) u
             if s == -sign and isinstance(v, ast.BinOp) and isinstance(v.op, ast.Mult):
                 factors = {ast.dump(v.left): v.right, ast.dump(v.right): v.left}
                 if ast.dump(value) in factors:
-                    less = ast.BinOp(factors[ast.dump(value)], ast.Sub(), number(1.0))
-                    terms[i] = s, ast.BinOp(less, ast.Mult(), value)
+                    reduced = ast.BinOp(factors[ast.dump(value)], ast.Sub(), number(1.0))
+                    terms[i] = s, ast.BinOp(reduced, ast.Mult(), value)
                     break
         else:
             terms.append((sign, value))

@@ -69,10 +69,15 @@ class Alpha:
         low = math.floor(self.tau / self.dt)
         high = low + 1
         while not under(high):
-            low, high = high, high + 2 * (high - low)
+            width = high - low
+            low = high
+            high += 2 * width
         while low < high:
             middle = (low + high) // 2
-            low, high = (low, middle) if under(middle) else (middle + 1, high)
+            if under(middle):
+                high = middle
+            else:
+                low = middle + 1
         return low
 
     def samples(self) -> Array:

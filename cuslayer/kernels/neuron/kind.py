@@ -194,7 +194,9 @@ def is_condition(value: ast.expr) -> bool:
 
 # Names that end in ' are of backward; a step cannot have them. Further inputs of backward: the gradient of the output,
 # whether a spike carries the potential, and the surrogate dt rho(u).
-GRAD, GRADED, SLOPE = "grad'", "graded'", "slope'"
+GRAD = "grad'"
+GRADED = "graded'"
+SLOPE = "slope'"
 
 
 def later(state: str) -> str:
@@ -267,10 +269,12 @@ class _Reader:
             target: ast.expr
             value: ast.expr
             if isinstance(statement, ast.AugAssign):
-                target, value = statement.target, ast.BinOp(_name_of(statement.target), statement.op, statement.value)
+                target = statement.target
+                value = ast.BinOp(_name_of(statement.target), statement.op, statement.value)
                 ast.copy_location(value, statement)
             elif isinstance(statement, ast.Assign) and len(statement.targets) == 1:
-                target, value = statement.targets[0], statement.value
+                target = statement.targets[0]
+                value = statement.value
             else:
                 raise self.error(statement, "must have assignments, then one return")
             if not isinstance(target, ast.Name):
@@ -316,7 +320,9 @@ class _Reader:
         if isinstance(node, ast.BoolOp):
             return ast.BoolOp(node.op, [self.condition(value) for value in node.values])
         if isinstance(node, ast.IfExp):
-            test, body, orelse = self.condition(node.test), self.expression(node.body), self.expression(node.orelse)
+            test = self.condition(node.test)
+            body = self.expression(node.body)
+            orelse = self.expression(node.orelse)
             if isinstance(test, ast.UnaryOp):  # not
                 return ast.IfExp(test.operand, orelse, body)
             return ast.IfExp(test, body, orelse)
@@ -345,16 +351,16 @@ class _Reader:
         if lag not in self.lags:
             self.lags.append(lag)
         if isinstance(value, ast.Name) and value.id in self.inputs and self.current[value.id] == value.id:
-            of = value.id
+            source = value.id
         elif isinstance(value, ast.Constant) and isinstance(value.value, str):
-            of = value.value
+            source = value.value
         else:
             raise self.error(node, "must take an input of some steps ago, or a value in quotes that it assigns")
         for past in self.past:
-            if (past.of, past.lag) == (of, lag):
+            if (past.of, past.lag) == (source, lag):
                 return name(past.name)
         prefix = "ago_back" if self.what == "backward" else "ago"
-        self.past.append(Past(f"{prefix}_{len(self.past)}{MARK}", of, lag))
+        self.past.append(Past(f"{prefix}_{len(self.past)}{MARK}", source, lag))
         return name(self.past[-1].name)
 
     def condition(self, node: ast.expr) -> ast.expr:
@@ -369,9 +375,9 @@ def _name_of(target: ast.expr) -> ast.expr:
     return name(target.id) if isinstance(target, ast.Name) else target
 
 
-def name(of: str) -> ast.Name:
+def name(identifier: str) -> ast.Name:
     """Return a name as an expression."""
-    return ast.Name(of, ast.Load())
+    return ast.Name(identifier, ast.Load())
 
 
 def number(value: float) -> ast.Constant:

@@ -57,9 +57,9 @@ def word(name: str) -> str:
 
 @dataclass(frozen=True)
 class Back:
-    """Backward over one step in two parts: terms that need no other step, then the rest."""
+    """Backward over one step in two parts: terms that need no other step, then the remaining assignments."""
 
-    whole: Adjoint
+    whole: Adjoint  # both parts
     terms: tuple[str, ...]
     first: tuple[Statement, ...]  # the assignments that compute the terms
     rest: tuple[Statement, ...]
@@ -71,35 +71,35 @@ class Back:
 def back(kind: Kind, exact: bool) -> Back:
     """Return backward of a kind; a kind without a derivative has gradients of 0."""
     if kind.derived:
-        whole = adjoint(kind, exact, True)
+        reverse = adjoint(kind, exact, True)
     else:
         states, inputs, columns = (
             tuple(number(0.0) for _ in names) for names in (kind.states, kind.inputs, kind.columns)
         )
-        whole = Adjoint((), (), (), (), states, inputs, columns)
-    results = (*whole.states, *whole.inputs, *whole.columns)
-    kept = tuple(dict.fromkeys(value.of for value in whole.past))
-    given = (GRAD, SLOPE, kind.potential)
-    own = {*given, GRADED, *kind.numbers, *kind.columns}
+        reverse = Adjoint((), (), (), (), states, inputs, columns)
+    results = (*reverse.states, *reverse.inputs, *reverse.columns)
+    kept = tuple(dict.fromkeys(value.of for value in reverse.past))
+    of_step = (GRAD, SLOPE, kind.potential)
+    known = {*of_step, GRADED, *kind.numbers, *kind.columns}
     first = []
     rest = []
-    for target, value in whole.body:
-        if own.issuperset(names_in(value)):
-            own.add(target)
+    for target, value in reverse.body:
+        if known.issuperset(names_in(value)):
+            known.add(target)
             first.append((target, value))
         else:
             rest.append((target, value))
     values = (*(value for _, value in rest), *results)
-    used = {each for value in values for each in names_in(value)} | {*kept}
+    used = {used_name for value in values for used_name in names_in(value)} | {*kept}
     targets = [target for target, _ in first]
-    terms = [each for each in kept if each in targets]
-    terms += [each for each in (*targets, *given) if each in used and each not in terms]
-    everything = {each for _, value in first for each in names_in(value)} | used
-    plain = tuple(each for each in given if each in everything)
+    terms = [used_name for used_name in kept if used_name in targets]
+    terms += [used_name for used_name in (*targets, *of_step) if used_name in used and used_name not in terms]
+    everything = {used_name for _, value in first for used_name in names_in(value)} | used
+    plain = tuple(used_name for used_name in of_step if used_name in everything)
     if len(terms) < len(plain) and conditions_in(first).isdisjoint(terms):
         recomputed = bool(kept) and {*kept} <= {*targets}
-        return Back(whole, tuple(terms), tuple(first), tuple(rest), kept, recomputed)
-    return Back(whole, plain, (), whole.body, kept, recomputed=False)
+        return Back(reverse, tuple(terms), tuple(first), tuple(rest), kept, recomputed)
+    return Back(reverse, plain, (), reverse.body, kept, recomputed=False)
 
 
 class _Cuda(CFamily):
@@ -117,18 +117,22 @@ class _Cuda(CFamily):
     def number(self, value: float) -> str:
         return f"real({value:.17g})" if value != int(value) else f"real({int(value)})"
 
-    def call(self, function: str, given: list[str]) -> str:
+    def call(self, function: str, arguments: list[str]) -> str:
         if function in ("min", "max"):
-            one, other = given
-            return f"({one} {'<' if function == 'min' else '>'} {other} ? {one} : {other})"
-        return f"{'fabs' if function == 'abs' else function}({', '.join(given)})"
+            left, right = arguments
+            return f"({left} {'<' if function == 'min' else '>'} {right} ? {left} : {right})"
+        return f"{'fabs' if function == 'abs' else function}({', '.join(arguments)})"
 
     def lines(
-        self, given: Mapping[str, str], body: Sequence[Statement], results: Sequence[tuple[str, ast.expr]]
+        self, inputs: Mapping[str, str], body: Sequence[Statement], results: Sequence[tuple[str, ast.expr]]
     ) -> list[str]:
         """Return the lines of a method: used inputs, by their expressions, the assignments, and the results."""
-        used = {each for _, value in (*body, *results) for each in names_in(value)}
-        lines = [f"const real {self.show_name(each)} = {value};" for each, value in given.items() if each in used]
+        used = {variable for _, value in (*body, *results) for variable in names_in(value)}
+        lines = [
+            f"const real {self.show_name(variable)} = {value};"
+            for variable, value in inputs.items()
+            if variable in used
+        ]
         for target, value in body:
             condition = is_condition(value)
             shown = self.show(value, condition=condition)
@@ -152,8 +156,8 @@ def _indented(lines: Iterable[str]) -> list[str]:
 
 def _method(head: str, lines: Iterable[str], qualifier: str = "") -> list[str]:
     """Return the lines of a method; a line breaks between parameters."""
-    whole = f"__device__ __forceinline__ {head.replace(' ', '~').replace(',~', ', ')}{qualifier}"
-    signature = [line.replace("~", " ") for line in textwrap.wrap(whole, 114, subsequent_indent="    ")]
+    declaration = f"__device__ __forceinline__ {head.replace(' ', '~').replace(',~', ', ')}{qualifier}"
+    signature = [line.replace("~", " ") for line in textwrap.wrap(declaration, 114, subsequent_indent="    ")]
     wrapped = (part for line in lines for part in textwrap.wrap(line, 112, subsequent_indent="    ", tabsize=4))
     return ["", *signature, "{", *_indented(wrapped), "}"]
 
@@ -198,7 +202,7 @@ def past_of(kind: Kind) -> tuple[tuple[Past, ...], tuple[Past, ...]]:
 @cache
 def surrogate(curve: Curve) -> str:
     """Return the text of the structs of a surrogate: its numbers, and ``dt rho(u)``, NaN for a u that is not finite."""
-    names = ["theta", "steep", "height", *(f"shape_{each}" for each in curve.numbers)]
+    names = ["theta", "steep", "height", *(f"shape_{constant}" for constant in curve.numbers)]
     show = _CudaCurve(curve)
     # In float, 0 replaces exp(x) for x < -40, as on the CPU.
     lines = _method("static real exp(real x)", ["return sizeof(real) == 4 && !(x >= -40) ? real(0) : ::exp(x);"])[1:]
@@ -230,40 +234,40 @@ def _parts(names: Sequence[str]) -> list[Sequence[str]]:
 
 def _struct(kind: Kind) -> list[str]:
     show = _Cuda(kind)
-    kept = saved(kind, True, True)
+    saved_names = saved(kind, True, True)
     inputs, spikes = past_of(kind)
-    counts: dict[str, Sequence[Any]] = {"STATES": kind.states, "INPUTS": kind.inputs, "SAVED": kept}
+    counts: dict[str, Sequence[Any]] = {"STATES": kind.states, "INPUTS": kind.inputs, "SAVED": saved_names}
     counts |= {"COLUMNS": kind.columns, "PAST_INPUTS": inputs, "PAST_SPIKES": spikes}
     lines = [f"real {', '.join(map(word, kind.columns))};  // of this neuron", ""] if kind.columns else []
-    lines += [f"static constexpr int {', '.join(f'{of} = {len(each)}' for of, each in counts.items())};"]
+    lines += [f"static constexpr int {', '.join(f'{constant} = {len(names)}' for constant, names in counts.items())};"]
     lines += [f"static constexpr bool FIRES = {str(kind.fires).lower()};"]
-    loads = [f"{word(each)} = constants[{i} * period];" for i, each in enumerate(kind.columns)]
+    loads = [f"{word(column)} = constants[{i} * period];" for i, column in enumerate(kind.columns)]
     lines += _method("void load(const real *constants, long long period)", loads)
     lines += ["", "// The steps after which an input and a spike are used again, and which of the inputs it is."]
     lines += _method("static long long input_lag(const Numbers &c, int i)", _lags(inputs))[1:]
-    of = [str(kind.inputs.index(value.of)) for value in inputs]
-    lines += _method("static constexpr int input_of(int i)", [_choice_of(of or ["0"])])
+    indices = [str(kind.inputs.index(value.of)) for value in inputs]
+    lines += _method("static constexpr int input_of(int i)", [_choice_of(indices or ["0"])])
     lines += _method("static long long spike_lag(const Numbers &c, int i)", _lags(spikes))
     lines += ["", "// Replaces small states, or their gradients, by 0 before some steps t."]
     lines += _method("static void fade(const Numbers &c, long long t, real *values)", _fade(kind))[1:]
 
     results = [(f"state[{i}]", name(after)) for i, after in enumerate(kind.after)]
     results += [("potential", name(kind.potential))]
-    results += [(f"saved[{i}]", name(each)) for i, each in enumerate(kept)]
+    results += [(f"saved[{i}]", name(value)) for i, value in enumerate(saved_names)]
     results += [("return", name(kind.spike))] if kind.fires else []
-    given = {each: f"state[{i}]" for i, each in enumerate(kind.states)}
-    given |= {each: f"input[{i}]" for i, each in enumerate(kind.inputs)}
-    given |= {value.name: f"past_inputs[{i}]" for i, value in enumerate(inputs)}
-    given |= {value.name: f"past_spikes[{i}]" for i, value in enumerate(spikes)}
+    variables = {state: f"state[{i}]" for i, state in enumerate(kind.states)}
+    variables |= {weighted: f"input[{i}]" for i, weighted in enumerate(kind.inputs)}
+    variables |= {value.name: f"past_inputs[{i}]" for i, value in enumerate(inputs)}
+    variables |= {value.name: f"past_spikes[{i}]" for i, value in enumerate(spikes)}
     parameters = "real *state, const real *input, const real *past_inputs, const real *past_spikes, long long t"
     head = f"bool forward(const Numbers &c, {parameters}, real &potential, real *saved)"
     lines += ["", "// One step t; returns whether the neuron fires."]
-    body = ["fade(c, t, state);", *show.lines(given, kind.body, results)]
+    body = ["fade(c, t, state);", *show.lines(variables, kind.body, results)]
     lines += _method(head, body if kind.fires else [*body, "return false;"], " const")[1:]
-    return lines + _backward(kind, kept)
+    return lines + _backward(kind, saved_names)
 
 
-def _backward(kind: Kind, kept: Sequence[str]) -> list[str]:
+def _backward(kind: Kind, saved_names: Sequence[str]) -> list[str]:
     """Return the lines of the struct that are backward: terms that need no other step, then the rest of a step."""
     modes = [back(kind, exact) for exact in (False, True)]
     counts = {"TERMS": [len(mode.terms) for mode in modes], "PAST": [len(mode.whole.past) for mode in modes]}
@@ -276,18 +280,18 @@ def _backward(kind: Kind, kept: Sequence[str]) -> list[str]:
     ]
     lines += ["// whether they are the first terms; whether the states before a step are needed."]
     for kinds, table in (("int", counts), ("bool", flags)):
-        for of, (slayer, exact) in table.items():
+        for constant, (slayer, exact) in table.items():
             value = slayer if slayer == exact else f"exact ? {exact} : {slayer}"
-            lines.append(f"template <bool exact> static constexpr {kinds} {of} = {value};")
+            lines.append(f"template <bool exact> static constexpr {kinds} {constant} = {value};")
     lags = _of_modes(*(_lags(mode.whole.past) for mode in modes))
     indices = [[str(mode.kept.index(value.of)) for value in mode.whole.past] or ["0"] for mode in modes]
     lines += ["", "template <bool exact>"]
     lines += _method("static long long later_lag(const Numbers &c, int i)", lags)[1:]
     lines += ["", "template <bool exact>"]
-    which = _of_modes(*([_choice_of(each)] for each in indices))
-    lines += _method("static constexpr int later_kept(int i)", which)[1:]
+    choice = _of_modes(*([_choice_of(values)] for values in indices))
+    lines += _method("static constexpr int later_kept(int i)", choice)[1:]
 
-    saved_values = {each: f"saved[{i}]" for i, each in enumerate(kept)}
+    saved_values = {value: f"saved[{i}]" for i, value in enumerate(saved_names)}
     after = []
     before = modes[True].whole.before
     for state in modes[True].whole.old:
@@ -318,14 +322,14 @@ def _terms_of(kind: Kind, mode: Back) -> list[str]:
 
 
 def _rest_of(kind: Kind, mode: Back, saved_values: Mapping[str, str]) -> list[str]:
-    whole = mode.whole
-    given = {later(each): f"later[{i}]" for i, each in enumerate(kind.states)}
-    given |= {each: f"before[{i}]" for i, each in enumerate(kind.states)} | {**saved_values}
-    given |= {term: f"terms[{i}]" for i, term in enumerate(mode.terms)}
-    given |= {value.name: f"past[{i}]" for i, value in enumerate(whole.past)}
-    results = [(f"later[{i}]", value) for i, value in enumerate(whole.states)]
-    results += [(f"of_input[{i}]", value) for i, value in enumerate(whole.inputs)]
-    totals = enumerate(whole.columns)
+    reverse = mode.whole
+    variables = {later(state): f"later[{i}]" for i, state in enumerate(kind.states)}
+    variables |= {state: f"before[{i}]" for i, state in enumerate(kind.states)} | {**saved_values}
+    variables |= {term: f"terms[{i}]" for i, term in enumerate(mode.terms)}
+    variables |= {value.name: f"past[{i}]" for i, value in enumerate(reverse.past)}
+    results = [(f"later[{i}]", value) for i, value in enumerate(reverse.states)]
+    results += [(f"of_input[{i}]", value) for i, value in enumerate(reverse.inputs)]
+    totals = enumerate(reverse.columns)
     results += [(f"total[{i}]", ast.BinOp(name(f"total[{i}]'"), ast.Add(), value)) for i, value in totals]
     results += [(f"kept[{i}]", name(value)) for i, value in enumerate(mode.kept)]
-    return _Cuda(kind, conditions_in(whole.body)).lines(given, mode.rest, results)
+    return _Cuda(kind, conditions_in(reverse.body)).lines(variables, mode.rest, results)

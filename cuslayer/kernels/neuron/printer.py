@@ -39,7 +39,7 @@ class Printer:
     def number(self, value: float) -> str:
         raise NotImplementedError
 
-    def call(self, function: str, given: list[str]) -> str:
+    def call(self, function: str, arguments: list[str]) -> str:
         raise NotImplementedError
 
     def choice(self, test: str, body: str, orelse: str) -> str:
@@ -67,7 +67,7 @@ class Printer:
         if isinstance(value, ast.BoolOp):
             strength = _AND if isinstance(value.op, ast.And) else _OR
             word = self.logic("and" if strength == _AND else "or")
-            return word.join(self.show(each, strength + 1, True) for each in value.values), strength
+            return word.join(self.show(operand, strength + 1, True) for operand in value.values), strength
         if isinstance(value, ast.Compare):
             sign = _SIGNS[type(value.ops[0])]
             return f"{self.show(value.left, _SUM)} {sign} {self.show(value.comparators[0], _SUM)}", _COMPARE
@@ -79,7 +79,7 @@ class Printer:
             test = self.show(value.test, _OR, True)
             return self.choice(test, self.show(value.body, _OR), self.show(value.orelse)), _CHOICE
         call = cast(ast.Call, value)
-        return self.call(cast(ast.Name, call.func).id, [self.show(each) for each in call.args]), ATOM
+        return self.call(cast(ast.Name, call.func).id, [self.show(operand) for operand in call.args]), ATOM
 
 
 def conditions_in(*bodies: Sequence[Statement]) -> set[str]:
@@ -113,15 +113,15 @@ class _Python(Printer):
     def number(self, value: float) -> str:
         return self.known.setdefault(value, f"_n{len(self.known)}")
 
-    def call(self, function: str, given: list[str]) -> str:
+    def call(self, function: str, arguments: list[str]) -> str:
         if function in ("min", "max"):
-            one, other = given
-            return f"({one} if {one} {'<' if function == 'min' else '>'} {other} else {other})"
+            left, right = arguments
+            return f"({left} if {left} {'<' if function == 'min' else '>'} {right} else {right})"
         if function == "flushed":
             part = f"_part{len(self.parts)}"
-            self.parts.append(f"{part} = {given[0]}")
+            self.parts.append(f"{part} = {arguments[0]}")
             return f"({self.flushed(part)})"
-        return f"{'abs' if function == 'abs' else f'_{function}'}({', '.join(given)})"
+        return f"{'abs' if function == 'abs' else f'_{function}'}({', '.join(arguments)})"
 
     def flushed(self, text: str) -> str:
         return f"_zero if abs({text}) < _least else {text}"
@@ -136,23 +136,24 @@ class _Python(Printer):
         """Return the lines of assignments."""
         lines = []
         for target, value in body:
-            self.parts, shown = [], self.show_name(target)
-            whole = cast(ast.Call, value).args[0] if is_flushed(value) else value
-            text = f"{shown} = {self.show(whole, condition=is_condition(value))}"
+            self.parts = []
+            shown = self.show_name(target)
+            expression = cast(ast.Call, value).args[0] if is_flushed(value) else value
+            text = f"{shown} = {self.show(expression, condition=is_condition(value))}"
             lines += [*self.parts, text, *([f"{shown} = {self.flushed(shown)}"] if is_flushed(value) else [])]
         return lines
 
     def load(self, names: Iterable[str], at: int = 0) -> list[str]:
         """Return the lines that read names from the memory's parts."""
-        return [f"{self.show_name(each)} = {_place(at + i)}" for i, each in enumerate(names)]
+        return [f"{self.show_name(value)} = {_place(at + i)}" for i, value in enumerate(names)]
 
     def store(self, names: Iterable[str], at: int = 0) -> list[str]:
         """Return the lines that write names to the memory's parts."""
-        return [f"{_place(at + i)} = {self.show_name(each)}" for i, each in enumerate(names)]
+        return [f"{_place(at + i)} = {self.show_name(value)}" for i, value in enumerate(names)]
 
     def constants(self, names: Iterable[str]) -> list[str]:
         """Return the lines that read constants from the array of numbers, and numbers of the step."""
-        lines = [f"{self.show_name(each)} = _c[{i}]" for i, each in enumerate(names)]
+        lines = [f"{self.show_name(constant)} = _c[{i}]" for i, constant in enumerate(names)]
         return [*lines, *(f"{text} = _real({value!r})" for value, text in self.known.items())]
 
     def past_values(self, past: Sequence[Past]) -> list[str]:
@@ -237,27 +238,27 @@ def slopes(curve: Curve) -> str:
     return slope(curve) + "\n".join([head, *(f"    {line}" for line in lines), ""])
 
 
-def forward_scan(kind: Kind, kept: Sequence[str]) -> str:
+def forward_scan(kind: Kind, saved_names: Sequence[str]) -> str:
     """Return the text of a function that runs a row of neurons over the steps from `_first` to `_last`.
 
     The parts of its memory, each as long as the row: the states, the columns' constants, saved values, and further
     inputs. Step t of the inputs x, the potentials u and the spikes s is row t modulo the number of rows.
     """
     show = _Python(kind.conditions)
-    at_kept = len(kind.states) + len(kind.columns)
-    at_more = at_kept + len(kept)
+    at_saved = len(kind.states) + len(kind.columns)
+    at_inputs = at_saved + len(saved_names)
     loop = show.load((*kind.states, *kind.columns))
     loop.append(f"{show.show_name(kind.inputs[0])} = _given[_j]")
-    loop += show.load(kind.inputs[1:], at_more)
+    loop += show.load(kind.inputs[1:], at_inputs)
     loop += show.past_values(kind.past)
     loop += show.statements(kind.body)
     loop += show.store(kind.after)
     loop.append(f"_potential[_j] = {show.show_name(kind.potential)}")
     if kind.fires:
         loop.append(f"_fired[_j] = {show.show_name(kind.spike)}")
-    loop += show.store(kept, at_kept)
+    loop += show.store(saved_names, at_saved)
     names = (*kind.numbers, "least'")
-    lines = [*_memory(at_more + len(kind.inputs) - 1, len(names)), *show.constants(names)]
+    lines = [*_memory(at_inputs + len(kind.inputs) - 1, len(names)), *show.constants(names)]
     lines += [_array("x"), _array("u"), _array("s"), f"_integers = _carray(_integers_at, ({len(kind.lags)},))"]
     steps = [f"_given = {_row('x')}", f"_potential = {_row('u')}"]
     if kind.fires:
@@ -272,9 +273,9 @@ def forward_scan(kind: Kind, kept: Sequence[str]) -> str:
     return _function(head, lines, "range(_first, _last)", [*steps, *show.fade(kind, range(len(kind.states)))], loop)
 
 
-def _names_of(whole: Adjoint) -> set[str]:
+def _names_of(reverse: Adjoint) -> set[str]:
     """Return the names that backward uses."""
-    values = (*(value for _, value in whole.body), *whole.states, *whole.inputs, *whole.columns)
+    values = (*(value for _, value in reverse.body), *reverse.states, *reverse.inputs, *reverse.columns)
     return {used for value in values for used in names_in(value)}
 
 
@@ -290,34 +291,34 @@ def backward_scan(kind: Kind, exact: bool, trained: bool, curve: Curve) -> str:
     values of the step before; sums of the columns' gradients if they are trained; gradients of further inputs.
     `old_row` computes the old states from the step before. The ring buffer has the values of later steps.
     """
-    whole = adjoint(kind, exact, trained)
-    kept = saved(kind, exact, trained)
-    show = _Python({*kind.conditions, *conditions_in(whole.body)})
+    reverse = adjoint(kind, exact, trained)
+    saved_names = saved(kind, exact, trained)
+    show = _Python({*kind.conditions, *conditions_in(reverse.body)})
     states = len(kind.states)
-    at_kept = states + len(kind.columns)
-    at_old = at_kept + len(kept)
-    at_earlier = at_old + len(whole.old)
-    at_sums = at_earlier + (len(kept) if whole.old else 0)
-    at_more = at_sums + len(whole.columns)
+    at_saved = states + len(kind.columns)
+    at_old = at_saved + len(saved_names)
+    at_earlier = at_old + len(reverse.old)
+    at_sums = at_earlier + (len(saved_names) if reverse.old else 0)
+    at_inputs = at_sums + len(reverse.columns)
     u = show.show_name(kind.potential)
-    results = [(i, value) for i, value in enumerate(whole.states) if not is_zero(value)]
+    results = [(i, value) for i, value in enumerate(reverse.states) if not is_zero(value)]
     loop = [line for i, _ in results for line in show.load([later(kind.states[i])], i)]
     loop += [f"{show.show_name(GRAD)} = _grads[_j]", f"{u} = _potential[_j]"]
-    if SLOPE in _names_of(whole):
+    if SLOPE in _names_of(reverse):
         loop.append(f"{show.show_name(SLOPE)} = _slope_of({f'abs({u})' if kind.two_sided else u}, _rho)")
-    loop += show.load((*kind.columns, *kept, *whole.old), states)
-    loop += show.past_values(whole.past)
-    loop += show.statements(whole.body)
+    loop += show.load((*kind.columns, *saved_names, *reverse.old), states)
+    loop += show.past_values(reverse.past)
+    loop += show.statements(reverse.body)
     loop += show.statements((f"result{i}'", value) for i, value in results)
-    loop += show.statements((f"input{i}'", value) for i, value in enumerate(whole.inputs))
-    loop += show.statements((f"sum{i}'", value) for i, value in enumerate(whole.columns))
-    loop += [f"{_place(at_sums + i)} += _sum{i}" for i in range(len(whole.columns))]
+    loop += show.statements((f"input{i}'", value) for i, value in enumerate(reverse.inputs))
+    loop += show.statements((f"sum{i}'", value) for i, value in enumerate(reverse.columns))
+    loop += [f"{_place(at_sums + i)} += _sum{i}" for i in range(len(reverse.columns))]
     loop += [line for i, _ in results for line in show.store([f"result{i}'"], i)]
-    loop += ["_out[_j] = _input0", *show.store((f"input{i}'" for i in range(1, len(kind.inputs))), at_more)]
+    loop += ["_out[_j] = _input0", *show.store((f"input{i}'" for i in range(1, len(kind.inputs))), at_inputs)]
     ring = ring_values(kind, exact, trained)
     loop += [f"_kept{i}[_j] = {show.show_name(value)}" for i, value in enumerate(ring)]
 
-    rows = at_more + len(kind.inputs) - 1
+    rows = at_inputs + len(kind.inputs) - 1
     names = (*kind.numbers, "least'")
     lines = [*_memory(rows, len(names) + 3 + len(curve.numbers)), *show.constants(names), "_graded = _flag != 0"]
     lines.append(_surrogate_at(len(names), curve))
@@ -326,7 +327,7 @@ def backward_scan(kind: Kind, exact: bool, trained: bool, curve: Curve) -> str:
     steps = [f"_grads = {_row('g')}", f"_potential = {_row('u')}", f"_out = {_row('y')}"]
     if ring:
         lines.append(f"_length = _ring_rows // {len(ring)}")
-    for number, later_value in enumerate(whole.past):
+    for number, later_value in enumerate(reverse.past):
         lines.append(f"_lag{number} = _integers[{kind.lags.index(later_value.lag)}]")
         lines.append(f"_none{number} = _zeros(_width, _memory.dtype)")
         part = ring.index(later_value.of)
@@ -339,12 +340,12 @@ def backward_scan(kind: Kind, exact: bool, trained: bool, curve: Curve) -> str:
     head = f"backward(_first, _last, _memory_at, {arrays}, _width, _c_at, _integers_at, _flag)"
     back = slope(curve) + _function(head, lines, "range(_last - 1, _first - 1, -1)", steps, loop)
 
-    if not whole.old:
+    if not reverse.old:
         return back
     show = _Python(kind.conditions)
-    loop = [f"{u} = _potential[_j]", *show.load(kind.columns, states), *show.load(kept, at_earlier)]
-    loop += show.statements(whole.before)
-    loop += show.store([kind.after[kind.states.index(state)] for state in whole.old], at_old)
+    loop = [f"{u} = _potential[_j]", *show.load(kind.columns, states), *show.load(saved_names, at_earlier)]
+    loop += show.statements(reverse.before)
+    loop += show.store([kind.after[kind.states.index(state)] for state in reverse.old], at_old)
     names = (*kind.numbers, "least'")
     lines = [*_memory(rows, len(names)), *show.constants(names), "_potential = _carray(_u_at, (_width,))"]
     text = ["def old_row(_memory_at, _u_at, _c_at, _width):", *(f"    {line}" for line in lines)]

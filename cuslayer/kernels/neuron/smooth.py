@@ -35,31 +35,33 @@ _FUNCTIONS: dict[str, Any] = {
 def _value(kind: Kind, expression: ast.expr, known: Mapping[str, Any]) -> Any:
     """Return the value of an expression of known names."""
 
-    def of(each: ast.expr) -> Any:
-        return _value(kind, each, known)
+    def value_of(operand: ast.expr) -> Any:
+        return _value(kind, operand, known)
 
     if isinstance(expression, ast.Constant):
         return expression.value
     if isinstance(expression, ast.Name):
         return known[expression.id]
     if isinstance(expression, ast.BinOp):
-        return _OPERATORS[type(expression.op)](of(expression.left), of(expression.right))
+        return _OPERATORS[type(expression.op)](value_of(expression.left), value_of(expression.right))
     if isinstance(expression, ast.UnaryOp):
-        return _OPERATORS[type(expression.op)](of(expression.operand))
+        return _OPERATORS[type(expression.op)](value_of(expression.operand))
     if isinstance(expression, ast.Compare):
-        return _OPERATORS[type(expression.ops[0])](of(expression.left), of(expression.comparators[0]))
+        return _OPERATORS[type(expression.ops[0])](value_of(expression.left), value_of(expression.comparators[0]))
     if isinstance(expression, ast.BoolOp):
-        first, *others = map(of, expression.values)
-        for each in others:
-            first = _OPERATORS[type(expression.op)](first, each)
+        first, *others = map(value_of, expression.values)
+        for value in others:
+            first = _OPERATORS[type(expression.op)](first, value)
         return first
     if isinstance(expression, ast.IfExp):
-        test, body, orelse = of(expression.test), of(expression.body), of(expression.orelse)
+        test = value_of(expression.test)
+        body = value_of(expression.body)
+        orelse = value_of(expression.orelse)
         if isinstance(expression.test, ast.Name) and expression.test.id == kind.spike:
             return test * body + (1 - test) * orelse
         return np.where(test, body, orelse)
     call = cast(ast.Call, expression)
-    return _FUNCTIONS[cast(ast.Name, call.func).id](*map(of, call.args))
+    return _FUNCTIONS[cast(ast.Name, call.func).id](*map(value_of, call.args))
 
 
 def _run(kind: Kind, body: Sequence[tuple[str, ast.expr]], known: dict[str, Any]) -> None:
@@ -136,7 +138,8 @@ def error_of_own(kind: Kind, numbers: Mapping[str, float], exact: bool, graded: 
 
 def small_response(kind: Kind, numbers: Mapping[str, float]) -> Iterator[float]:
     """Yield the change of the potential by a small input, for each step, per input, if the neuron does not fire."""
-    fed, unfed = silent_potentials(kind, numbers, 1e-3), silent_potentials(kind, numbers)
+    fed = silent_potentials(kind, numbers, 1e-3)
+    unfed = silent_potentials(kind, numbers)
     yield from ((u - rest) / 1e-3 for u, rest in zip(fed, unfed, strict=False))
 
 
@@ -168,10 +171,13 @@ def error_of_adjoint(kind: Kind, numbers: Mapping[str, float], seed: int, step: 
     """Return the relative error of the derived adjoint of the smooth twin against a central difference."""
     generator = np.random.default_rng(seed)
     shape = len(kind.inputs), 20, 5
-    theta, found = abs(numbers.get("theta", 1.0)) or 1.0, adjoint(kind, True, True)
-    inputs, weights = generator.normal(0.3, 1, shape) * theta, generator.standard_normal(shape[1:])
+    theta = abs(numbers.get("theta", 1.0)) or 1.0
+    reverse = adjoint(kind, True, True)
+    inputs = generator.normal(0.3, 1, shape) * theta
+    weights = generator.standard_normal(shape[1:])
     own = {name: numbers[name] * generator.uniform(0.8, 1.0, 5) for name in kind.columns}
-    along, along_own = generator.standard_normal(shape), {name: generator.standard_normal(5) for name in own}
+    along = generator.standard_normal(shape)
+    along_own = {name: generator.standard_normal(5) for name in own}
 
     def total(distance: float) -> float:
         moved = {name: own[name] + distance * along_own[name] for name in own}
@@ -179,18 +185,19 @@ def error_of_adjoint(kind: Kind, numbers: Mapping[str, float], seed: int, step: 
         output = kind.spike or kind.potential
         return float(sum((known[output] * w).sum() for known, w in zip(steps, weights, strict=True)))
 
-    numeric, analytic = (total(step) - total(-step)) / (2 * step), 0.0
+    numeric = (total(step) - total(-step)) / (2 * step)
+    analytic = 0.0
     errors = dict.fromkeys(kind.states, np.zeros(5))
-    later_values = _Earlier(found.past, numbers, np.zeros(5))
+    later_values = _Earlier(reverse.past, numbers, np.zeros(5))
     for t, known in reversed(list(enumerate(_forward(kind, {**numbers, **own}, inputs)))):
         s = known[kind.spike] if kind.fires else 0.0
         known |= {GRAD: weights[t], GRADED: False, SLOPE: s * (1 - s)}
         known |= {later(state): error for state, error in errors.items()} | later_values.now()
-        _run(kind, found.body, known)
+        _run(kind, reverse.body, known)
         later_values.add(known)
-        errors = {state: _value(kind, each, known) for state, each in zip(kind.states, found.states, strict=True)}
-        analytic += sum((_value(kind, each, known) * along[i, t]).sum() for i, each in enumerate(found.inputs))
-        pairs = zip(kind.columns, found.columns, strict=True)
-        analytic += sum((_value(kind, each, known) * along_own[name]).sum() for name, each in pairs)
+        errors = {state: _value(kind, value, known) for state, value in zip(kind.states, reverse.states, strict=True)}
+        analytic += sum((_value(kind, value, known) * along[i, t]).sum() for i, value in enumerate(reverse.inputs))
+        pairs = zip(kind.columns, reverse.columns, strict=True)
+        analytic += sum((_value(kind, value, known) * along_own[name]).sum() for name, value in pairs)
     largest = max(abs(analytic), abs(numeric))
     return abs(analytic - numeric) / largest if largest else 0.0

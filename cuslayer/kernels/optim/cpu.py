@@ -20,7 +20,8 @@ from cuslayer.kernels.host.memory import empty
 __all__ = ["adam_each", "add_squares", "clip_norm", "clip_values", "sgd_each"]
 
 # Elements of a chunk, the least for a thread: fewer take less time than to wake another.
-_PIECE = _GRAIN = 1 << 15
+_PIECE = 1 << 15
+_GRAIN = _PIECE
 # Elements of a partial sum of squares: the order of the sum does not depend on the number of cores.
 _PART = 1 << 14
 # Elements that are computed in the first cache before they are written.
@@ -42,7 +43,7 @@ def _one_pass(kernel: Any, arrays: dict[str, Sequence[Array | None]], numbers: A
     """Run a kernel over the chunks of all weights, with the addresses of their arrays by name, w first."""
     weights: Any = arrays["w"]
     addresses = np.array(
-        [[*(_address(name, some[i], w) for name, some in arrays.items()), w.size] for i, w in enumerate(weights)],
+        [[*(_address(name, values[i], w) for name, values in arrays.items()), w.size] for i, w in enumerate(weights)],
         np.int64,
     )
     pieces = np.array([(i, first) for i, w in enumerate(weights) for first in range(0, w.size, _PIECE)], np.int64)
@@ -64,8 +65,10 @@ def _sgd_pieces(first: int, last: int, pieces: Any, addresses: Any, numbers: Any
         i, begin = pieces[n]
         w, g, v, size = addresses[i]
         rate, momentum, decay = numbers[i]
-        arrays = array_at(w, size, numbers), array_at(g, size, numbers), array_at(v, size, numbers)
-        _sgd(begin, min(begin + _PIECE, size), *arrays, rate, momentum, decay)
+        weights = array_at(w, size, numbers)
+        gradients = array_at(g, size, numbers)
+        velocities = array_at(v, size, numbers)
+        _sgd(begin, min(begin + _PIECE, size), weights, gradients, velocities, rate, momentum, decay)
 
 
 def sgd_each(w: Sequence[Array], g: Sequence[Array], v: Sequence[Array], numbers: Array) -> None:
@@ -113,10 +116,29 @@ def _adam_pieces(first: int, last: int, pieces: Any, addresses: Any, numbers: An
         i, begin = pieces[n]
         w, g, m, v, peak, size = addresses[i]
         beta1, beta2, rate_m, rate_g, scale_v, eps, decay = numbers[i]
-        arrays = array_at(w, size, numbers), array_at(g, size, numbers), array_at(m, size, numbers)
-        squares, largest = array_at(v, size, numbers), array_at(peak if peak != 0 else v, size, numbers)
-        constants = beta1, beta2, rate_m, rate_g, scale_v, eps, decay
-        _adam(begin, min(begin + _PIECE, size), *arrays, squares, largest, peak != 0, *constants)
+        end = min(begin + _PIECE, size)
+        weights = array_at(w, size, numbers)
+        gradients = array_at(g, size, numbers)
+        means = array_at(m, size, numbers)
+        squares = array_at(v, size, numbers)
+        peaks = array_at(peak if peak != 0 else v, size, numbers)
+        _adam(
+            begin,
+            end,
+            weights,
+            gradients,
+            means,
+            squares,
+            peaks,
+            peak != 0,
+            beta1,
+            beta2,
+            rate_m,
+            rate_g,
+            scale_v,
+            eps,
+            decay,
+        )
 
 
 def adam_each(
@@ -149,9 +171,15 @@ def add_squares(totals: Array, gradients: Sequence[Array | None]) -> None:
 def _squares(first: int, last: int, g: Any, parts: Any) -> None:
     for low in range(first, last, _PART):
         high = min(low + _PART, last)
-        a = b = c = d = 0.0
+        a = 0.0
+        b = 0.0
+        c = 0.0
+        d = 0.0
         for j in range(low, high - 3, 4):
-            w, x, y, z = np.float64(g[j]), np.float64(g[j + 1]), np.float64(g[j + 2]), np.float64(g[j + 3])
+            w = np.float64(g[j])
+            x = np.float64(g[j + 1])
+            y = np.float64(g[j + 2])
+            z = np.float64(g[j + 3])
             a += w * w
             b += x * x
             c += y * y
@@ -163,7 +191,8 @@ def _squares(first: int, last: int, g: Any, parts: Any) -> None:
 
 
 def _sum_of_squares(g: Array) -> float:
-    flat, parts = np.ascontiguousarray(g).reshape(-1), np.zeros(-(-g.size // _PART))
+    flat = np.ascontiguousarray(g).reshape(-1)
+    parts = np.zeros(-(-g.size // _PART))
     parallel_for(_squares, flat.size, flat, parts, grain=_PART)
     return sum(parts.tolist())
 
@@ -173,17 +202,18 @@ def _sum_of_squares(g: Array) -> float:
 def _clip(first: int, last: int, g: Any, y: Any, limit: Any, factor: Any) -> None:
     zero = g.dtype.type(0)
     for low in range(first, last, _ROW):
-        given = g[low : min(low + _ROW, last)]
-        row = y[low : low + given.size]
-        for j in range(given.size):
-            value = given[j]
+        values = g[low : min(low + _ROW, last)]
+        row = y[low : low + values.size]
+        for j in range(values.size):
+            value = values[j]
             clipped = limit if value > limit else -limit if value < -limit else value
             row[j] = factor * (clipped if value - value == zero else value)
 
 
 def _clipped(g: Array, limit: float, factor: float) -> Array:
     """Return a gradient whose elements are clipped to an absolute value and scaled."""
-    y, real = empty(g.shape, g.dtype), g.dtype.type
+    y = empty(g.shape, g.dtype)
+    real = g.dtype.type
     flat = np.ascontiguousarray(g).reshape(-1)
     parallel_for(_clip, g.size, flat, y.reshape(-1), real(limit), real(factor), grain=_PART)
     return y
@@ -201,5 +231,6 @@ def clip_norm(gradients: Sequence[Array], limit: float) -> list[Array]:
     """
     totals = [_sum_of_squares(g) for g in gradients]
     size = math.sqrt(sum(totals)) if all(map(math.isfinite, totals)) else 0.0
-    factors = [(limit / size if size > limit else 1.0) if math.isfinite(total) else math.nan for total in totals]
+    scale = limit / size if size > limit else 1.0
+    factors = [scale if math.isfinite(total) else math.nan for total in totals]
     return [g if factor == 1.0 else _clipped(g, math.inf, factor) for g, factor in zip(gradients, factors, strict=True)]

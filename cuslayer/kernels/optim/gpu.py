@@ -14,9 +14,11 @@ from cuslayer.kernels.cuda.launch import arrived, contiguous, empty, zeros
 __all__ = ["adam_all", "add_squares", "clip_norm", "clip_values", "sgd_all"]
 
 # Of arrays.cuh: threads of a block, and elements of its tile.
-_THREADS, _TILE = 256, 1024
+_THREADS = 256
+_TILE = 1024
 # A thread adds _EACH squares unless that takes more than _MOST blocks for a gradient.
-_EACH, _MOST = 16, 64
+_EACH = 16
+_MOST = 64
 
 
 def sgd_all(
@@ -72,11 +74,11 @@ def _take_step(
     watch: Array,
 ) -> None:
     columns = len(g)
-    for first, some in _launches({**arrays, "g": [contiguous(x) for x in g]}):
+    for first, batch in _launches({**arrays, "g": [contiguous(x) for x in g]}):
         kernel(name, rates.dtype).launch(
-            (_tiles(some["w"]),),
+            (_tiles(batch["w"]),),
             (_THREADS,),
-            **some,
+            **batch,
             constants=constants,
             rates=rates,
             step=step,
@@ -88,20 +90,20 @@ def _take_step(
 
 def add_squares(totals: Array, gradients: Sequence[Array | None]) -> None:
     """Add the sum of the squares of each gradient to totals (gradients,), float64; None counts as zero."""
-    for dtype, given in _by_type(gradients):
-        for first, some in _launches({"g": given}):
-            sizes = [g.size for g in some["g"] if g is not None]
+    for dtype, typed in _by_type(gradients):
+        for first, batch in _launches({"g": typed}):
+            sizes = [g.size for g in batch["g"] if g is not None]
             blocks = min(max(-(-max(sizes) // (_THREADS * _EACH)), 1), _MOST)
-            count = len(some["g"]) * blocks
+            count = len(batch["g"]) * blocks
             kernel("add_squares", dtype).launch(
                 (count,),
                 (_THREADS,),
-                **some,
+                **batch,
                 parts=empty(totals, (count,), np.float64),
                 totals=totals,
                 arrived=arrived(totals),
                 first=first,
-                arrays=len(some["g"]),
+                arrays=len(batch["g"]),
                 blocks=blocks,
             )
 
@@ -109,9 +111,9 @@ def add_squares(totals: Array, gradients: Sequence[Array | None]) -> None:
 def clip_values(gradients: Sequence[Array], limit: float) -> list[Array]:
     """Return copies of gradients clipped to the absolute value `limit`; elements that are not finite stay so."""
     clipped = [empty(g, g.shape, g.dtype) for g in gradients]
-    for dtype, given in _by_type(gradients):
-        for _, some in _launches({"g": given, "y": _of_type(clipped, dtype)}):
-            kernel("clip_values", dtype).launch((_tiles(some["g"]),), (_THREADS,), **some, limit=limit)
+    for dtype, typed in _by_type(gradients):
+        for _, batch in _launches({"g": typed, "y": _of_type(clipped, dtype)}):
+            kernel("clip_values", dtype).launch((_tiles(batch["g"]),), (_THREADS,), **batch, limit=limit)
     return clipped
 
 
@@ -123,9 +125,9 @@ def clip_norm(gradients: Sequence[Array], limit: float) -> list[Array]:
     add_squares(totals, gradients)
     norm = {"totals": totals, "limit": limit}
     clipped = [empty(g, g.shape, g.dtype) for g in gradients]
-    for dtype, given in _by_type(gradients):
-        for first, some in _launches({"g": given, "y": _of_type(clipped, dtype)}):
-            kernel("clip_norm", dtype).launch((_tiles(some["g"]),), (_THREADS,), **some, **norm, first=first)
+    for dtype, typed in _by_type(gradients):
+        for first, batch in _launches({"g": typed, "y": _of_type(clipped, dtype)}):
+            kernel("clip_norm", dtype).launch((_tiles(batch["g"]),), (_THREADS,), **batch, **norm, first=first)
     return clipped
 
 
@@ -142,9 +144,9 @@ def _launches(arrays: Mapping[str, Sequence[Array | None]]) -> Iterator[tuple[in
     """Yield the number of the first array of each launch, and its arrays by the names of the kernel's parameters."""
     names = list(arrays)
     for first in range(0, len(arrays[names[0]]), ARRAYS):
-        some = {name: arrays[name][first : first + ARRAYS] for name in names}
-        if any(x is not None for x in some[names[0]]):
-            yield first, some
+        batch = {name: arrays[name][first : first + ARRAYS] for name in names}
+        if any(x is not None for x in batch[names[0]]):
+            yield first, batch
 
 
 def _tiles(arrays: Sequence[Array | None]) -> int:

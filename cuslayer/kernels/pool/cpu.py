@@ -32,7 +32,8 @@ def _add(total: Any, pixel: Any, weight: Any, weighted: bool) -> None:
 def _pool(first: int, last: int, x: Any, w: Any, out: Any, window: Any, gain: Any) -> None:
     """Sum windows times their taps w (kh, kw); without taps, (0, 0), times the gain."""
     (kernel_h, kernel_w), (down, across), (top, left), (gap_h, gap_w) = window
-    weighted, real = w.size > 0, out.dtype.type
+    weighted = w.size > 0
+    real = out.dtype.type
     for frame in range(first, last):
         for row in range(out.shape[1]):
             for column in range(out.shape[2]):
@@ -53,9 +54,10 @@ def _pool(first: int, last: int, x: Any, w: Any, out: Any, window: Any, gain: An
 
 @compiled
 def _pool_adjoint(first: int, last: int, g: Any, w: Any, x: Any, window: Any, gain: Any) -> None:
-    """Sum for each pixel the errors of its windows, in the same way."""
+    """Sum for each pixel the errors of its windows, times taps or the gain as in `_pool`."""
     (kernel_h, kernel_w), (down, across), (top, left), (gap_h, gap_w) = window
-    weighted, real = w.size > 0, x.dtype.type
+    weighted = w.size > 0
+    real = x.dtype.type
     for frame in range(first, last):
         for y in range(x.shape[1]):
             for z in range(x.shape[2]):
@@ -107,7 +109,8 @@ def _weight_adjoint(first: int, last: int, x: Any, g: Any, parts: Any, window: A
                         z = column * across + j * gap_w - left
                         if z < 0 or z >= x.shape[2]:
                             continue
-                        pixel, total = x[frame, y, z], sums[i * kernel_w + j]
+                        pixel = x[frame, y, z]
+                        total = sums[i * kernel_w + j]
                         for c in range(error.size):
                             total[c] += pixel[c] * error[c]
         for tap in range(len(sums)):

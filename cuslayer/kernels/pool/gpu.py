@@ -22,11 +22,12 @@ __all__ = ["adjoint", "forward", "weight_adjoint", "weighted_pool", "weighted_po
 def forward(x: PackedSpikes | Array, window: Window, gain: Any) -> Array:
     """Sum each window of x (frames, H, W, C) channel by channel, times gain; spikes count as float32."""
     x = synapse_input(x)
-    (*image, channels), frames = x.shape[-3:], x.frames if isinstance(x, PackedSpikes) else len(x)
-    given = x.words if isinstance(x, PackedSpikes) else contiguous(x)
+    *image, channels = x.shape[-3:]
+    frames = x.frames if isinstance(x, PackedSpikes) else len(x)
+    source = x.words if isinstance(x, PackedSpikes) else contiguous(x)
     dtype = np.dtype(np.float32) if isinstance(x, PackedSpikes) else x.dtype
-    y = empty(given, (frames, *window.outputs(tuple(image), ceil=True), channels), dtype)
-    arguments = {"x": given, "y": y, "gain": dtype.type(gain), **places(x, y, window)}
+    y = empty(source, (frames, *window.outputs(tuple(image), ceil=True), channels), dtype)
+    arguments = {"x": source, "y": y, "gain": dtype.type(gain), **places(x, y, window)}
     if isinstance(x, PackedSpikes):
         warps = -(-frames // TILE) * y.shape[1] * words_of(y.shape[2] * channels)
         kernel("pool", dtype).launch((-(-warps // WARPS),), (WORD, WARPS), **arguments)

@@ -17,7 +17,8 @@ def sum_tile(
 ) -> None:
     """Write to x[at : at + lanes] gain times the sum of the vectors of bytes s of a tile's pixels."""
     lanes = x.line.count
-    spikes, counts = ir.VectorType(I8, lanes), ir.VectorType(I32, lanes)
+    spikes = ir.VectorType(I8, lanes)
+    counts = ir.VectorType(I32, lanes)
 
     def add(row: Emitted, column: Emitted, total: Emitted) -> list[Emitted]:
         return [total + s.load(begin + (row * down + column * across), spikes).into("zext", counts)]

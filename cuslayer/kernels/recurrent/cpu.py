@@ -37,7 +37,7 @@ from cuslayer.kernels.recurrent.constants import Geometry, Later, PopulationMemo
 from cuslayer.kernels.recurrent.synapses import backward_synapse, receive_errors, send_spikes, synapse
 from cuslayer.kernels.spikes.cpu import list_row
 
-# A thread computes samples with so many neurons together, but at least so many for which it reads a weight once.
+# Neurons of the samples that a thread computes together, and the least samples for which it reads a weight once.
 _NEURONS = 8192
 _SAMPLES = 16
 
@@ -60,7 +60,7 @@ class RecurrentErrors(NamedTuple):
     errors: Array  # (rows, next), flat, the errors of a narrow next layer
     weight: Array  # (next, neurons), flat
     following: int  # the outputs of the next layer
-    y: Array  # (steps, columns), the gradients of the weighted inputs, and of those after the last step
+    y: Array  # (steps, columns), the gradients of the weighted inputs, also of some steps after the last
     samples: int
     neurons: int
     delay: int
@@ -85,7 +85,7 @@ def _add(out: Any, row: Any) -> None:
 
 @implementation_of(fill, RecurrentInput)
 def _fill(
-    first: int, last: int, begun: int, rows: Any, rows_at: int, at: int, size: int, own: Any, source: Any
+    first: int, last: int, begun: int, rows: Any, rows_at: int, at: int, size: int, buffer: Any, source: Any
 ) -> None:
     fired = source.fired
     synapse = source.synapse
@@ -96,23 +96,23 @@ def _fill(
         x = source.x[t - begun]
         row = rows[t % len(rows)]
         # In the ring buffer of spikes, rows are samples.
-        sent = (t - source.delay) % ring_rows * samples + at // neurons
+        sent_row = (t - source.delay) % ring_rows * samples + at // neurons
         for column in range(0, size, neurons):
             count = 0
             for lag in range(source.lags):
                 first_of_lag = count
-                earlier = (sent - lag * samples) % len(fired)
-                count = list_row(earlier, fired, own, count)
+                earlier = (sent_row - lag * samples) % len(fired)
+                count = list_row(earlier, fired, buffer, count)
                 for e in range(first_of_lag, count if lag else 0):
-                    own[e] += lag * neurons
+                    buffer[e] += lag * neurons
             out = row[rows_at + column : rows_at + column + neurons]
-            send_spikes(out, own, count, synapse)
+            send_spikes(out, buffer, count, synapse)
             _add(out, x[at + column : at + column + neurons])
-            sent += 1
+            sent_row += 1
 
 
 @implementation_of(receive, RecurrentErrors)
-def _receive(first: int, last: int, rows: Any, at: int, size: int, own: Any, source: Any) -> None:
+def _receive(first: int, last: int, rows: Any, at: int, size: int, buffer: Any, source: Any) -> None:
     neurons = source.neurons
     terms = source.following
     columns = source.y.shape[1]
@@ -125,7 +125,7 @@ def _receive(first: int, last: int, rows: Any, at: int, size: int, own: Any, sou
             begin = (t * source.samples + at // neurons) * terms
             samples = size // neurons
             multiply(
-                own,
+                buffer,
                 0,
                 neurons,
                 source.errors,
@@ -142,7 +142,7 @@ def _receive(first: int, last: int, rows: Any, at: int, size: int, own: Any, sou
                 samples,
                 neurons,
             )
-            _add(total, own)
+            _add(total, buffer)
         else:
             _add(total, source.g[t, at : at + size])
 
@@ -159,7 +159,7 @@ def _zeros_after(g: Array, block: Block, longest: int) -> Later:
 
 
 def held(x: Array, spiking: StepSpiking, delay: int) -> PopulationMemory:
-    """Return the state of a population before its first step, for any number of calls and delays up to one."""
+    """Return the state of a population before its first step, for any number of calls, and delays up to `delay`."""
     return _memory(x, forward_of(x.dtype, ENDLESS, np.empty((0, 1), x.dtype), spiking), delay)
 
 
@@ -198,7 +198,7 @@ def forward(
         constants: (constants, K), the constants that differ between neurons.
         delay: the steps after which a spike reaches its own population, by lag 0.
         geometry: the geometry of a convolution.
-        before: the state before the first step, overwritten by the state after the last; by default 0.
+        before: the state before the first step; the state after the last overwrites it. By default 0.
         saves: the names of the other values for backward, from `StepSpiking.saved`.
     """
     steps, samples = x.shape[:2]
@@ -209,7 +209,7 @@ def forward(
     before = _memory(x, block, delay + lags - 1) if before is None else before
     u = empty(x.shape, x.dtype)
     s = empty(x.shape, bool)
-    kept = empty((len(saves), *x.shape), x.dtype)
+    saved = empty((len(saves), *x.shape), x.dtype)
     b = _blocks(samples, neurons, lags > 0 and geometry is None)
     fired = before.fired.reshape(len(before.fired), flat[1])
     memory = Memory(before.states, before.inputs.reshape(len(before.inputs), flat[1]), fired)
@@ -222,7 +222,7 @@ def forward(
         1,
         stage,
         None,
-        kept.reshape(len(saves), *flat),
+        saved.reshape(len(saves), *flat),
         s.view(np.uint8).reshape(flat),
         RecurrentInput(
             np.ascontiguousarray(x).reshape(flat),
@@ -235,13 +235,13 @@ def forward(
         grain=1,
     )
     before.steps += steps
-    return u, s, kept
+    return u, s, saved
 
 
 def adjoint(
     g: Array | Product,
     u: Array,
-    kept: Array,
+    saved: Array,
     weight: Array,
     spiking: StepSpiking,
     constants: Array,
@@ -260,7 +260,7 @@ def adjoint(
     Args:
         g: (T, N, ...), or a `Product` of one column or more.
         u: (T, N, ...), the potential.
-        kept: the other values from `forward`.
+        saved: the other values from `forward`.
         weight: see `forward`.
         spiking: the kind of neuron and its constants.
         constants: see `forward`.
@@ -268,14 +268,14 @@ def adjoint(
         geometry: the geometry of a convolution.
         states: (states, columns), the states before the first step; by default 0.
         trained: whether to compute the gradients of the constants; else there are none.
-        later: gradients after the last step, overwritten by those before the first; by default `nothing_later`.
+        later: gradients after the last step; the gradients before the first overwrite them. By default `nothing_later`.
         start: the steps before the first.
     """
     steps, samples = u.shape[:2]
     neurons = math.prod(u.shape[2:])
     columns = samples * neurons
     dtype = u.dtype
-    kept = kept[: len(spiking.saved(trained))]  # after these, gradients of constants may need more
+    saved = saved[: len(spiking.saved(trained))]  # after these, gradients of constants may need more
     block = backward_of(dtype, steps if later is None else ENDLESS, constants, spiking, trained)
     later = _zeros_after(u, block, 0) if later is None else later
     states = np.zeros((len(spiking.kind.states), columns), dtype) if states is None else states
@@ -293,7 +293,7 @@ def adjoint(
         following = g.errors.shape[1]
     else:
         of_spikes = np.ascontiguousarray(g).reshape(steps, columns)
-    back = backward_synapse(weight, u.shape[2:], geometry)
+    errors_synapse = backward_synapse(weight, u.shape[2:], geometry)
     b = _blocks(samples, neurons, lags_of(weight, geometry) > 0 and geometry is None)
     stage = stage_of(b, block, u.reshape(steps, columns))
     parallel_for(
@@ -306,7 +306,7 @@ def adjoint(
         stage,
         None,
         Carried(
-            kept.reshape(len(kept), steps, columns),
+            saved.reshape(len(saved), steps, columns),
             states,
             np.array(spiking.old(trained), np.int64),
             later.states,
@@ -314,7 +314,7 @@ def adjoint(
             sums,
         ),
         y,
-        RecurrentErrors(of_spikes, of_next, next_weight, following, y, samples, neurons, delay, back),
+        RecurrentErrors(of_spikes, of_next, next_weight, following, y, samples, neurons, delay, errors_synapse),
         None,
         None,
         grain=1,

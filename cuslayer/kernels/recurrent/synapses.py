@@ -79,7 +79,8 @@ def _send_rows(total: Any, index: Any, count: int, synapse: DenseSynapse) -> Non
 
 @compiled
 def _send_taps(total: Any, index: Any, count: int, synapse: ConvSynapse) -> None:
-    weight, width = synapse.weight, synapse.channels // synapse.groups
+    weight = synapse.weight
+    width = synapse.channels // synapse.groups
     total[:] = 0
     for e in range(count):
         pixel, channel = divmod(index[e], synapse.channels)
@@ -102,14 +103,17 @@ def _send_taps(total: Any, index: Any, count: int, synapse: ConvSynapse) -> None
 
 @compiled
 def _receive_rows(totals: Any, errors: Any, at: int, apart: int, most: int, synapse: DenseErrors) -> None:
-    lags, width = min(synapse.weight.shape[0], most), synapse.weight.shape[2]
-    w, rows = synapse.weight.reshape(synapse.weight.size), len(totals) // max(width, 1)
+    lags = min(synapse.weight.shape[0], most)
+    width = synapse.weight.shape[2]
+    w = synapse.weight.reshape(synapse.weight.size)
+    rows = len(totals) // max(width, 1)
     multiply(totals, 0, width, errors, at, width, 1, apart, w, 0, width, width * width, width, lags, rows, width)
 
 
 @compiled
 def _receive_taps(totals: Any, errors: Any, at: int, apart: int, most: int, synapse: ConvSynapse) -> None:
-    weight, width = synapse.weight, synapse.channels // synapse.groups
+    weight = synapse.weight
+    width = synapse.channels // synapse.groups
     totals[:] = 0
     for place in range(0, len(totals) if most else 0, max(synapse.channels, 1)):
         pixel = place // max(synapse.channels, 1) % (synapse.rows * synapse.columns)
@@ -123,10 +127,12 @@ def _receive_taps(totals: Any, errors: Any, at: int, apart: int, most: int, syna
                 to_column = column + synapse.padding[1] - synapse.dilation[1] * tap_column
                 if not 0 <= to_column < synapse.columns:
                     continue
-                of = frame + (to_row * synapse.columns + to_column) * synapse.channels
+                source = frame + (to_row * synapse.columns + to_column) * synapse.channels
                 for channel in range(synapse.channels):
-                    error, low = errors[of + channel], place + channel // width * width
-                    out, taps = totals[low : low + width], weight[tap_row, tap_column, channel]
+                    error = errors[source + channel]
+                    low = place + channel // width * width
+                    out = totals[low : low + width]
+                    taps = weight[tap_row, tap_column, channel]
                     for j in range(width):
                         out[j] += error * taps[j]
 

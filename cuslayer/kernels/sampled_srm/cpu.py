@@ -25,7 +25,10 @@ from cuslayer.kernels.surrogate.cpu import Surrogate, slopes, surrogate_of
 @compiled
 def _add_four(sums: Any, taps: Any, k: int, a: Any, b: Any, c: Any, d: Any) -> None:
     """Add to a row the products of four taps, from k on, with rows, in this order, with one load and store."""
-    h0, h1, h2, h3 = taps[k], taps[k + 1], taps[k + 2], taps[k + 3]
+    h0 = taps[k]
+    h1 = taps[k + 1]
+    h2 = taps[k + 2]
+    h3 = taps[k + 3]
     for j in range(sums.size):
         sums[j] = (((sums[j] + h0 * a[j]) + h1 * b[j]) + h2 * c[j]) + h3 * d[j]
 
@@ -41,11 +44,16 @@ def _spike(first: int, last: int, a: Any, taps: Any, u: Any, s: Any, marks: Any,
     """The first `before` rows of s are the spikes of earlier steps; `marks` has the type of the bits of a vector."""
     lanes = VECTOR_BYTES // a.itemsize
     most = whole_words(min(BLOCK, last - first))
-    apart, ring, signs = most // lanes, max(taps.size - 1, 1), signs_of_zero(taps)
+    apart = most // lanes
+    ring = max(taps.size - 1, 1)
+    signs = signs_of_zero(taps)
     # The spikes of the last steps, twice: from each step on, the steps before it are in order.
     earlier = scratch(2 * ring * apart, marks)
-    sums, given, fired = scratch(most, a), scratch(most, a), scratch(most, s)
-    flat, words = a.reshape(a.size), earlier.view(np.uint64)
+    sums = scratch(most, a)
+    inputs = scratch(most, a)
+    fired = scratch(most, s)
+    flat = a.reshape(a.size)
+    words = earlier.view(np.uint64)
     for low in range(first, last, BLOCK):
         size = min(BLOCK, last - low)
         for t in range(-min(before, ring), 0):
@@ -54,11 +62,14 @@ def _spike(first: int, last: int, a: Any, taps: Any, u: Any, s: Any, marks: Any,
                 words[(-t % ring * most + n) // WORD] = load_bits(fired, n)
             _repeat_row(earlier, -t % ring, ring, apart)
         for t in range(a.shape[0]):
-            pairs, row = (size + PAIR * lanes - 1) // (PAIR * lanes), -t % ring
+            pairs = (size + PAIR * lanes - 1) // (PAIR * lanes)
+            row = -t % ring
             count = min(before + t + 1, taps.size)
             if size % (PAIR * lanes):
-                copy(given[:size], a[t, low : low + size])
-                refract_row(sums, fired, given, 0, taps, count, earlier, row * apart, apart, signs[count], theta, pairs)
+                copy(inputs[:size], a[t, low : low + size])
+                refract_row(
+                    sums, fired, inputs, 0, taps, count, earlier, row * apart, apart, signs[count], theta, pairs
+                )
             else:
                 at = t * a.shape[1] + low
                 refract_row(sums, fired, flat, at, taps, count, earlier, row * apart, apart, signs[count], theta, pairs)
@@ -83,28 +94,37 @@ def sampled_spike(a: Array, spiking: SampledSpiking) -> tuple[Array, Array]:
 
 def sampled_spike_after(before: Array, a: Array, spiking: SampledSpiking) -> tuple[Array, Array]:
     """Return the potential (T, ...) of the input a after earlier spikes (K, ...), and all spikes (K + T, ...)."""
-    u, s = empty(a.shape, a.dtype), empty((len(before) + len(a), *a.shape[1:]), bool)
+    u = empty(a.shape, a.dtype)
+    s = empty((len(before) + len(a), *a.shape[1:]), bool)
     s[: len(before)] = before
-    flat, taps = np.ascontiguousarray(columns(a)), flushed_taps(spiking.refractory, a.dtype)
+    flat = np.ascontiguousarray(columns(a))
+    taps = flushed_taps(spiking.refractory, a.dtype)
     marks = np.empty(0, np.uint16 if a.dtype == np.float32 else np.uint8)
-    arguments = flat, taps, columns(u), columns(s.view(np.uint8)), marks, len(before), spiking.surrogate(a.dtype)[0]
-    parallel_for(_spike, flat.shape[1], *arguments, grain=GRAIN)
+    theta = spiking.surrogate(a.dtype)[0]
+    fired = columns(s.view(np.uint8))
+    parallel_for(_spike, flat.shape[1], flat, taps, columns(u), fired, marks, len(before), theta, grain=GRAIN)
     return u, s
 
 
 @compiled
 def _spike_adjoint_exact(first: int, last: int, g: Any, u: Any, taps: Any, y: Any, rho: Surrogate) -> None:
-    steps, slope, sums = g.shape[0], np.empty(BLOCK, g.dtype), np.empty(BLOCK, g.dtype)
+    steps = g.shape[0]
+    slope = np.empty(BLOCK, g.dtype)
+    sums = np.empty(BLOCK, g.dtype)
     for low in range(first, last, BLOCK):
         high = min(low + BLOCK, last)
         total = sums[: high - low]
         for t in range(steps - 1, -1, -1):
-            potential, out = u[t, low:high], y[t, low:high]
-            count, k = min(steps - t, taps.size), 1
+            potential = u[t, low:high]
+            out = y[t, low:high]
+            count = min(steps - t, taps.size)
+            k = 1
             copy(total, g[t, low:high])
             while k + 4 <= count:
-                e0, e1 = y[t + k, low:high], y[t + k + 1, low:high]
-                e2, e3 = y[t + k + 2, low:high], y[t + k + 3, low:high]
+                e0 = y[t + k, low:high]
+                e1 = y[t + k + 1, low:high]
+                e2 = y[t + k + 2, low:high]
+                e3 = y[t + k + 3, low:high]
                 _add_four(total, taps, k, e0, e1, e2, e3)
                 k += 4
             while k < count:
@@ -118,7 +138,8 @@ def _spike_adjoint_exact(first: int, last: int, g: Any, u: Any, taps: Any, y: An
 def sampled_spike_adjoint_exact(g: Array, u: Array, spiking: SampledSpiking) -> Array:
     """Return the exact gradient, ``g_u[t] = dt rho(u[t]) (g[t] + sum_{k>=1} nu[k] g_u[t+k])``, of g and u (T, ...)."""
     y = empty(g.shape, g.dtype)
-    flat, taps = columns(g), flushed_taps(spiking.refractory, g.dtype)
-    arguments = flat, columns(u), taps, columns(y), surrogate_of(spiking, g.dtype)
-    parallel_for(_spike_adjoint_exact, flat.shape[1], *arguments, grain=GRAIN)
+    flat = columns(g)
+    taps = flushed_taps(spiking.refractory, g.dtype)
+    rho = surrogate_of(spiking, g.dtype)
+    parallel_for(_spike_adjoint_exact, flat.shape[1], flat, columns(u), taps, columns(y), rho, grain=GRAIN)
     return y

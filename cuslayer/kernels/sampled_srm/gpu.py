@@ -20,16 +20,18 @@ def sampled_spike(a: Array, spiking: SampledSpiking) -> tuple[Array, Array]:
 
 def sampled_spike_after(before: Array, a: Array, spiking: SampledSpiking) -> tuple[Array, Array]:
     """Return the potential (T, ...) of the input a after earlier spikes (K, ...), and all spikes (K + T, ...)."""
-    taps, past = samples(spiking.refractory, a), len(before)
+    taps = samples(spiking.refractory, a)
+    past = len(before)
     s = empty(a, (past + len(a), *a.shape[1:]), bool)
     s[:past] = before
-    given: dict[str, Any] = {"a": contiguous(a), "s": s, "taps": taps, "count": len(taps), "past": past}
+    arguments: dict[str, Any] = {"a": contiguous(a), "s": s, "taps": taps, "count": len(taps), "past": past}
     printed = surrogate(spiking.shape.curve)
-    return over_time("sampled_spike", a, "u", printed, theta=spiking.surrogate(a.dtype)[0], **given), s
+    return over_time("sampled_spike", a, "u", printed, theta=spiking.surrogate(a.dtype)[0], **arguments), s
 
 
 def sampled_spike_adjoint_exact(g: Array, u: Array, spiking: SampledSpiking) -> Array:
     """Return the exact gradient, ``g_u[t] = dt rho(u[t]) (g[t] + sum_{k>=1} nu[k] g_u[t+k])``, of g and u (T, ...)."""
-    taps, rho = samples(spiking.refractory, g), surrogate_numbers(spiking, g.dtype)
+    taps = samples(spiking.refractory, g)
+    rho = surrogate_numbers(spiking, g.dtype)
     arrays: dict[str, Any] = {"g": contiguous(g), "u": contiguous(u), "taps": taps, "count": len(taps)}
     return over_time("sampled_spike_adjoint_exact", g, "y", surrogate(spiking.shape.curve), rho=rho, **arrays)

@@ -50,21 +50,26 @@ def refract_row(
     The marks, from `place` on, have a bit a column; marks of k steps before are k times `apart` further on. Samples 1
     .. count - 1 are added. `signs_of_zero` returns `zero`. All arrays are flat.
     """
-    vector, lanes = u.line, u.line.count
-    bits, flags = ir.IntType(lanes), ir.VectorType(BOOL, lanes)
-    lift, least = zero.splat(lanes), theta.splat(lanes)
+    vector = u.line
+    lanes = u.line.count
+    bits = ir.IntType(lanes)
+    flags = ir.VectorType(BOOL, lanes)
+    lift = zero.splat(lanes)
+    least = theta.splat(lanes)
 
     def one_pair(turn: Emitted, _: list[Emitted]) -> list[Emitted]:
         vectors = [turn * PAIR + n for n in range(PAIR)]
         columns = [v * lanes for v in vectors]
 
         def one_sample(earlier: Emitted, totals: list[Emitted]) -> list[Emitted]:
-            k, found = earlier + 1, list[Emitted]()
-            tap, row = taps.load(k).splat(lanes), k * apart
+            k = earlier + 1
+            sums_after = list[Emitted]()
+            tap = taps.load(k).splat(lanes)
+            row = k * apart
             for v, total in zip(vectors, totals, strict=True):
                 fired = marks.load(place + row + v, bits)
-                found.append(fired.into("bitcast", flags).choose(total + tap, total))
-            return found
+                sums_after.append(fired.into("bitcast", flags).choose(total + tap, total))
+            return sums_after
 
         first = [a.load(at + column, vector) + lift for column in columns]
         sums = code.loop(0, count - 1, first, one_sample)[1]

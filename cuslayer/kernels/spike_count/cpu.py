@@ -74,7 +74,8 @@ def score(totals: Array, s: Array, labels: Array | None, error: Array | float, s
         error: the loss of the batch, a scalar or a number.
         scale: the factor of the loss.
     """
-    loss, counts = float(error) * scale, s.sum(axis=0)
+    loss = float(error) * scale
+    counts = s.sum(axis=0)
     totals[0] += loss
     if labels is not None:
         totals[1] += (counts.argmax(axis=1) == labels).sum()

@@ -18,7 +18,8 @@ from cuslayer.kernels.spikes.packed import PackedSpikes
 __all__ = ["error", "error_adjoint", "score"]
 
 # LANES and RUNS of spike_count.cu: the columns of a block, and the parts of its time.
-_LANES, _RUNS = 32, 16
+_LANES = 32
+_RUNS = 16
 
 _DOUBLE = np.dtype(np.float64)
 # Filters nothing: for a sampled response the kernel computes the error of counts alone.
@@ -33,11 +34,14 @@ def error(
     count_scale: float,
     piecewise: bool,
 ) -> tuple[Array, Array]:
-    """Return the error and its signal, as the function of the CPU; the spikes may be packed."""
-    given, beside, dtype = train(s)
-    (first, last), steps, columns = window, s.shape[0], math.prod(s.shape[1:])
+    """Return the error and its signal; the spikes may be packed. See `error` of `cpu.py`."""
+    signal, beside, dtype = train(s)
+    first, last = window
+    steps = s.shape[0]
+    columns = math.prod(s.shape[1:])
     blocks = max(1, -(-columns // _LANES))
-    e, value = empty(beside, s.shape, dtype), empty(beside, (), dtype)
+    e = empty(beside, s.shape, dtype)
+    value = empty(beside, (), dtype)
     if isinstance(desired, ClassCounts):
         goal = {"labels": contiguous(desired.labels)}
         by_label = {"given": True, "of_label": desired.true, "of_others": desired.false}
@@ -47,7 +51,7 @@ def error(
     kernel("spike_count_error", dtype).launch(
         (blocks,),
         (_LANES, _RUNS),
-        **given,
+        **signal,
         e=e,
         parts=empty(beside, (blocks,), _DOUBLE),
         error=value,
@@ -81,7 +85,8 @@ def error_adjoint(e: Array, g: Array, response: Alpha | Sampled) -> Array:
     """Return the gradient of the spikes, ``dt g sum_k eps[k] e[t+k]``, of e (T, N, ...) and a scalar g."""
     if isinstance(response, Sampled):
         return response.adjoint(gpu, e * (g * e.dtype.type(response.dt)))
-    (steps, columns), y = sizes(e), empty(e, e.shape, e.dtype)
+    steps, columns = sizes(e)
+    y = empty(e, e.shape, e.dtype)
     kernel("spike_count_error_adjoint", e.dtype).launch(
         (-(-columns // _LANES),),
         (_LANES, _RUNS),
@@ -95,19 +100,21 @@ def error_adjoint(e: Array, g: Array, response: Alpha | Sampled) -> Array:
 
 
 def score(totals: Array, s: Array | PackedSpikes, labels: Array | None, error: Array | float, scale: float) -> None:
-    """Add a batch to the totals of an epoch, as the function of the CPU; the output may be packed spikes."""
+    """Add a batch to the totals of an epoch; the output may be packed spikes. See `score` of `cpu.py`."""
     if isinstance(error, (int, float)):
-        given, beside, dtype = train(s)
-        loss, factor = None, error * scale
+        signal, beside, dtype = train(s)
+        loss = None
+        factor = error * scale
     else:
-        given, beside, dtype = train(s, error.dtype)
-        loss, factor = contiguous(error.astype(dtype, copy=False)), scale
+        signal, beside, dtype = train(s, error.dtype)
+        loss = contiguous(error.astype(dtype, copy=False))
+        factor = scale
     columns = math.prod(s.shape[1:])
     blocks = max(1, -(-columns // _LANES))
     kernel("spike_count_score", dtype).launch(
         (blocks,),
         (_LANES, _RUNS),
-        **given,
+        **signal,
         labels=None if labels is None else contiguous(labels),
         error=loss,
         counts=empty(beside, (columns,), np.float64),

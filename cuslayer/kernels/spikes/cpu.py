@@ -61,7 +61,8 @@ class SpikeList:
                 words: Any = self._words
                 index = empty((self.count,), np.int32)
                 parallel_for(_fill, len(words), words, self.start, index, grain=32)
-                self._index, self._words = index, None
+                self._index = index
+                self._words = None
             return self._index
 
     @property
@@ -71,7 +72,8 @@ class SpikeList:
             if self._words is None:
                 words = empty(words_of(self.shape), np.uint64)
                 parallel_for(_scatter, len(words), self.start, self._index, words, grain=32)
-                self._words, self._index = words, None
+                self._words = words
+                self._index = None
             return self._words
 
 
@@ -84,7 +86,8 @@ def words_of(shape: tuple[int, ...]) -> tuple[int, int]:
 @compiled
 def _bits(flat: Any, at: int, size: int) -> Any:
     """Return the spikes flat[at : at + size], WORD at most, as bits."""
-    one, bits = np.uint64(1), np.uint64(0)
+    one = np.uint64(1)
+    bits = np.uint64(0)
     if at + WORD <= flat.size:
         bits = load_bits(flat, at)
         return bits if size == WORD else bits & ((one << np.uint64(size)) - one)
@@ -96,7 +99,8 @@ def _bits(flat: Any, at: int, size: int) -> Any:
 @compiled
 def _pack(first: int, last: int, x: Any, words: Any, start: Any) -> None:
     """Write the bits of rows of x, uint8 (rows, columns), and to start[1:] their numbers of spikes."""
-    columns, flat = x.shape[1], x.reshape(-1)
+    columns = x.shape[1]
+    flat = x.reshape(-1)
     for row in range(first, last):
         count = 0
         for word in range(words.shape[1]):
@@ -118,7 +122,8 @@ def _list_bits(bits: Any, low: int, index: Any, e: int) -> int:
 @compiled
 def list_row(row: int, x: Any, index: Any, e: int) -> int:
     """Write the spikes of a row of x, uint8 (rows, columns), to index, from entry e on; return the entry after them."""
-    columns, flat = x.shape[1], x.reshape(-1)
+    columns = x.shape[1]
+    flat = x.reshape(-1)
     for low in range(0, columns, WORD):
         e = _list_bits(_bits(flat, row * columns + low, min(WORD, columns - low)), low, index, e)
     return e
@@ -126,7 +131,7 @@ def list_row(row: int, x: Any, index: Any, e: int) -> int:
 
 @compiled
 def list_words(row: int, words: Any, index: Any, e: int) -> int:
-    """Write the spikes of a row of words of bits in the same way."""
+    """Write the spikes of a row of words of bits to index; see `list_row`."""
     for word in range(words.shape[1]):
         e = _list_bits(words[row, word], WORD * word, index, e)
     return e
@@ -154,15 +159,18 @@ def as_bytes(x: Array) -> Array:
 def find_spikes(x: Array) -> SpikeList:
     """Return the spikes of x, boolean (rows, columns) or (frames, H, W, C); x may change afterwards."""
     split = x.ndim // 2
-    lines, places = math.prod(x.shape[:split]), math.prod(x.shape[split:])
-    start, words = np.zeros(lines + 1, np.int64), empty(words_of(x.shape), np.uint64)
+    lines = math.prod(x.shape[:split])
+    places = math.prod(x.shape[split:])
+    start = np.zeros(lines + 1, np.int64)
+    words = empty(words_of(x.shape), np.uint64)
     parallel_for(_pack, lines, as_bytes(x.reshape(lines, places)), words, start, grain=32)
     np.cumsum(start, out=start)
     return SpikeList(start, words, x.shape)
 
 
 # Parts of a list that threads sort, if it is at least so long.
-_PARTS, _LONG = 8, 1 << 15
+_PARTS = 8
+_LONG = 1 << 15
 
 
 @compiled

@@ -23,7 +23,10 @@ _SIDE = 8
 _PAIR = 2 * 4 * WORD
 # Bytes of its tile, which every GPU has, and its threads. Each tile of a sample reads all its events: with more than
 # _TILES, a tile takes all shared memory, and a block has more threads.
-_TILE, _SETTERS, _TILES, _MORE_SETTERS = 48 << 10, 256, 64, 512
+_TILE = 48 << 10
+_SETTERS = 256
+_TILES = 64
+_MORE_SETTERS = 512
 # The words of time of a tile where the frame has many words: two sectors.
 _TIMES = 16
 
@@ -40,16 +43,20 @@ def synapse_input(x: Array | PackedSpikes) -> Array | PackedSpikes:
 
 def pack(x: Array, axes: int = 1) -> PackedSpikes:
     """Return a boolean array as packed spikes; its first `axes` axes number the frames."""
-    frames, (lines, line) = math.prod(x.shape[:axes]), lines_of(x.shape[axes:])
+    frames = math.prod(x.shape[:axes])
+    lines, line = lines_of(x.shape[axes:])
     per_line = words_of(line)
-    words, count = empty(x, (frames, lines, per_line), np.uint32), frames * lines * per_line
+    words = empty(x, (frames, lines, per_line), np.uint32)
+    count = frames * lines * per_line
     kernel("pack_bits", _REAL)(count, x=contiguous(x), words=words, per_line=per_line, line=line)
     return PackedSpikes(words, x.shape, line)
 
 
 def unpack(spikes: PackedSpikes) -> Array:
     """Return packed spikes as a boolean array."""
-    x, count, per_line = empty(spikes.words, spikes.shape, bool), spikes.words.size, spikes.words.shape[2]
+    x = empty(spikes.words, spikes.shape, bool)
+    count = spikes.words.size
+    per_line = spikes.words.shape[2]
     kernel("unpack_bits", _REAL)(count, words=spikes.words, x=x, per_line=per_line, line=spikes.line)
     return x
 
@@ -69,12 +76,16 @@ def from_events(events: Array, begin: Array, recordings: Array, shape: tuple[int
 
 def set_bits(events: Array, begin: Array, recordings: Array, to: PackedSpikes) -> None:
     """Write a batch of recordings of events, as `from_events` takes them, to packed spikes with both layouts."""
-    (_, lines, per_line), (steps, samples) = to.words.shape, to.shape[:2]
-    frame, time_words = lines * per_line, words_of(steps)
+    _, lines, per_line = to.words.shape
+    steps, samples = to.shape[:2]
+    frame = lines * per_line
+    time_words = words_of(steps)
     event_words, feature_bits = event_fields(steps, lines * to.line)
-    (tiles, tile_words, tile_times), threads = _tiles(frame, time_words, _TILE), _SETTERS
+    tiles, tile_words, tile_times = _tiles(frame, time_words, _TILE)
+    threads = _SETTERS
     if tiles > _TILES:
-        (tiles, tile_words, tile_times), threads = _tiles(frame, time_words, most_shared()), _MORE_SETTERS
+        tiles, tile_words, tile_times = _tiles(frame, time_words, most_shared())
+        threads = _MORE_SETTERS
     kernel("set_bits", _REAL).launch(
         (samples * tiles,),
         (threads,),
@@ -102,14 +113,16 @@ def _tiles(frame: int, time_words: int, shared: int) -> tuple[int, int, int]:
     if times < time_words:
         times = max(1, times // _SIDE * _SIDE)
     # Parts of the frame of equal size.
-    across, down = -(-frame // words), -(-time_words // times)
+    across = -(-frame // words)
+    down = -(-time_words // times)
     return across * down, -(-frame // max(1, across)) or 1, times
 
 
 def transpose(spikes: PackedSpikes, steps: int) -> Array:
     """Return packed spikes with time along the bits, as `PackedSpikes.by_neuron`, (features, samples, time words)."""
     frames, lines, per_line = spikes.words.shape
-    samples, time_words = frames // steps if steps else 0, words_of(steps)
+    samples = frames // steps if steps else 0
+    time_words = words_of(steps)
     by_neuron = empty(spikes.words, (lines * spikes.line, samples, time_words), np.uint32)
     tiles = -(-lines * per_line // _SIDE) * -(-samples * time_words // _SIDE)
     kernel("transpose_bits", _REAL).launch(

@@ -74,26 +74,29 @@ class PackedSpikes:
     def steps(self, place: slice) -> PackedSpikes:
         """Return the spikes of steps next to each other."""
         first, last, _ = place.indices(len(self))
-        each = self.frames // max(len(self), 1)
-        return PackedSpikes(self.words[first * each : last * each], (last - first, *self.shape[1:]), self.line)
+        frames_per_step = self.frames // max(len(self), 1)
+        return PackedSpikes(
+            self.words[first * frames_per_step : last * frames_per_step], (last - first, *self.shape[1:]), self.line
+        )
 
     def empty_like(self) -> PackedSpikes:
         """Return packed spikes of the same shape and layouts in new, unwritten memory."""
-        empty, by_neuron = namespace(self.words).empty, self.by_neuron
+        empty = namespace(self.words).empty
+        by_neuron = self.by_neuron
         words = empty(self.words.shape, np.uint32)
         neurons = None if by_neuron is None else empty(by_neuron.shape, np.uint32)
         return PackedSpikes(words, self.shape, self.line, neurons)
 
     def write(self, to: PackedSpikes) -> None:
-        """Write the spikes into the memory of others, made by `empty_like`."""
+        """Write the spikes to other packed spikes, made by `empty_like`."""
         to.words[...] = self.words
         if to.by_neuron is not None:
             to.by_neuron[...] = self.by_neuron
 
     def unpack(self) -> Array:
         """Return the boolean array on the GPU."""
-        found: Array = kernels.gpu.spikes.unpack(self)
-        return found
+        spikes: Array = kernels.gpu.spikes.unpack(self)
+        return spikes
 
     def any(self) -> Any:
         """Return whether there is a spike, on the GPU, without unpacking."""
@@ -115,7 +118,7 @@ class PackedSpikes:
 class DeferredSpikes(PackedSpikes):
     """Packed spikes (steps, samples, ...) that are written at the first use of `words` or `by_neuron`.
 
-    Reading only their shape does not write them; `write` writes straight into the memory of others.
+    Reading only their shape does not write them; `write` writes directly to other packed spikes.
 
     Args:
         module: numpy or cupy, whose arrays they are.
@@ -129,7 +132,9 @@ class DeferredSpikes(PackedSpikes):
     ) -> None:
         for name, value in (("shape", shape), ("line", lines_of(shape[2:])[1])):
             object.__setattr__(self, name, value)
-        self._module, self._has_neurons, self._write = module, has_neurons, write
+        self._module = module
+        self._has_neurons = has_neurons
+        self._write = write
 
     @cached_property
     def _written(self) -> PackedSpikes:
@@ -154,14 +159,15 @@ class DeferredSpikes(PackedSpikes):
 
     def empty_like(self) -> PackedSpikes:
         """Return packed spikes of the same shape and layouts in new, unwritten memory."""
-        (steps, samples, *frame), empty = self.shape, self._module.empty
+        steps, samples, *frame = self.shape
+        empty = self._module.empty
         lines, line = lines_of(tuple(frame))
         words = empty((steps * samples, lines, words_of(line)), np.uint32)
         by_neuron = empty((lines * line, samples, words_of(steps)), np.uint32) if self._has_neurons else None
         return PackedSpikes(words, self.shape, line, by_neuron)
 
     def write(self, to: PackedSpikes) -> None:
-        """Write the spikes into the memory of others, made by `empty_like`."""
+        """Write the spikes to other packed spikes, made by `empty_like`."""
         self._write(to)
 
 

@@ -13,7 +13,8 @@ from cuslayer.kernels.spikes.packed import WORD, PackedSpikes, words_of
 __all__ = ["forward"]
 
 # Bytes of shared memory that every GPU has, and the least steps of a block, if they fit.
-_SHARED, _STEPS = 47 << 10, 64
+_SHARED = 47 << 10
+_STEPS = 64
 
 
 def forward(
