@@ -20,7 +20,7 @@ import common
 import numpy as np
 
 from cuslayer.kernels.cuda import compile as source
-from cuslayer.kernels.neuron.print_cuda import header
+from cuslayer.kernels.step.print_cuda import header
 from cuslayer.neurons.__main__ import kinds
 from cuslayer.surrogates import Exponential, MultiGaussian
 from tools import nvrtc
@@ -28,7 +28,7 @@ from tools import nvrtc
 ARCHITECTURES = ("sm_70", "sm_80", "sm_90", "sm_100", "sm_120")
 DTYPES = ("float32", "float64")
 # The sources that need only the surrogate from the header of a kind.
-_SURROGATES = ("surrogate", "sampled_srm")
+_SURROGATES = ("sampled_srm",)
 
 _FOUND = re.compile(
     r"entry function '(?P<kernel>\w+)'.*?(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores, "
@@ -51,7 +51,7 @@ class Row(NamedTuple):
 
 @cache
 def sources() -> dict[str, str]:
-    """Return the header of the neurons for each source, and for further kinds, such as "neuron of LIF"."""
+    """Return the header of the neurons for each source, and for further kinds, such as "scan of LIF"."""
     first, *others = kinds()
     plain = {
         topic: header(first, Exponential().shape.curve) if source.has_neurons(topic) else ""
@@ -63,7 +63,7 @@ def sources() -> dict[str, str]:
         for topic, printed in plain.items()
         for kind in others
         # A kind without a derivative has no backward, and is in no fused pass.
-        if printed and topic not in _SURROGATES and (kind.derived or topic in ("neuron", "recurrent"))
+        if printed and topic not in _SURROGATES and (kind.derived or topic in ("scan", "recurrent"))
     }
 
 

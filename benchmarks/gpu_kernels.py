@@ -29,7 +29,7 @@ import cuslayer as cs
 from cuslayer import backend
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.cuda import compile as source
-from cuslayer.kernels.neuron.print_cuda import header
+from cuslayer.kernels.step.print_cuda import header
 from cuslayer.training.steps import PlainStep
 
 # The silence: its steps and columns, and the steps with input before it.

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from common import ROOT, Process, answers
-from files_of_a_step import LIMITS, training_step
+from files_of_a_step import NETWORKS, training_step
 
 
 def serve(root: Path) -> None:
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("other", type=Path, help="another checkout")
-    parser.add_argument("--only", nargs="+", choices=LIMITS, default=list(LIMITS))
+    parser.add_argument("--only", nargs="+", choices=NETWORKS, default=NETWORKS)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--block", type=int, default=3, help="steps of one checkout in a round")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)

@@ -163,7 +163,7 @@ def encode_delta(x: Any, /, *, threshold: float) -> Array:
     >>> np.argwhere(spikes).tolist()  # +1.1 at step 2; after it, +0.8 and -0.2 are below the threshold
     [[2, 0, 1]]
     """
-    from cuslayer.kernels.preparation import crossings
+    from cuslayer.kernels.host.preparation import crossings
 
     values = _real(x)
     check.time_first("x", values)

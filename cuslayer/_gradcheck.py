@@ -10,7 +10,7 @@ import numpy as np
 from cuslayer._base import check
 from cuslayer._tape import Tensor, no_grad
 from cuslayer.backend import to_device, to_numpy
-from cuslayer.kernels.neuron.smooth import error_of_adjoint, error_of_own
+from cuslayer.kernels.step.smooth import error_of_adjoint, error_of_own
 
 
 @check.operation

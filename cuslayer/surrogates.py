@@ -25,7 +25,7 @@ import numpy as np
 from cuslayer._base import check
 from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.kernels.constants import Shape
-from cuslayer.kernels.neuron.kind import exp, read_curve
+from cuslayer.kernels.step.kind import exp, read_curve
 
 __all__ = ["Arctan", "Boxcar", "Exponential", "FastSigmoid", "Gaussian", "MultiGaussian", "Surrogate", "Triangle"]
 

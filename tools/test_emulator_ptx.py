@@ -10,7 +10,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.kernels.cuda import compile as source
-from cuslayer.kernels.neuron.print_cuda import header
+from cuslayer.kernels.step.print_cuda import header
 from cuslayer.surrogates import EXPONENTIAL
 from tools import nvrtc
 from tools.emulator import ptx

@@ -248,7 +248,7 @@ def _check_chunks(data: Any, made: Any, path: str, size: int) -> None:
         elif filters[place] == _GZIP:
             count = len(zlib.decompressobj().decompress(raw, wanted + 1))
         else:
-            from cuslayer.kernels.preparation import unfolded_bytes
+            from cuslayer.kernels.host.preparation import unfolded_bytes
 
             count = unfolded_bytes(np.frombuffer(raw, np.uint8))
         if count != wanted:

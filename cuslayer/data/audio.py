@@ -155,7 +155,7 @@ class Bands:
 
     def _energy(self, samples: Floats, steps: int) -> Floats:
         """Return the energies of the first steps, (steps, channels)."""
-        from cuslayer.kernels.dense.cpu import matmul
+        from cuslayer.kernels.synapse.dense.cpu import matmul
 
         width, n = self._frame_samples, self._fft_samples
         # sin^2 at the middles of the samples: a frame of one sample keeps it.

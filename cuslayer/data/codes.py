@@ -142,7 +142,7 @@ class Delta:
         check.positive("threshold", self.threshold)
 
     def __call__(self, x: Any, dt: float) -> Spikes:
-        from cuslayer.kernels.preparation import crossings
+        from cuslayer.kernels.host.preparation import crossings
 
         values = _values(x)
         channels = values.shape[1]

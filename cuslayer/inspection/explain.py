@@ -161,7 +161,7 @@ class _Run:
 
     def _sources(self, neurons: GraphNode, column: Any, seed: Array) -> tuple[tuple[Source, ...], float]:
         """Return the layers whose spikes reach neurons through linear stages, and the share of constants."""
-        from cuslayer.kernels.conv.winograd import exact_zeros  # imports Numba
+        from cuslayer.kernels.synapse.conv.winograd import exact_zeros  # imports Numba
 
         nodes = self.nodes
         found, between = feeds(nodes, neurons.inputs)

@@ -18,7 +18,7 @@ from cuslayer._base.extras import optional
 from cuslayer._tape import Tensor, no_grad, saves_float16
 from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.inspection.structure import dt_at, find_unit, is_path, note_rates
-from cuslayer.kernels.neuron.filters import Sampled
+from cuslayer.kernels.step.filters import Sampled
 from cuslayer.network.graph import Address, Run, Step, observe
 from cuslayer.network.join import on_gradient
 from cuslayer.network.walk import Unit, Visit, check_network, units

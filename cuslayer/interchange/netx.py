@@ -14,7 +14,7 @@ from cuslayer._base.extras import optional
 from cuslayer._base.hdf5_files import checked
 from cuslayer.backend import Array, to_numpy
 from cuslayer.interchange import axes
-from cuslayer.kernels.delay.steps import whole_steps
+from cuslayer.kernels.time.delay.steps import whole_steps
 from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Dropout, Shift, SumPool, Unpool
 from cuslayer.network.network import Sequential, chain_of
 from cuslayer.neurons.base import KINDS as NEURONS

@@ -1,8 +1,8 @@
 """Kernels: loops over plain arrays for the CPU (Numba) and for CUDA, one folder for each topic.
 
-``kernels.of(x).dense.forward`` is ``forward`` of `kernels/dense/cpu.py` or `kernels/dense/gpu.py`, by the device of the
-array x. The same folder has the CUDA source; topics without one use CuPy's functions. A topic is imported at its first
-use, which keeps the import of cuslayer short.
+``kernels.of(x).dense.forward`` is ``forward`` of `kernels/synapse/dense/cpu.py` or `kernels/synapse/dense/gpu.py`, by
+the device of the array x. The same folder has the CUDA source; topics without one use CuPy's functions. A topic is
+imported at its first use, which keeps the import of cuslayer short.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from typing import Any
 
 from cuslayer.backend import namespace
 
-# The folders that have kernels for both devices.
-TOPICS = tuple(sorted(path.parent.name for path in Path(__file__).parent.glob("*/gpu.py")))
+_HERE = Path(__file__).parent
+# The folders that have kernels for both devices, by topic: a topic is its folder's name, whatever its parent.
+_FOLDERS = {path.parent.name: path.parent.relative_to(_HERE) for path in _HERE.rglob("gpu.py")}
+TOPICS = tuple(sorted(_FOLDERS))
 
 
 class Kernels:
-    """The kernels of one device by topic: the modules ``kernels/TOPIC/DEVICE.py``."""
+    """The kernels of one device by topic: the modules ``DEVICE.py`` of the topics' folders."""
 
     def __init__(self, device: str) -> None:
         self._device = device
@@ -27,7 +29,7 @@ class Kernels:
     def __getattr__(self, topic: str) -> ModuleType:
         if topic not in TOPICS:
             raise AttributeError(f"kernels: {topic!r} is no topic; topics: {', '.join(TOPICS)}")
-        module = import_module(f"cuslayer.kernels.{topic}.{self._device}")
+        module = import_module(".".join(("cuslayer.kernels", *_FOLDERS[topic].parts, self._device)))
         setattr(self, topic, module)
         return module
 

@@ -25,9 +25,9 @@ from cuslayer._tape import (
     wanted_dtype,
 )
 from cuslayer.backend import Array, Setting, namespace, numeric
-from cuslayer.kernels.batch_norm.scaling import Scale, Scaling, move
 from cuslayer.kernels.host.memory import count_elements
-from cuslayer.kernels.neuron.derive import StepSpiking
+from cuslayer.kernels.norm.scaling import Scale, Scaling, move
+from cuslayer.kernels.step.derive import StepSpiking
 from cuslayer.layers.base import Layer, Shape
 from cuslayer.layers.fused import fire, fire_adjoint
 from cuslayer.neurons.base import OnePass
@@ -141,7 +141,7 @@ class BatchNorm(Layer):
         data = numeric(own(as_tensor(x)))
         if not data.size:
             raise ValueError(f"x must hold a number, got shape {data.shape}")
-        statistics = kernels.of(data).batch_norm.statistics(data, None, 0.0)
+        statistics = kernels.of(data).norm.statistics(data, None, 0.0)
         for running, found in zip((self.mean, self.var), statistics, strict=True):
             note_change(running)
             running.data[...] = found.astype(running.dtype)
@@ -175,7 +175,7 @@ class BatchNorm(Layer):
         for running in () if take else (self.mean, self.var):
             note_change(running)
         moved = None if take else (self.mean.data, self.var.data)
-        mean, var = kernels.of(x).batch_norm.statistics(x, moved, self.momentum)
+        mean, var = kernels.of(x).norm.statistics(x, moved, self.momentum)
         if take:
             take(self, x.size // self.features, mean, var)
         return mean, var
@@ -258,7 +258,7 @@ def _norm_neuron(
 def _of_own_steps(x: Array, given: tuple[Array, ...], norm: BatchNorm, lengths: Lengths | None) -> tuple[Array, Any]:
     """Return x normalized, with its pullback; with lengths, only steps before the end of a recording count."""
     x = numeric(x)
-    k = kernels.of(x).batch_norm
+    k = kernels.of(x).norm
     if lengths is None:
         return _normalized(x, given, norm, lambda scale: k.forward(x, scale))
     xp = namespace(x)
@@ -286,7 +286,7 @@ def _normalized(
     """
     trained = norm.gain is not None
     gain, offset = given[:2] if trained else (None, None)
-    k = kernels.of(x).batch_norm
+    k = kernels.of(x).norm
     of_batch = norm.training and x.size > 0
     through_hook = None
     mean, var = norm._statistics(x) if of_batch else (norm.mean.data, norm.var.data)

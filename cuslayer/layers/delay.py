@@ -12,7 +12,7 @@ from cuslayer._base import check
 from cuslayer._parameter import Bounded
 from cuslayer._tape import Pullback, Tensor, differentiable, grad_enabled, saves
 from cuslayer.backend import Array, namespace, to_device, to_numpy
-from cuslayer.kernels.delay.steps import whole_steps
+from cuslayer.kernels.time.delay.steps import whole_steps
 from cuslayer.layers.base import Layer, Shape, changed_options, draw_uniform
 
 MODES = ("floor", "linear")

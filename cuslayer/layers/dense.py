@@ -13,9 +13,8 @@ from cuslayer import kernels
 from cuslayer._base import check
 from cuslayer._tape import DeferredGradient, Gradient, Pullback, Tensor, as_tensor, differentiable, saves, takes_packed
 from cuslayer.backend import Array, contiguous, to_numpy
-from cuslayer.kernels.constants import Product, Window
-from cuslayer.kernels.neuron.columns import side_by_side
-from cuslayer.kernels.neuron.derive import StepSpiking
+from cuslayer.kernels.constants import Product, Window, side_by_side
+from cuslayer.kernels.step.derive import StepSpiking
 from cuslayer.layers.base import Shape, Synapse, WeightHooks, check_dense, check_features
 from cuslayer.layers.conv import Delaying
 from cuslayer.layers.synaptic_delay import SynapticDelays
@@ -211,12 +210,12 @@ def _integrate(
     given, integrator = side_by_side(["keep"], [keep], x, x.shape[2:]), _integrator()
     held = None if states is None else states.begin(x, 1)
     before = None if held is None else held.copy()
-    y, _, _ = k.neuron.forward(x[None], given, integrator, held)
+    y, _, _ = k.scan.forward(x[None], given, integrator, held)
 
     def pullback(g: Array) -> tuple[Array, Callable[[], Array]]:
         reversed_g = contiguous(g[::-1]).astype(dtype, copy=False)
         later = None if states is None else states.end(reversed_g, 1)
-        g_x = contiguous(k.neuron.forward(reversed_g[None], given, integrator, later)[0][::-1])
+        g_x = contiguous(k.scan.forward(reversed_g[None], given, integrator, later)[0][::-1])
 
         def of_keep() -> Array:
             found = (g_x[1:] * y[:-1]).sum(axis=0).reshape(-1)

@@ -27,7 +27,7 @@ from cuslayer._tape import (
 )
 from cuslayer.backend import Array, numeric_type
 from cuslayer.kernels.constants import Pooling, Product, Window
-from cuslayer.kernels.neuron.derive import StepSpiking
+from cuslayer.kernels.step.derive import StepSpiking
 from cuslayer.layers.base import Pair, check_dense, check_frames, prepare
 
 

@@ -27,12 +27,11 @@ from cuslayer._tape import (
     takes_packed,
 )
 from cuslayer.backend import Array, Setting, namespace, to_device, to_numpy
-from cuslayer.kernels.constants import Product
-from cuslayer.kernels.delay.steps import whole_steps
-from cuslayer.kernels.neuron.columns import side_by_side
-from cuslayer.kernels.neuron.derive import StepSpiking
+from cuslayer.kernels.constants import Product, side_by_side
 from cuslayer.kernels.recurrent.constants import Geometry, lags_of
 from cuslayer.kernels.spikes.packed import PackedSpikes
+from cuslayer.kernels.step.derive import StepSpiking
+from cuslayer.kernels.time.delay.steps import whole_steps
 from cuslayer.layers.base import Layer, Shape
 from cuslayer.layers.conv import Conv
 from cuslayer.layers.delay import shift

@@ -42,7 +42,7 @@ def dropout(x: Array, /, *, p: float) -> tuple[Array, Pullback]:
     """
     check.time_first("x", x)
     p = check.fraction("p", p)
-    y, scale = kernels.of(x).dropout.forward(x, p)
+    y, scale = kernels.of(x).random.dropout(x, p)
     return y, lambda g: g * scale
 
 

@@ -17,7 +17,7 @@ from cuslayer._base.sequences import Lengths, ended, own_steps, sum_of_parts
 from cuslayer._tape import Pullback, Tensor, as_tensor, differentiable, takes_packed
 from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.kernels.constants import ClassCounts
-from cuslayer.kernels.neuron.filters import Alpha, Sampled
+from cuslayer.kernels.step.filters import Alpha, Sampled
 from cuslayer.neurons.base import Neuron, as_neuron
 
 # The default count of the labelled class, as in SLAYER-PyTorch's examples.
@@ -177,7 +177,7 @@ def spike_count_error(
     first, last = window
     if not 0 <= first < last <= s.shape[0]:
         raise ValueError(f"window must lie within 0 and {s.shape[0]} steps, got {first} to {last}")
-    k = kernels.of(s).spike_count
+    k = kernels.of(s).loss
     error, e = k.error(s, desired, window, response, count_scale, piecewise)
     return error, lambda g: k.error_adjoint(e, g, response)
 
@@ -358,6 +358,13 @@ def part_of(chosen: Any, numbers: Lengths, part: Tensor) -> Any:
         return chosen._replace(labels=chosen.labels[numbers])
     here = namespace(chosen).asarray(numbers)
     return chosen[: len(part), here] if chosen.ndim == part.ndim else chosen[here]
+
+
+def check_output(spikes: Any) -> None:
+    """Raise ValueError unless spikes are an array (T, N, classes)."""
+    check.time_first("spikes", spikes, least_dimensions=3)
+    if spikes.ndim != 3 or spikes.shape[2] == 0:
+        raise ValueError(f"spikes must be (T, N, classes), got shape {spikes.shape}")
 
 
 def one_hot(labels: Any, shape: tuple[int, ...]) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from cuslayer._base import check, instead
 from cuslayer._tape import Tensor, as_tensor
 from cuslayer.backend import Array, to_numpy
-from cuslayer.loss.base import OVER, integers, over_time, width_steps, window_counts
+from cuslayer.loss.base import OVER, check_output, integers, over_time, width_steps, window_counts
 
 
 @check.operation
@@ -151,10 +151,3 @@ def _output(spikes: Any) -> Array:
     data = as_tensor(spikes).data
     check_output(data)
     return data
-
-
-def check_output(spikes: Any) -> None:
-    """Raise ValueError unless spikes are an array (T, N, classes)."""
-    check.time_first("spikes", spikes, least_dimensions=3)
-    if spikes.ndim != 3 or spikes.shape[2] == 0:
-        raise ValueError(f"spikes must be (T, N, classes), got shape {spikes.shape}")

@@ -12,7 +12,7 @@ from cuslayer._base import check
 from cuslayer._base.sequences import Lengths, ended, sum_of_parts
 from cuslayer._tape import Gradient, Pullback, Tensor, as_tensor, differentiable
 from cuslayer.backend import Array, namespace, numeric, to_numpy
-from cuslayer.kernels.neuron.filters import Alpha, Sampled
+from cuslayer.kernels.step.filters import Alpha, Sampled
 from cuslayer.loss.base import finite_target, part_of
 from cuslayer.neurons.base import Neuron, as_neuron, mean_rate
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 from cuslayer import neurons
-from cuslayer.kernels.neuron.kind import Kind
-from cuslayer.kernels.neuron.print_cuda import header
+from cuslayer.kernels.step.kind import Kind
+from cuslayer.kernels.step.print_cuda import header
 from cuslayer.surrogates import EXPONENTIAL
 
 

@@ -28,8 +28,8 @@ from cuslayer._base import check
 from cuslayer._tape import Pullback, Tensor, differentiable
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Shape
-from cuslayer.kernels.neuron.derive import StepSpiking
-from cuslayer.kernels.neuron.filters import Alpha, Sampled, filtering
+from cuslayer.kernels.step.derive import StepSpiking
+from cuslayer.kernels.step.filters import Alpha, Sampled, filtering
 from cuslayer.surrogates import EXPONENTIAL, Surrogate, as_surrogate
 
 

@@ -26,11 +26,11 @@ from cuslayer._tape import (
     to_shape,
 )
 from cuslayer.backend import Array, generator, namespace, to_numpy
-from cuslayer.kernels.neuron.columns import side_by_side
-from cuslayer.kernels.neuron.derive import StepSpiking
-from cuslayer.kernels.neuron.kind import Kind, read_step
-from cuslayer.kernels.neuron.smooth import silent_potentials, small_response
+from cuslayer.kernels.constants import side_by_side
 from cuslayer.kernels.spikes.packed import PackedSpikes
+from cuslayer.kernels.step.derive import StepSpiking
+from cuslayer.kernels.step.kind import Kind, read_step
+from cuslayer.kernels.step.smooth import silent_potentials, small_response
 from cuslayer.neurons.base import (
     SURROGATE,
     USUAL_SCALE,
@@ -215,7 +215,7 @@ def simulate(
         return out, lambda g: _with_constants(*back(g), own, shape, trained)
     held = None if states is None else states.begin(x, len(kind.states))
     before = None if held is None else held.copy()
-    u, s, kept = k.neuron.forward(inputs, constants, spiking, held, spiking.saved(trained) if grad_enabled() else ())
+    u, s, kept = k.scan.forward(inputs, constants, spiking, held, spiking.saved(trained) if grad_enabled() else ())
     out = namespace(x).where(s, u, u.dtype.type(0)) if spiking.graded else s if kind.fires else u
     potential = save_for_backward(k, u) if kind.fires else lambda: u
     dtype, shape = x.dtype, x.shape  # not x: the closure must not keep it alive
@@ -223,7 +223,7 @@ def simulate(
     def pullback(g: Array) -> tuple[Gradient, ...]:
         g = g.astype(dtype, copy=False)
         later = None if states is None else states.end(g, len(kind.states))
-        back = k.neuron.adjoint
+        back = k.scan.adjoint
         y, sums = back(g, potential(), kept, constants, spiking, before, trained, later, overwrite=kind.fires)
         return _with_constants(y, sums, own, shape, trained)
 

@@ -15,9 +15,9 @@ from cuslayer._base import check
 from cuslayer._tape import Pullback, Tensor, differentiable, save_for_backward
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import flushed_taps
-from cuslayer.kernels.neuron.derive import StepSpiking
-from cuslayer.kernels.neuron.filters import Sampled
-from cuslayer.kernels.neuron.kind import Kind, read_step
+from cuslayer.kernels.step.derive import StepSpiking
+from cuslayer.kernels.step.filters import Sampled
+from cuslayer.kernels.step.kind import Kind, read_step
 from cuslayer.neurons.base import (
     SURROGATE,
     Names,
@@ -102,7 +102,7 @@ class _State(Carried):
 
 def adjoint(k: Any, g: Array, u: Array, constants: FixedPoint, state: _State | None = None) -> Array:
     """Return the gradient of the weighted input, ``sum_k h[k] rho(u[t+k]) g[t+k]``, by the kernels k."""
-    found: Array = k.surrogate.adjoint(g, u, constants)
+    found: Array = k.sampled_srm.surrogate_adjoint(g, u, constants)
     if state is not None and state.whole:
         later = [] if state.later is None else [state.later]
         found = namespace(g).concatenate([found, *later], axis=0)
@@ -120,7 +120,7 @@ def run(k: Any, x: Array, constants: FixedPoint, states: Array | None = None, st
     if constants.first > steps and len(x):
         x = x.copy()
         x[: constants.first - steps] = 0
-    u, s, _ = k.neuron.forward(x[None], namespace(x).empty((0, 1), x.dtype), constants, states)
+    u, s, _ = k.scan.forward(x[None], namespace(x).empty((0, 1), x.dtype), constants, states)
     return u, s
 
 

@@ -13,8 +13,8 @@ from cuslayer import kernels
 from cuslayer._base import check
 from cuslayer._tape import Pullback, Tensor, as_tensor, differentiable, save_for_backward
 from cuslayer.backend import Array, namespace, to_numpy
-from cuslayer.kernels.neuron.filters import Sampled
-from cuslayer.kernels.sampled_srm.constants import SampledSpiking
+from cuslayer.kernels.step.filters import Sampled
+from cuslayer.kernels.time.sampled_srm.constants import SampledSpiking
 from cuslayer.neurons.base import Neuron, scaled_or_none, scaled_surrogate, set_checked, shape_of
 from cuslayer.neurons.states import Carried, Remembering
 from cuslayer.surrogates import EXPONENTIAL, Surrogate
@@ -50,7 +50,7 @@ def sampled_spike(a: Array, /, *, spiking: SampledSpiking, exact: bool = False) 
     check.floating("a", a)
     k = kernels.of(a)
     u, s = k.sampled_srm.sampled_spike(a, spiking)
-    adjoint = k.sampled_srm.sampled_spike_adjoint_exact if exact else k.surrogate.adjoint
+    adjoint = k.sampled_srm.sampled_spike_adjoint_exact if exact else k.sampled_srm.surrogate_adjoint
     potential, dtype = save_for_backward(k, u), a.dtype  # not a: the closure must not keep the filtered input alive
     return s, lambda g: adjoint(g.astype(dtype, copy=False), potential(), spiking)
 
@@ -67,7 +67,7 @@ def _spike_after(a: Array, /, *, spiking: SampledSpiking, exact: bool, states: C
     def pullback(g: Array) -> Array:
         g = g.astype(dtype, copy=False)
         if not exact:
-            return cast(Array, k.surrogate.adjoint(g, potential(), spiking))
+            return cast(Array, k.sampled_srm.surrogate_adjoint(g, potential(), spiking))
         if states.later is not None:
             # The effect of this chunk's spikes on later chunks.
             of_later = xp.concatenate([xp.zeros_like(g), states.later], axis=0)

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 from cuslayer._base import check
 from cuslayer._tape import Tensor, as_tensor
 from cuslayer.backend import Array
-from cuslayer.kernels.neuron.derive import StepSpiking
-from cuslayer.kernels.neuron.filters import Alpha
-from cuslayer.kernels.neuron.kind import Kind, ago, flushed, read_step
+from cuslayer.kernels.step.derive import StepSpiking
+from cuslayer.kernels.step.filters import Alpha
+from cuslayer.kernels.step.kind import Kind, ago, flushed, read_step
 from cuslayer.neurons.base import (
     SURROGATE,
     USUAL_SCALE,

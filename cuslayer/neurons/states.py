@@ -10,7 +10,7 @@ from typing import Any
 from cuslayer import kernels
 from cuslayer._tape import Pullback, Tensor, differentiable
 from cuslayer.backend import Array, Setting, namespace
-from cuslayer.kernels.neuron.derive import StepSpiking
+from cuslayer.kernels.step.derive import StepSpiking
 
 _made: Setting[list[Any] | None] = Setting(None)
 

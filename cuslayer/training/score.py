@@ -15,7 +15,7 @@ from cuslayer._base.files import read_table, write_table
 from cuslayer._base.sequences import ended
 from cuslayer._tape import Tensor, as_tensor
 from cuslayer.backend import Array, namespace, to_device, to_numpy
-from cuslayer.loss.decision import check_output
+from cuslayer.loss.base import check_output
 from cuslayer.network.network import Sequential, graph_of
 from cuslayer.plot import gradient_flow
 
@@ -55,7 +55,7 @@ def sums_on_devices(what: str, state: Any, count: int) -> dict[Any, Array]:
     return found
 
 
-# The totals of `kernels.spike_count.score`.
+# The totals of `kernels.loss.score`.
 _TOTALS = 7
 # The numbers of a micro-batch: loss, right, samples, spiked, loss not finite, output not finite, targets are classes.
 ROW = 7
@@ -90,7 +90,7 @@ class Tally:
     """
 
     def __init__(self) -> None:
-        # For each device that had a batch, the totals of `kernels.spike_count.score`.
+        # For each device that had a batch, the totals of `kernels.loss.score`.
         self._totals: dict[Any, Array] = {}
         self.batches, self.classes = 0, True
         self.start = self.last = time.perf_counter()
@@ -123,7 +123,7 @@ class Tally:
             loss = float(loss)
         if k not in self._totals:
             self._totals[k] = kernels.module_of(output).zeros(_TOTALS, np.float64)
-        k.spike_count.score(self._totals[k], output, labels, loss, scale)
+        k.loss.score(self._totals[k], output, labels, loss, scale)
         self.count()
 
     def row(self) -> list[float]:

@@ -5,7 +5,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import kernels
-from cuslayer.kernels.neuron.filters import Alpha
+from cuslayer.kernels.step.filters import Alpha
 
 
 @pytest.mark.parametrize("notation", ["40-30-3", "8x8x2-4c3-2a-3"])

@@ -98,10 +98,10 @@ def test_a_rectified_sum_of_zero_passes_no_gradient(sums, dtype):
             for rectifies in (True, False):
                 neuron = cs.SigmaDelta(theta=1.0, sums=sums, activation="relu" if rectifies else "none")
                 none = np.empty((0, 1), dtype)
-                u, _, kept = device.neuron.forward(x[None], none, neuron.spiking, None, neuron.spiking.saved(False))
+                u, _, kept = device.scan.forward(x[None], none, neuron.spiking, None, neuron.spiking.saved(False))
                 np.testing.assert_array_equal(kept[0], value > 0 if rectifies else np.ones_like(value))
                 if rectifies:
-                    y, _ = device.neuron.adjoint(g, u, kept, none, neuron.spiking)
+                    y, _ = device.scan.adjoint(g, u, kept, none, neuron.spiking)
                     np.testing.assert_array_equal(y[0], expected)
 
 
@@ -113,7 +113,7 @@ def test_a_change_at_the_threshold_passes_an_exact_gradient():
     u = np.array([[1.0, -1.0, beside, -beside, 0.0]])
     with emulation():
         for device in (cpu, gpu):
-            y, _ = device.neuron.adjoint(np.ones_like(u), u, np.ones((1, *u.shape)), np.empty((0, 1)), spiking)
+            y, _ = device.scan.adjoint(np.ones_like(u), u, np.ones((1, *u.shape)), np.empty((0, 1)), spiking)
             np.testing.assert_allclose(y[0], [[1.1, 1.1, 0.1, 0.1, 0.0]], rtol=1e-9)
 
 
@@ -128,6 +128,6 @@ def test_the_edges_of_surrogates(dtype):
             for surrogate, values in expected.items():
                 options = {"tau_rho": 0.5, "scale_rho": 0.25, "scale_ref": 0.0, "gradient": "exact"}
                 srm = cs.SRM(theta=2.0, surrogate=surrogate, **options)
-                plain = device.surrogate.adjoint(np.ones_like(u), u, srm.spiking)
+                plain = device.sampled_srm.surrogate_adjoint(np.ones_like(u), u, srm.spiking)
                 np.testing.assert_array_equal(plain[0], values)
                 np.testing.assert_array_equal(fire_adjoint(device, np.ones_like(u), u, srm.refracting)[0], values)

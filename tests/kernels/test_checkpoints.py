@@ -12,8 +12,8 @@ import cuslayer as cs
 from cuslayer._tape import on_potential, recomputable
 from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Pooling, Window
-from cuslayer.kernels.conv.spikes import CHUNK
 from cuslayer.kernels.fused.cpu import Checkpoints, ConvPass, saved_type
+from cuslayer.kernels.synapse.conv.spikes import CHUNK
 
 pytestmark = pytest.mark.cpu_only
 

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 import cuslayer as cs
 from cuslayer import kernels
-from cuslayer.kernels import matrix
 from cuslayer.kernels.constants import Product, Window
-from cuslayer.kernels.conv import cpu, lines, planes, winograd
-from cuslayer.kernels.conv.cpu import merge, merged, split
 from cuslayer.kernels.fused import cpu as fused_cpu
+from cuslayer.kernels.synapse import matrix
+from cuslayer.kernels.synapse.conv import cpu, lines, planes, winograd
+from cuslayer.kernels.synapse.conv.cpu import merge, merged, split
 from cuslayer.layers import fused
 from tests.support import reference
 

@@ -6,12 +6,12 @@ import pytest
 import cuslayer as cs
 from cuslayer import functions
 from cuslayer._base import jit
-from cuslayer.kernels import matrix
 from cuslayer.kernels.constants import Window
-from cuslayer.kernels.conv import spikes as conv_spikes
-from cuslayer.kernels.conv import weight_sums
 from cuslayer.kernels.host import vectors
 from cuslayer.kernels.spikes.cpu import find_spikes
+from cuslayer.kernels.synapse import matrix
+from cuslayer.kernels.synapse.conv import spikes as conv_spikes
+from cuslayer.kernels.synapse.conv import weight_sums
 from tests.support import reference
 
 pytestmark = pytest.mark.cpu_only

@@ -9,9 +9,9 @@ import pytest
 import cuslayer as cs
 from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import WIDEST, Product
-from cuslayer.kernels.dense import cpu as dense
 from cuslayer.kernels.fused import cpu as fused
 from cuslayer.kernels.spikes.cpu import _LONG, by_column, find_spikes
+from cuslayer.kernels.synapse.dense import cpu as dense
 
 pytestmark = pytest.mark.cpu_only
 RNG = np.random.default_rng(15)

@@ -8,9 +8,9 @@ from cuslayer import functions
 from cuslayer._base.jit import BLOCK
 from cuslayer.kernels import cpu, gpu, matrix
 from cuslayer.kernels.constants import Pooling, Window
-from cuslayer.kernels.conv import spikes as conv_spikes
-from cuslayer.kernels.conv.spikes import CHUNK
 from cuslayer.kernels.fused import cpu as fused
+from cuslayer.kernels.synapse.conv import spikes as conv_spikes
+from cuslayer.kernels.synapse.conv.spikes import CHUNK
 from tests.kernels.test_twins import fire, fire_adjoint
 from tools.emulator.driver import emulation
 
@@ -60,7 +60,7 @@ def test_blocks_of_columns_begin_at_rest():
         return [
             *(u, s, *fire(cpu, x, srm.refracting), response.apply(cpu, x), response.adjoint(cpu, g)),
             *(cpu.filter_bank.fir(x, response.samples()), cpu.filter_bank.fir_adjoint(g, response.samples())),
-            *(cpu.surrogate.adjoint(g, u, srm.spiking), fire_adjoint(cpu, g, u, exact.refracting)),
+            *(cpu.sampled_srm.surrogate_adjoint(g, u, srm.spiking), fire_adjoint(cpu, g, u, exact.refracting)),
             *(fire_adjoint(cpu, g, u, srm.spiking), fire_adjoint(cpu, g, u, exact.spiking)),
         ]
 
@@ -101,7 +101,7 @@ def test_broken_rows_are_taken_as_whole_ones(emulated):
                 gpu.delay.shift(x, delay),
                 gpu.delay.shift_spikes(x > 1, delay),
             ),
-            *(gpu.surrogate.adjoint(g, x, srm.spiking), fire_adjoint(gpu, g, x, exact.refracting)),
+            *(gpu.sampled_srm.surrogate_adjoint(g, x, srm.spiking), fire_adjoint(gpu, g, x, exact.refracting)),
             *(fire_adjoint(gpu, g, x, srm.spiking), fire_adjoint(gpu, g, x, exact.spiking)),
         ]
 

@@ -8,7 +8,7 @@ import pytest
 import cuslayer as cs
 from cuslayer import backend
 from cuslayer.kernels.cuda import compile as source
-from cuslayer.kernels.neuron.print_cuda import header
+from cuslayer.kernels.step.print_cuda import header
 from cuslayer.surrogates import EXPONENTIAL
 from tests.support.recorder import SURROGATE, Recorder, surrogate
 from tools.emulator.driver import emulation
@@ -248,20 +248,20 @@ def test_a_source_is_compiled_once_for_each_type_and_device(library, driver):
     first = library.kernel("surrogate_adjoint", SINGLE, SURROGATE)
     assert library.kernel("surrogate_adjoint", SINGLE, SURROGATE) is first
     library.kernel("surrogate_adjoint", np.dtype("f4"), SURROGATE)
-    assert driver.built == [(source.text("surrogate", SINGLE, SURROGATE), 0)]
+    assert driver.built == [(source.text("sampled_srm", SINGLE, SURROGATE), 0)]
     library.kernel("surrogate_adjoint", DOUBLE, SURROGATE)
     library.kernel("shift", SINGLE)
     driver.current = 1
     assert library.kernel("surrogate_adjoint", SINGLE, SURROGATE) is not first
     assert driver.built[1:] == [
-        (source.text("surrogate", DOUBLE, SURROGATE), 0),
+        (source.text("sampled_srm", DOUBLE, SURROGATE), 0),
         (source.text("delay", SINGLE), 0),
-        (source.text("surrogate", SINGLE, SURROGATE), 1),
+        (source.text("sampled_srm", SINGLE, SURROGATE), 1),
     ]
     kind = header(cs.LIF.kind(), EXPONENTIAL.shape.curve)
     of_kind = library.kernel("neuron_of_kind", SINGLE, kind)
     assert library.kernel("neuron_of_kind", SINGLE, kind) is of_kind
-    assert driver.built[4:] == [(source.text("neuron", SINGLE, kind), 1)]
+    assert driver.built[4:] == [(source.text("scan", SINGLE, kind), 1)]
 
 
 def test_blocks_and_shared_memory_of_ones_own_choice(library, driver):

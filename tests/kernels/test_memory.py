@@ -8,8 +8,8 @@ import pytest
 import cuslayer as cs
 from cuslayer._base.jit import parallel_for
 from cuslayer.kernels import cpu
-from cuslayer.kernels.dense.cpu import matmul
 from cuslayer.kernels.host import memory
+from cuslayer.kernels.synapse.dense.cpu import matmul
 from cuslayer.neurons.adaptive_lif import AdaptiveLIF
 from cuslayer.neurons.lif import LIF
 from cuslayer.neurons.sampled_srm import SampledSRM
@@ -113,9 +113,9 @@ def test_a_child_of_fork_has_memory_of_its_own():
 
 def stepped(spiking, x, g, constants):
     states = np.stack([abs(x[0])] * len(spiking.kind.states))
-    u, s, kept = cpu.neuron.forward(x[None], constants, spiking, states, spiking.saved(True))
-    alone = cpu.neuron.forward(x[None], constants, spiking)[:2]
-    y, sums = cpu.neuron.adjoint(g, u, kept, constants, spiking, None, True)
+    u, s, kept = cpu.scan.forward(x[None], constants, spiking, states, spiking.saved(True))
+    alone = cpu.scan.forward(x[None], constants, spiking)[:2]
+    y, sums = cpu.scan.adjoint(g, u, kept, constants, spiking, None, True)
     return [states, u, s, *kept, *alone, *y, *sums]
 
 

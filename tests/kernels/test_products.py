@@ -31,9 +31,9 @@ BOUNDED = {
         "forward_neurons.cuh": 10,
         "matmul.cu": 48,
         "neuron_adjoint.cuh": 42,
-        "neuron_loops.cuh": 1,
         "optim.cu": 1,
         "packed_neuron.cuh": 6,
+        "scan.cuh": 1,
     },
     "places in an image (`images.py` refuses larger ones) or in a window, and weights of a convolution": {
         "batch_norm.cu": 7,

@@ -7,8 +7,8 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.kernels import cpu
-from cuslayer.kernels.filter_bank.cpu import adjoint_into
-from cuslayer.kernels.sampled_srm.constants import SampledSpiking
+from cuslayer.kernels.time.filter_bank.cpu import adjoint_into
+from cuslayer.kernels.time.sampled_srm.constants import SampledSpiking
 from cuslayer.surrogates import EXPONENTIAL
 
 # Steps, columns, filters and taps: rounds of 8 taps and steps, tiles of a vector of columns, blocks of 512 and of 1024.

@@ -12,7 +12,7 @@ import cuslayer as cs
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.cuda import compile as source
-from cuslayer.kernels.neuron.filters import Alpha
+from cuslayer.kernels.step.filters import Alpha
 from tests.support.closeness import CLOSE as CLOSE
 from tests.support.closeness import close as close
 from tests.support.closeness import norm as norm
@@ -73,11 +73,11 @@ def srms(draw, surrogates=exponential):
 
 def fire(k, x, spiking):
     """Return the potentials and spikes of neurons without constants of their own, by the kernels of a device."""
-    return k.neuron.forward(x[None], np.empty((0, 1), x.dtype), spiking)[:2]
+    return k.scan.forward(x[None], np.empty((0, 1), x.dtype), spiking)[:2]
 
 
 def fire_adjoint(k, g, u, spiking):
-    return k.neuron.adjoint(g, u, u[None][:0], np.empty((0, 1), g.dtype), spiking)[0][0]
+    return k.scan.adjoint(g, u, u[None][:0], np.empty((0, 1), g.dtype), spiking)[0][0]
 
 
 def normal(seed, shape, dtype, scale=1):

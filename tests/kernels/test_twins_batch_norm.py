@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cuslayer._tape import to_shape
 from cuslayer.kernels import cpu, gpu
-from cuslayer.kernels.batch_norm.scaling import Scale, Scaling
+from cuslayer.kernels.norm.scaling import Scale, Scaling
 from tests.kernels.test_twins import close, dtypes, few, normal, same_bits, seeds, shapes
 from tests.kernels.test_twins import emulator as emulator
 from tests.kernels.test_twins_neuron import KINDS, constants_of, spikings
@@ -36,15 +36,15 @@ def test_batch_norm(frames, count, dtype, kind, trained, of_batch, seed):
         arrays = [None if a is None else a.astype(real) for a in (x, g, gain, offset)]
         running = (given_mean.astype(real), np.square(given_mean).astype(real))
         if of_batch and x.size:
-            mean, var = device.batch_norm.statistics(arrays[0], running, 0.25)
-            more = device.batch_norm.statistics(arrays[0], None, 0.0)
+            mean, var = device.norm.statistics(arrays[0], running, 0.25)
+            more = device.norm.statistics(arrays[0], None, 0.0)
             np.testing.assert_array_equal(more, (mean, var))
         else:
             mean, var = running
-        y, applied = device.batch_norm.forward(arrays[0], Scale(mean, var, mean, *arrays[2:], scaling))
+        y, applied = device.norm.forward(arrays[0], Scale(mean, var, mean, *arrays[2:], scaling))
         hooked = (lambda of_centre: of_centre * 0.5) if seed % 2 else None
         given = arrays[1], arrays[0], applied, arrays[2]
-        gradients = device.batch_norm.adjoint(*given, scaling, of_batch and x.size > 0, hooked)
+        gradients = device.norm.adjoint(*given, scaling, of_batch and x.size > 0, hooked)
         found.append([mean, var, *running, y, gradients[0](), gradients[1](), *gradients[2:]])
     for ours, theirs in zip(*found, strict=True):
         if theirs is not None:
@@ -69,6 +69,6 @@ def test_batch_norm_and_neurons(shape, dtype, spiking, kind, trained, seed):
 
 def test_sums_of_millions():
     x = np.repeat(np.array([[[0.0, 0.1]], [[0.6, 0.1]]], np.float32), 1 << 22, axis=1)
-    mean, var = cpu.batch_norm.statistics(x, None, 0.1)
+    mean, var = cpu.norm.statistics(x, None, 0.1)
     np.testing.assert_allclose([*mean, *var], [0.3, 0.1, 0.09, 0.0], rtol=1e-6, atol=1e-12)
     np.testing.assert_allclose(to_shape(x, (2,)), x.astype(np.float64).sum(axis=(0, 1)), rtol=1e-7)

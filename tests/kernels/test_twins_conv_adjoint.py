@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 import cuslayer as cs
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.constants import Pooling, Product, Window
-from cuslayer.kernels.conv import gpu as conv_gpu
-from cuslayer.kernels.conv import tap_sums
 from cuslayer.kernels.fused import gpu_conv, gpu_pool
-from cuslayer.kernels.neuron.derive import StepSpiking
+from cuslayer.kernels.step.derive import StepSpiking
+from cuslayer.kernels.synapse.conv import gpu as conv_gpu
+from cuslayer.kernels.synapse.conv import tap_sums
 from tests.kernels.test_twins import CLOSE, Array, close, dtypes, fire_adjoint, norm, normal, same_bits, seeds, srms
 from tests.kernels.test_twins_conv import OUTSIDE, WIDE, WIDE_GROUPS, Case, cases, rates
 from tests.kernels.test_twins_conv import emulator as emulator

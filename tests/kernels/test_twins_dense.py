@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.constants import Product
-from cuslayer.kernels.dense import matmul as launcher
-from cuslayer.kernels.dense.matmul import matmul
+from cuslayer.kernels.synapse.dense import matmul as launcher
+from cuslayer.kernels.synapse.dense.matmul import matmul
 from tests.kernels.test_twins import close, dtypes, norm, normal, same_bits, seeds, train
 from tests.kernels.test_twins_conv import emulator as emulator
 from tests.support.packed_bits import packed_on_host

@@ -15,7 +15,7 @@ import cuslayer as cs
 from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Product
 from cuslayer.kernels.fused import gpu_dense
-from cuslayer.kernels.neuron.derive import StepSpiking
+from cuslayer.kernels.step.derive import StepSpiking
 from tests.kernels.test_twins import (
     Array,
     close,

@@ -6,7 +6,7 @@ import pytest
 from cuslayer import backend
 from cuslayer.backend import numeric_type
 from cuslayer.kernels import cpu
-from cuslayer.kernels.dropout import gpu as launcher
+from cuslayer.kernels.random import gpu as launcher
 from tests.kernels import test_twins
 from tests.kernels.test_twins import emulator as emulator
 from tests.kernels.test_twins import same_bits
@@ -23,10 +23,10 @@ def test_dropout(shape, dtype, monkeypatch):
     for p, draw in ((0.0, 0), (0.3, 1), (0.5, 2**32 - 1), (1 - 2.0**-53, 2**40 + 5)):
         backend.load_generator_state(backend.generator_state() | {"device": [key, draw]})
         for number in (draw, draw + 1) if columns else (draw,):
-            y, factors = test_twins.gpu.dropout.forward(x, p)
+            y, factors = test_twins.gpu.random.dropout(x, p)
             same_bits(factors, philox.dropout_scale(key, number, columns, p, numeric_type(x.dtype)).reshape(shape[1:]))
             same_bits(y, x * factors)
-            theirs = cpu.dropout.forward(x, p)
+            theirs = cpu.random.dropout(x, p)
             assert [(a.shape, a.dtype) for a in theirs] == [(a.shape, a.dtype) for a in (y, factors)]
         assert backend.generator_state()["device"] == [key, draw + 2 * bool(columns)]
 
@@ -35,4 +35,4 @@ def test_a_neuron_is_silent_if_its_word_is_below_the_bound():
     word = philox.philox(np.zeros((1, 4), int), (5, 0))[0, 0]
     for bound, silent in ((word, False), (word + 1, True)):
         backend.load_generator_state(backend.generator_state() | {"device": [5, 0]})
-        assert (test_twins.gpu.dropout.forward(np.zeros((1, 1, 1)), int(bound) / 2**32)[1] == 0).all() == silent
+        assert (test_twins.gpu.random.dropout(np.zeros((1, 1, 1)), int(bound) / 2**32)[1] == 0).all() == silent

@@ -20,7 +20,7 @@ filters, taps = st.integers(1, 3), st.integers(1, 40)
 def lanes():
     """Fewer parts of the taps' gradient than most of these arrays have columns."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(import_module("cuslayer.kernels.filter_bank.gpu"), "_MOST_LANES", 50)
+        patch.setattr(import_module("cuslayer.kernels.time.filter_bank.gpu"), "_MOST_LANES", 50)
         yield
 
 

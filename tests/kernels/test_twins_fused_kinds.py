@@ -17,7 +17,7 @@ import cuslayer as cs
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.constants import Pooling, Product, Window
 from cuslayer.kernels.fused import gpu_conv, gpu_dense, gpu_pool
-from cuslayer.kernels.neuron.derive import StepSpiking
+from cuslayer.kernels.step.derive import StepSpiking
 from tests.kernels.test_twins import Array, close, dtypes, normal, same_bits, seeds, train
 from tests.kernels.test_twins_conv import WIDE, cases, rates
 from tests.kernels.test_twins_conv import emulator as emulator
@@ -52,14 +52,14 @@ def fusable(draw: st.DrawFn) -> StepSpiking:
 def neurons_of(weighted: Array, steps: int, constants: Array, spiking: StepSpiking) -> tuple[Array, Array]:
     """Return the CPU's potentials (steps, numbers of a step) and spikes (frames, ...) for a weighted input."""
     by_step = steps, weighted.size // max(steps, 1)
-    u, s, _ = cpu.neuron.forward(weighted.reshape(1, *by_step), constants, spiking)
+    u, s, _ = cpu.scan.forward(weighted.reshape(1, *by_step), constants, spiking)
     return u, s.reshape(weighted.shape)
 
 
 def adjoint_of(g: Array, u: Array, steps: int, constants: Array, spiking: StepSpiking) -> Array:
     by_step = steps, g.size // max(steps, 1)
     nothing = np.empty((0, *by_step), g.dtype)
-    y, _ = cpu.neuron.adjoint(g.reshape(by_step), u.astype(g.dtype).reshape(by_step), nothing, constants, spiking)
+    y, _ = cpu.scan.adjoint(g.reshape(by_step), u.astype(g.dtype).reshape(by_step), nothing, constants, spiking)
     return y[0].reshape(g.shape)
 
 

@@ -17,8 +17,8 @@ import cuslayer as cs
 from cuslayer import neurons
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.cuda import compile as source
-from cuslayer.kernels.neuron.derive import StepSpiking
-from cuslayer.kernels.neuron.print_cuda import header
+from cuslayer.kernels.step.derive import StepSpiking
+from cuslayer.kernels.step.print_cuda import header
 from cuslayer.neurons import loihi
 from tests.kernels.test_twins import Array, close, dtypes, normal, same_bits, seeds, shapes
 from tests.kernels.test_twins import emulator as emulator
@@ -79,7 +79,7 @@ def test_neuron(shape: tuple[int, ...], dtype: str, spiking: StepSpiking, seed: 
     *given, states = case(spiking, shape, dtype, seed, held)
     after = [None if states is None else states.copy() for _ in range(2)]
     saves = spiking.saved(trained)
-    ours, theirs = (k.neuron.forward(*given, spiking, at, saves) for k, at in zip((gpu, cpu), after, strict=True))
+    ours, theirs = (k.scan.forward(*given, spiking, at, saves) for k, at in zip((gpu, cpu), after, strict=True))
     # Each device rounds the exponential of this step in its own way; in float64 no spike depends on it.
     rounds = spiking.kind.name == "Compartments"
     for mine, other in zip((*ours, *after), (*theirs, *after[::-1]), strict=True):
@@ -96,14 +96,14 @@ def test_neuron_adjoint(
 ) -> None:
     inputs, constants, states = case(spiking, shape, dtype, seed, held)
     before = None if states is None else states.copy()
-    u, _, kept = cpu.neuron.forward(inputs, constants, spiking, before, spiking.saved(trained))
+    u, _, kept = cpu.scan.forward(inputs, constants, spiking, before, spiking.saved(trained))
     g = normal(seed + 2, shape, dtype)
     given, later = (g, u, kept, constants, spiking, states, trained), [None, None]
     if states is not None:
         later = [np.zeros_like(states) for _ in range(2)]
         for at in later:
-            cpu.neuron.adjoint(*given, at)
-    ours, theirs = (k.neuron.adjoint(*given, at) for k, at in zip((gpu, cpu), later, strict=True))
+            cpu.scan.adjoint(*given, at)
+    ours, theirs = (k.scan.adjoint(*given, at) for k, at in zip((gpu, cpu), later, strict=True))
     for mine, other in (*zip(ours, theirs, strict=True), *([later] if held else [])):
         close(mine, other, 1e-4 if dtype == "float32" else 1e-10, least=1.0)
 
@@ -134,9 +134,9 @@ def test_a_long_silence_has_no_subnormal_number(device: Any, kind: str, dtype: s
     x = np.zeros((1, steps, 5), dtype)
     x[:, :9] = normal(0, (9, 5), dtype)
     states = np.zeros((len(neuron.states), 5), dtype)
-    u, _, kept = device.neuron.forward(x, constants, neuron.spiking, states, neuron.spiking.saved(True))
+    u, _, kept = device.scan.forward(x, constants, neuron.spiking, states, neuron.spiking.saved(True))
     assert not states.any()
-    y, _ = device.neuron.adjoint(np.ascontiguousarray(x[0, ::-1]), u, kept, constants, neuron.spiking, None, True)
+    y, _ = device.scan.adjoint(np.ascontiguousarray(x[0, ::-1]), u, kept, constants, neuron.spiking, None, True)
     for found in (u, kept, y):
         assert found.any() or not found.size
         assert not ((found != 0) & (abs(found) < np.finfo(found.dtype).tiny)).any()
@@ -147,10 +147,10 @@ def test_a_long_silence_has_no_subnormal_number(device: Any, kind: str, dtype: s
 def test_rows_that_are_not_contiguous() -> None:
     spiking, constants = cs.CUBA(gradient="exact").spiking, np.array([[0.5], [0.9]], np.float32)
     x = normal(1, (7, 12), "float32", 4).T
-    ours, theirs = (k.neuron.forward(x[None], constants, spiking) for k in (gpu, cpu))
+    ours, theirs = (k.scan.forward(x[None], constants, spiking) for k in (gpu, cpu))
     same_bits(ours[0], theirs[0])
     g = np.broadcast_to(normal(0, (1, 7), "float32"), (12, 7))
-    for mine, other in zip(*(k.neuron.adjoint(g, *theirs[::2], constants, spiking) for k in (gpu, cpu)), strict=True):
+    for mine, other in zip(*(k.scan.adjoint(g, *theirs[::2], constants, spiking) for k in (gpu, cpu)), strict=True):
         close(mine, other, 1e-5)
 
 
@@ -158,12 +158,12 @@ def test_rows_that_are_not_contiguous() -> None:
 def test_at_the_threshold_and_past_every_number(device: Any) -> None:
     spiking, constants = cs.LIF(gradient="exact").spiking, np.full((1, 1), 0.9)
     x = np.array([[np.nextafter(1.0, 0.0), 1.0, np.nextafter(1.0, 2.0), np.nan, np.inf, -np.inf]])
-    assert device.neuron.forward(x[None], constants, spiking)[1].tolist() == [[False, True, True, False, True, False]]
+    assert device.scan.forward(x[None], constants, spiking)[1].tolist() == [[False, True, True, False, True, False]]
     x = np.repeat(x, 9, axis=0)
-    u, s, kept = device.neuron.forward(x[None], constants, spiking)
+    u, s, kept = device.scan.forward(x[None], constants, spiking)
     assert not np.isfinite(u[:, 3:]).any()
     assert s[1:, :3].any()
-    back = device.neuron.adjoint(np.ones_like(x), u, kept, constants, spiking)[0][0]
+    back = device.scan.adjoint(np.ones_like(x), u, kept, constants, spiking)[0][0]
     assert np.isnan(back[:, 3:]).all()
     assert np.isfinite(back[:, :3]).all()
 
@@ -224,7 +224,7 @@ TYPES = {"sm_70": "float32", "sm_100": "float64"}
 )
 def test_each_kind_compiles_without_warnings_and_keeps_everything_in_registers(kind: Any, arch: str) -> None:
     """`test_nvrtc.py` compiles the same sources for LIF. AdaptiveLIF has the most states, and needs most registers."""
-    topics = ["neuron", *(["recurrent"] if kind is not cs.Loihi else []), *(FUSED if kind is cs.AdaptiveLIF else [])]
+    topics = ["scan", *(["recurrent"] if kind is not cs.Loihi else []), *(FUSED if kind is cs.AdaptiveLIF else [])]
     for topic in topics:
         options = (*source.OPTIONS, "--ptxas-options=-v")
         text = source.text(topic, np.dtype(TYPES[arch]), header(kind.kind(), cs.surrogates.MultiGaussian().shape.curve))

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 import cuslayer as cs
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.constants import Product, Window
-from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.recurrent.constants import Geometry, lags_of
 from cuslayer.kernels.spikes.packed import PackedSpikes
+from cuslayer.kernels.step.derive import StepSpiking
 from tests.kernels import test_twins_neuron
 from tests.kernels.test_twins import Array, close, dtypes, few, normal, same_bits, seeds, srms
 from tests.kernels.test_twins import emulator as emulator

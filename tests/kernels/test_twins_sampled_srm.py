@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cuslayer.kernels import cpu, gpu
-from cuslayer.kernels.sampled_srm.constants import SampledSpiking
+from cuslayer.kernels.time.sampled_srm.constants import SampledSpiking
 from cuslayer.surrogates import EXPONENTIAL
 from tests.kernels.test_twins import close, dtypes, many, normal, same_spikes, seeds, shapes, train
 from tests.kernels.test_twins import emulator as emulator

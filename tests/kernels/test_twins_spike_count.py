@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import cuslayer as cs
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.constants import ClassCounts
-from cuslayer.kernels.neuron.filters import Sampled
+from cuslayer.kernels.step.filters import Sampled
 from tests.kernels.test_twins import CLOSE, alphas, norm, seeds
 from tests.kernels.test_twins_conv import emulator as emulator
 from tests.support.packed_bits import packed_on_host
@@ -57,16 +57,16 @@ def test_spike_count_error(case, response, form, piecewise, by_label):
     if by_label:
         desired = ClassCounts(rng.integers(0, max(s.shape[2], 1), s.shape[1]), 9.0, 2.5)
     arguments = desired, window, response, 1.5, piecewise
-    value, e = gpu.spike_count.error(packed(s) if form == "packed" else x, *arguments)
-    expected, theirs = cpu.spike_count.error(x, *arguments)
+    value, e = gpu.loss.error(packed(s) if form == "packed" else x, *arguments)
+    expected, theirs = cpu.loss.error(x, *arguments)
     # The response to spikes outside the window may cancel to rounding, and so may counts of numbers.
     close(e, theirs, least=response.samples().max(initial=0) * norm(x))
     close(value, expected, least=norm(theirs) ** 2 * 0.1)
     dtype = theirs.dtype
     e, g = rng.standard_normal(s.shape).astype(dtype), np.array(0.7, dtype)
-    ours = gpu.spike_count.error_adjoint(e, g, response)
+    ours = gpu.loss.error_adjoint(e, g, response)
     # Where a response is long, float32 has an error in the CPU's recurrence, not here.
-    theirs = cpu.spike_count.error_adjoint(e.astype(np.float64), g, response).astype(dtype)
+    theirs = cpu.loss.error_adjoint(e.astype(np.float64), g, response).astype(dtype)
     # A response whose samples are all 0 leaves the rounding of its recurrence.
     close(ours, theirs, least=(np.abs(response.samples()).max(initial=0) + 1e-6) * norm(e))
 
@@ -76,7 +76,7 @@ def test_more_blocks_than_a_block_has_threads():
     s = np.zeros((1, 513, 32), bool)
     s[0, 512, 31] = True
     arguments = s, ClassCounts(np.arange(513) % 32, 3.0, 1.0), (0, 1), cs.SRM().filter, 1.0, False
-    close(gpu.spike_count.error(*arguments)[0], cpu.spike_count.error(*arguments)[0])
+    close(gpu.loss.error(*arguments)[0], cpu.loss.error(*arguments)[0])
     assert totals_of(gpu, s, None, 0.0, 1.0) == totals_of(cpu, s, None, 0.0, 1.0)
 
 
@@ -84,14 +84,14 @@ def test_the_usual_response_is_that_of_the_cpu_in_float32():
     rng = np.random.default_rng(1)
     e, g = rng.standard_normal((300, 4, 10)).astype(np.float32), np.array(1, np.float32)
     response = cs.SRM().filter
-    close(gpu.spike_count.error_adjoint(e, g, response), cpu.spike_count.error_adjoint(e, g, response))
+    close(gpu.loss.error_adjoint(e, g, response), cpu.loss.error_adjoint(e, g, response))
 
 
 def test_the_sum_has_the_same_bits_each_time():
     """The emulator runs blocks in three orders; which of them ends last differs, and E does not."""
     s = np.random.default_rng(2).random((40, 7, 33)) < 0.2
     labels = ClassCounts(np.arange(7), 12.0, 3.0)
-    values = [gpu.spike_count.error(x, labels, (3, 30), cs.SRM().filter, 1.0, False) for x in (s, s, packed(s))]
+    values = [gpu.loss.error(x, labels, (3, 30), cs.SRM().filter, 1.0, False) for x in (s, s, packed(s))]
     assert len({(value.tobytes(), e.tobytes()) for value, e in values}) == 1
 
 
@@ -100,7 +100,7 @@ def test_the_label_of_no_class_gives_no_number(label):
     s, window, response = np.zeros((20, 2, 3), bool), (0, 20), cs.SRM().filter
     desired = ClassCounts(np.array([1, label]), 5.0, 1.0)
     for kernels in (cpu, gpu):
-        value, e = kernels.spike_count.error(s, desired, window, response, 1.0, False)
+        value, e = kernels.loss.error(s, desired, window, response, 1.0, False)
         assert np.isnan(value)
         assert (np.isnan(e).all(axis=(0, 2)) == [False, True]).all()
 
@@ -121,7 +121,7 @@ def test_a_gradient_of_packed_spikes():
 def totals_of(kernels, s, *arguments):
     """Return the totals after a batch, from others than zero."""
     totals = np.array([1.5, 2.0, 3.0, 4.0, 5.0, 0.0, 0.0])
-    kernels.spike_count.score(totals, s, *arguments)
+    kernels.loss.score(totals, s, *arguments)
     return totals.tolist()
 
 
@@ -184,5 +184,5 @@ def test_the_first_batch_that_is_not_finite_is_noted(form):
         for error, noted in zip(errors, ([1, 0, 0], [2, 2, 0], [3, 2, 0], [4, 2, 4], [5, 2, 4]), strict=True):
             if noted[0] == 4 and x.dtype != bool:
                 x[7, 2, 39] = math.nan
-            kernels.spike_count.score(totals, given, np.zeros(3, np.int64), error, 1.0)
+            kernels.loss.score(totals, given, np.zeros(3, np.int64), error, 1.0)
             assert totals[4:].tolist() == (noted if x.dtype != bool else [*noted[:2], 0])

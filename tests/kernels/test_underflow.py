@@ -7,11 +7,11 @@ import cuslayer as cs
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.constants import flushed_taps, least_state
 from cuslayer.kernels.host.states import flushed
-from cuslayer.kernels.neuron.blocks import ENDLESS, forward_of
-from cuslayer.kernels.neuron.blocks import forward as forward_block
-from cuslayer.kernels.neuron.derive import StepSpiking
-from cuslayer.kernels.neuron.filters import Alpha
-from cuslayer.kernels.neuron.kind import read_step
+from cuslayer.kernels.scan.blocks import ENDLESS, forward_of
+from cuslayer.kernels.scan.blocks import forward as forward_block
+from cuslayer.kernels.step.derive import StepSpiking
+from cuslayer.kernels.step.filters import Alpha
+from cuslayer.kernels.step.kind import read_step
 from cuslayer.neurons import SRM
 from cuslayer.surrogates import EXPONENTIAL
 from tests.kernels.test_twins import fire, fire_adjoint
@@ -180,10 +180,10 @@ def test_the_surrogate_ends_where_exp_does_on_both_devices(distance, passes):
     u = np.array([[1 + distance], [1 - distance]], np.float32)
     g = np.full_like(u, 1.0)
     with emulation():
-        both = [k.surrogate.adjoint(g, u, spiking) for k in (cpu, gpu)]
+        both = [k.sampled_srm.surrogate_adjoint(g, u, spiking) for k in (cpu, gpu)]
         exact = SRM(theta=1.0, gradient="exact").refracting
         both += [fire_adjoint(k, g, u, exact) for k in (cpu, gpu)]
     for y in both:
         assert (y != 0).all() == passes
         assert (y == 0).all() == (not passes)
-    assert (cpu.surrogate.adjoint(g.astype(float), u.astype(float), spiking) != 0).all()
+    assert (cpu.sampled_srm.surrogate_adjoint(g.astype(float), u.astype(float), spiking) != 0).all()

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cuslayer as cs
-from cuslayer.kernels.delay.steps import whole_steps
+from cuslayer.kernels.time.delay.steps import whole_steps
 from tests.support import reference
 
 RNG = np.random.default_rng(41)

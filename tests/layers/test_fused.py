@@ -10,7 +10,7 @@ from cuslayer import functions, kernels
 from cuslayer._tape import on_potential
 from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Pooling, Window
-from cuslayer.kernels.conv import spikes as conv_spikes
+from cuslayer.kernels.synapse.conv import spikes as conv_spikes
 from tests.support.kinds import Echo
 
 geometries = st.fixed_dictionaries(

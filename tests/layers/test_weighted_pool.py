@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import cuslayer as cs
 from cuslayer import functions
 from cuslayer.kernels.constants import Window
-from cuslayer.kernels.pool import cpu as pool
+from cuslayer.kernels.synapse.pool import cpu as pool
 from cuslayer.network.graph import plan
 from cuslayer.network.network import graph_of
 from tests.support import reference

@@ -9,7 +9,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import functions as f
-from cuslayer.kernels.neuron.filters import Sampled
+from cuslayer.kernels.step.filters import Sampled
 
 X, FLAT, SPIKES = np.ones((5, 2, 4)), np.ones(3), np.ones((5, 2, 4), bool)
 

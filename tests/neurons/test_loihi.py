@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import cuslayer as cs
 from cuslayer.kernels import cpu
-from cuslayer.kernels.neuron.filters import Sampled
+from cuslayer.kernels.step.filters import Sampled
 from cuslayer.neurons import loihi
 from tests.support import reference
 

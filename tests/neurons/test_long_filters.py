@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.kernels.neuron import filters
-from cuslayer.kernels.neuron.filters import Alpha
+from cuslayer.kernels.step import filters
+from cuslayer.kernels.step.filters import Alpha
 from tests.support.effort import at_most
 
 

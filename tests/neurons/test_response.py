@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import cuslayer as cs
 from cuslayer import functions
-from cuslayer.kernels.neuron.filters import Alpha
+from cuslayer.kernels.step.filters import Alpha
 from tests.support import reference
 
 RNG = np.random.default_rng(2)

@@ -158,7 +158,7 @@ def test_the_potential_may_take_the_place_of_the_input(steps, columns, cutoff):
     x[: steps // 3, :2] = np.inf
     given = x.copy()
     none = np.empty((0, 1), np.float32)
-    apart = cpu.neuron.forward(x[None], none, srm.spiking)
+    apart = cpu.scan.forward(x[None], none, srm.spiking)
     assert x.tobytes() == given.tobytes()
     u, s = srm.spiking.fire(cpu, x, none)
     assert np.shares_memory(u, x) or not x.size

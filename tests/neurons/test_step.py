@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 import cuslayer as cs
 from cuslayer._parameter import Bounded
 from cuslayer._tape import on_potential
-from cuslayer.kernels.neuron.derive import adjoint, difference
-from cuslayer.kernels.neuron.kind import read_step
+from cuslayer.kernels.step.derive import adjoint, difference
+from cuslayer.kernels.step.kind import read_step
 from cuslayer.neurons.step import ago, flushed
 from tests.support.kinds import Compartments, Delayed, Echo, Names, Offset, OwnBackward, PlainNames, Quadratic, Ties
 from tools.emulator.driver import emulation

@@ -6,7 +6,7 @@ import numpy as np
 
 from cuslayer import functions
 from cuslayer._tape import differentiable
-from cuslayer.kernels.neuron.filters import Sampled
+from cuslayer.kernels.step.filters import Sampled
 from cuslayer.neurons.base import Neuron
 
 

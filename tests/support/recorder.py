@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 
 from cuslayer.kernels.cuda import compile as source
-from cuslayer.kernels.neuron import print_cuda
+from cuslayer.kernels.step import print_cuda
 from cuslayer.surrogates import EXPONENTIAL
 
 # The header that the kernel surrogate_adjoint is compiled with.

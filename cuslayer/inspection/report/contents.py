@@ -18,7 +18,7 @@ import numpy as np
 from cuslayer._tape import Tensor, gradients, no_grad
 from cuslayer.backend import Array, to_numpy
 from cuslayer.inspection.structure import default_loss, dt_at
-from cuslayer.kernels.delay.steps import whole_steps
+from cuslayer.kernels.time.delay.steps import whole_steps
 from cuslayer.layers import Conv, ConvTranspose, Delay, Dense, Dropout, Shift, SumPool, Unpool
 from cuslayer.layers.base import Shape
 from cuslayer.network.graph import INPUT, GraphNode, feeds

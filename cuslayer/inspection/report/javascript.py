@@ -1,4 +1,4 @@
-"""Prints the step of a neuron in JavaScript, for the page that runs it; `kernels/neuron/print_cuda.py` prints CUDA."""
+"""Prints the step of a neuron in JavaScript, for the page that runs it; `kernels/step/print_cuda.py` prints CUDA."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import cast
 
 import numpy as np
 
-from cuslayer.kernels.neuron.kind import MARK, Kind, is_condition
-from cuslayer.kernels.neuron.printer import ATOM, CFamily
+from cuslayer.kernels.step.kind import MARK, Kind, is_condition
+from cuslayer.kernels.step.print_numba import ATOM, CFamily
 
 
 class _JavaScript(CFamily):

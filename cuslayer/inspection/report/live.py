@@ -20,8 +20,8 @@ from cuslayer.data.saccades import DARK, saccades
 from cuslayer.inspection.report.contents import KINDS, Contents, Json, block, by_neuron, dense_node, is_linear
 from cuslayer.inspection.report.javascript import javascript
 from cuslayer.inspection.structure import dt_at
-from cuslayer.kernels.batch_norm.scaling import Scale, Scaling, applied
-from cuslayer.kernels.neuron.columns import side_by_side
+from cuslayer.kernels.constants import side_by_side
+from cuslayer.kernels.norm.scaling import Scale, Scaling, applied
 from cuslayer.layers import Average, BatchNorm, Delay, Dense, Dropout, ReadOut, Recurrent, Shift
 from cuslayer.layers.base import Shape
 from cuslayer.loss.base import OVER

@@ -218,8 +218,8 @@ function weigh(node, firing, out, at, goesBack = false) {
   }
 }
 
-// Add the rows of a dense weight in the order of `gather` in cuslayer/kernels/dense: those of neighbouring inputs to
-// each other first.
+// Add the rows of a dense weight in the order of `gather` in cuslayer/kernels/synapse/dense: those of neighbouring
+// inputs to each other first.
 function weighDense({ outputs }, w, firing, out, at) {
   const some = new Float32Array(outputs);
   for (let e = 0; e < firing.length; ) {

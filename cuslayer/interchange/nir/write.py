@@ -24,7 +24,7 @@ from cuslayer.interchange.axes import (
     write_file,
 )
 from cuslayer.interchange.nir.neurons import MOST_EDGES, NOTE, Written, dialect_of, node_of, note_of
-from cuslayer.kernels.delay.steps import whole_steps
+from cuslayer.kernels.time.delay.steps import whole_steps
 from cuslayer.layers import Conv, Delay, Dense, Dropout, Recurrent, Shift, SumPool, SynapticDelays
 from cuslayer.network.network import Sequential, chain_of
 from cuslayer.neurons import CUBA

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib import resources
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -151,9 +151,8 @@ class Parameter:
 
 @cache
 def _files() -> Mapping[str, str]:
-    kernels = resources.files("cuslayer.kernels")
-    files = [file for folder in kernels.iterdir() if folder.is_dir() for file in folder.iterdir()]
-    sources = {file.name: file.read_text("utf-8") for file in files if file.name.endswith((".cu", ".cuh"))}
+    files = [file for file in Path(__file__).parents[1].rglob("*") if file.suffix in (".cu", ".cuh")]
+    sources = {file.name: file.read_text("utf-8") for file in files}
     return dict(sorted(sources.items()))
 
 
@@ -181,7 +180,7 @@ def with_header(file: str, code: str, dtype: DType, kind: str = "") -> str:
     """Return the text to compile for a source: the type `real`, the common header, the source.
 
     The text of a header of the library replaces a line ``#include "NAME.cuh"``, and `kind` the line
-    ``#include "kind.cuh"``: what `kernels/neuron/print_cuda.py` prints for a kind of neuron.
+    ``#include "kind.cuh"``: what `kernels/step/print_cuda.py` prints for a kind of neuron.
     """
     headers = {**_files(), KIND: kind}
 

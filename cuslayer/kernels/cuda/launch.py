@@ -14,8 +14,8 @@ from cuslayer.backend import Array, namespace, numeric, numeric_type, sent_once
 from cuslayer.kernels.constants import flushed_taps
 from cuslayer.kernels.cuda import compile as source
 from cuslayer.kernels.cuda.compile import kernel
-from cuslayer.kernels.neuron.filters import Alpha
 from cuslayer.kernels.spikes.packed import PackedSpikes
+from cuslayer.kernels.step.filters import Alpha
 
 # Steps of a batch: AHEAD of common.cuh. A thread of a tiled kernel computes so many; ring buffers have whole batches.
 TILE = 8

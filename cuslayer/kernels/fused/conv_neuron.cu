@@ -2,7 +2,7 @@
 //
 //   conv_neuron   u, s: the potential and the spikes of the neurons for conv(x) + shift
 //
-// with the convolution of kernels/conv/conv.cu, which is never written. Neurons are those of forward_neurons.cuh.
+// with the convolution of synapse/conv/conv.cu, which is never written. Neurons are those of forward_neurons.cuh.
 //
 // Layout: frames are ordered by step, then sample; the bits of a line of x are (columns, channels) of one row, those of
 // s (out_columns, outputs). Potentials are (steps, samples, rows, out_columns, outputs), C-contiguous.

@@ -1,7 +1,7 @@
 // Gradients of a convolution of spikes and its neurons in one sweep back over time.
 //
 //   errors: the gradient by the neurons' input, of the gradient g of their spikes and the potential u
-//   g_w    = conv_weight_adjoint(x, errors) of kernels/conv/conv_adjoint.cu, in partial sums that add_parts adds
+//   g_w    = conv_weight_adjoint(x, errors) of synapse/conv/conv_adjoint.cu, in partial sums that add_parts adds
 //
 // Layout: g, u and errors are (steps, samples, rows, columns, outputs), C-contiguous; u is `real` or, as `half`,
 // float16: the other of the two arrays is empty. Spikes are packed by rows. g may be a product, next_errors times

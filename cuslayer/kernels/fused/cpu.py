@@ -19,14 +19,7 @@ import numpy as np
 from cuslayer import kernels
 from cuslayer._base.jit import parallel_for
 from cuslayer.backend import Array
-from cuslayer.kernels.batch_norm.scaling import Applied, Scale, applied
 from cuslayer.kernels.constants import Pooling, Product, Window, narrow
-from cuslayer.kernels.conv import spikes as conv_spikes
-from cuslayer.kernels.conv import weight_sums
-from cuslayer.kernels.conv.cpu import input_adjoint
-from cuslayer.kernels.conv.spikes import CHUNK, Maps
-from cuslayer.kernels.conv.weight_sums import PARTS
-from cuslayer.kernels.dense.cpu import forward, prefers_tables
 from cuslayer.kernels.fused.loop import Blocks, Checkpoints, Pooled, Stage, checkpoints, no_checkpoints, stage_of
 from cuslayer.kernels.fused.loop import backward as run_backward
 from cuslayer.kernels.fused.loop import forward as run_forward
@@ -40,9 +33,16 @@ from cuslayer.kernels.fused.sources import (
     ProductErrors,
 )
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.neuron.blocks import Block, backward_of, forward_of
-from cuslayer.kernels.neuron.derive import StepSpiking
+from cuslayer.kernels.norm.scaling import Applied, Scale, applied
+from cuslayer.kernels.scan.blocks import Block, backward_of, forward_of
 from cuslayer.kernels.spikes.cpu import SpikeList
+from cuslayer.kernels.step.derive import StepSpiking
+from cuslayer.kernels.synapse.conv import spikes as conv_spikes
+from cuslayer.kernels.synapse.conv import weight_sums
+from cuslayer.kernels.synapse.conv.cpu import input_adjoint
+from cuslayer.kernels.synapse.conv.spikes import CHUNK, Maps
+from cuslayer.kernels.synapse.conv.weight_sums import PARTS
+from cuslayer.kernels.synapse.dense.cpu import forward, prefers_tables
 
 # Neurons of a block: enough for SIMD, few enough for the second-level cache and, in a small layer, for the threads.
 _LEAST = 128

@@ -2,7 +2,7 @@
 //
 //   dense_neuron   x[t] = spikes[t] w + shift,  u, s: the potential and the spikes of the neurons for x
 //
-// with the sums of kernels/dense/dense.cu, which are never written. Neurons are those of forward_neurons.cuh.
+// with the sums of kernels/synapse/dense/dense.cu, which are never written. Neurons are those of forward_neurons.cuh.
 //
 // Layout: u and half are (steps, samples, outputs). Spikes are packed, in as in dense.cu, out as words of a flat layer:
 // fired (steps, samples, out_words) and by_neuron (outputs, samples, time_words). C-contiguous.
@@ -24,7 +24,7 @@
 // Cost, in instructions of a warp on sm_90 in float32: dense.cu says the cost of a frame; 32 neurons take 50 for a step.
 //
 // Precision: `real` throughout; u and s equal the CPU's to the bit.
-// Twins: kernels/dense/cpu.py, then kernels/neuron/cpu.py. Tests: tests/kernels/test_twins_dense_neuron.py.
+// Twins: kernels/synapse/dense/cpu.py, then kernels/scan/cpu.py. Tests: tests/kernels/test_twins_dense_neuron.py.
 
 #include "spike_list.cuh"
 #include "kind.cuh"

@@ -20,7 +20,7 @@
 // What earlier steps use again stays in shared memory (past); where it does not fit, it is written and read in an array.
 //
 // Precision: `real` throughout. Differs from the CPU's by the rounding of exp, and by the order of the product.
-// Twins: kernels/neuron/cpu.py. Tests: tests/kernels/test_twins_dense_neuron.py.
+// Twins: kernels/scan/cpu.py. Tests: tests/kernels/test_twins_dense_neuron.py.
 
 #include "warp.cuh"
 #include "neuron_adjoint.cuh"

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Pooling, Window
-from cuslayer.kernels.conv.gpu import adjoints
-from cuslayer.kernels.conv.tap_sums import Parts, add_parts
 from cuslayer.kernels.fused import gpu_conv, gpu_dense, gpu_norm, gpu_pool
 from cuslayer.kernels.fused.neurons import in_one_pass
-from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.spikes.packed import PackedSpikes
+from cuslayer.kernels.step.derive import StepSpiking
+from cuslayer.kernels.synapse.conv.gpu import adjoints
+from cuslayer.kernels.synapse.conv.tap_sums import Parts, add_parts
 
 __all__ = ["conv_kernels", "conv_pool_kernels", "dense_kernels", "norm_kernels", "pool_kernels"]
 

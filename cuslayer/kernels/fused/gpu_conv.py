@@ -7,9 +7,6 @@ from typing import Any
 
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Pooling, Product, Window, narrow
-from cuslayer.kernels.conv import tap_sums
-from cuslayer.kernels.conv.gpu import weight_adjoint
-from cuslayer.kernels.conv.tap_sums import Parts, add_parts, blocks_of_sweep, count_parts, later, sums_of
 from cuslayer.kernels.cuda.images import (
     blocks,
     image_of,
@@ -22,8 +19,7 @@ from cuslayer.kernels.cuda.images import (
 from cuslayer.kernels.cuda.launch import TILE, contiguous, empty, zeros
 from cuslayer.kernels.fused.gpu_pool import pool_neuron_adjoint
 from cuslayer.kernels.fused.neurons import in_one_sweep
-from cuslayer.kernels.neuron.derive import StepSpiking
-from cuslayer.kernels.neuron.gpu import (
+from cuslayer.kernels.scan.gpu import (
     adjoint_constants,
     forward_constants,
     kernel_for,
@@ -32,6 +28,10 @@ from cuslayer.kernels.neuron.gpu import (
     stored_values,
 )
 from cuslayer.kernels.spikes.packed import WORD, PackedSpikes
+from cuslayer.kernels.step.derive import StepSpiking
+from cuslayer.kernels.synapse.conv import tap_sums
+from cuslayer.kernels.synapse.conv.gpu import weight_adjoint
+from cuslayer.kernels.synapse.conv.tap_sums import Parts, add_parts, blocks_of_sweep, count_parts, later, sums_of
 
 __all__ = ["conv_neuron", "conv_neuron_adjoint", "conv_pool_adjoint"]
 

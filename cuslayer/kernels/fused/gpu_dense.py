@@ -11,9 +11,9 @@ from cuslayer.kernels.constants import Product, narrow
 from cuslayer.kernels.cuda.images import new_potentials, stored_potential
 from cuslayer.kernels.cuda.launch import contiguous, empty, most_shared
 from cuslayer.kernels.fused.neurons import terms
-from cuslayer.kernels.neuron.derive import StepSpiking
-from cuslayer.kernels.neuron.gpu import adjoint_constants, forward_constants, kernel_for, later_lags, past_lags
+from cuslayer.kernels.scan.gpu import adjoint_constants, forward_constants, kernel_for, later_lags, past_lags
 from cuslayer.kernels.spikes.packed import WORD, PackedSpikes, words_of
+from cuslayer.kernels.step.derive import StepSpiking
 
 __all__ = ["dense_neuron", "dense_neuron_adjoint"]
 

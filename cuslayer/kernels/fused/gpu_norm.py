@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from cuslayer.backend import Array
-from cuslayer.kernels.batch_norm.gpu import Subtracted, scale_arguments
-from cuslayer.kernels.batch_norm.scaling import Scale
 from cuslayer.kernels.cuda.launch import contiguous, empty, sizes
-from cuslayer.kernels.neuron.derive import StepSpiking
-from cuslayer.kernels.neuron.gpu import forward_constants, kernel_for
+from cuslayer.kernels.norm.gpu import Subtracted, scale_arguments
+from cuslayer.kernels.norm.scaling import Scale
+from cuslayer.kernels.scan.gpu import forward_constants, kernel_for
+from cuslayer.kernels.step.derive import StepSpiking
 
 __all__ = ["norm_neuron"]
 

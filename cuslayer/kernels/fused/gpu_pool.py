@@ -20,11 +20,11 @@ from cuslayer.kernels.cuda.images import (
 )
 from cuslayer.kernels.cuda.launch import contiguous, empty
 from cuslayer.kernels.float16 import gpu as float16
-from cuslayer.kernels.neuron.derive import StepSpiking
-from cuslayer.kernels.neuron.gpu import adjoint_constants, forward_constants, kernel_for, stored_values
-from cuslayer.kernels.pool import gpu as pool
+from cuslayer.kernels.scan.gpu import adjoint_constants, forward_constants, kernel_for, stored_values
 from cuslayer.kernels.spikes.gpu import packed
 from cuslayer.kernels.spikes.packed import WORD, PackedSpikes
+from cuslayer.kernels.step.derive import StepSpiking
+from cuslayer.kernels.synapse.pool import gpu as pool
 
 __all__ = ["pool_neuron", "pool_neuron_adjoint"]
 

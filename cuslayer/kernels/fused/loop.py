@@ -20,13 +20,13 @@ from numba.extending import overload
 
 from cuslayer._base.jit import compiled, inlined
 from cuslayer.backend import Array
-from cuslayer.kernels.conv.spikes import CHUNK
 from cuslayer.kernels.fused.pooled import Tiles, pool, spread
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.rows import copy, scratch, scratch_rows
 from cuslayer.kernels.host.states import load_states, store_states
-from cuslayer.kernels.neuron import blocks
-from cuslayer.kernels.neuron.blocks import Block, begin, load_saved, padded
+from cuslayer.kernels.scan import blocks
+from cuslayer.kernels.scan.blocks import Block, begin, load_saved, padded
+from cuslayer.kernels.synapse.conv.spikes import CHUNK
 
 
 def by_type(function: Callable[..., Any]) -> Callable[..., Any]:

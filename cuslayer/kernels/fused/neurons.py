@@ -9,9 +9,9 @@ gradient of the weighted input.
 
 from __future__ import annotations
 
-from cuslayer.kernels.neuron.derive import StepSpiking
-from cuslayer.kernels.neuron.gpu import stored_values
-from cuslayer.kernels.neuron.print_cuda import back, past_of
+from cuslayer.kernels.scan.gpu import stored_values
+from cuslayer.kernels.step.derive import StepSpiking
+from cuslayer.kernels.step.print_cuda import back, past_of
 
 
 def in_one_pass(spiking: StepSpiking) -> bool:

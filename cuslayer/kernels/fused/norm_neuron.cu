@@ -7,7 +7,7 @@
 // Twin: norm_neuron of kernels/fused/cpu.py. Tests: tests/kernels/test_twins_batch_norm.py.
 
 #include "kind.cuh"
-#include "neuron_loops.cuh"
+#include "scan.cuh"
 #include "scaling.cuh"
 
 // A normalized number; 0 where there was no step.

@@ -2,14 +2,14 @@
 //
 //   pool_neuron   u, s: the potential and the spikes of the neurons for pool(x)
 //
-// with the pooling of kernels/pool/pool.cu, which is never written. Neurons are those of forward_neurons.cuh.
+// with the pooling of kernels/synapse/pool/pool.cu, which is never written. Neurons are those of forward_neurons.cuh.
 //
 // Layout: frames are ordered by step, then sample; the bits of a line of x are (columns, channels) of one row, those of
 // s (out_columns, channels). Potentials are (steps, samples, rows, out_columns, channels), C-contiguous.
 // A warp computes one word of a line of s for all steps, a lane one neuron; the words of x of AHEAD steps are loaded
 // together. What leaves the response after `cut` steps is counted again.
 // Precision: a count is exact, the rest is `real`: u and s equal the CPU's to the bit.
-// Twins: kernels/pool/cpu.py, then kernels/neuron/cpu.py. Tests: tests/kernels/test_twins_conv_pool.py.
+// Twins: kernels/synapse/pool/cpu.py, then kernels/scan/cpu.py. Tests: tests/kernels/test_twins_conv_pool.py.
 
 #include "warp.cuh"
 #include "images.cuh"

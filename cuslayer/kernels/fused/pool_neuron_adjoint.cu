@@ -11,7 +11,7 @@
 // Neighbouring threads have neighbouring channels. The states stay in registers; g and u are read a batch of AHEAD
 // steps ahead. What earlier steps use again is computed again from them, or stored and read.
 // Precision: `real`.
-// Twins: kernels/neuron/cpu.py, then kernels/pool/cpu.py. Tests: tests/kernels/test_twins_conv_adjoint.py.
+// Twins: kernels/scan/cpu.py, then kernels/synapse/pool/cpu.py. Tests: tests/kernels/test_twins_conv_adjoint.py.
 
 #include "warp.cuh"
 #include "images.cuh"

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from cuslayer._base.jit import compiled
 from cuslayer.kernels.host.llvm import VECTOR_BYTES
-from cuslayer.kernels.pool.tiles import spread_tile, sum_tile
+from cuslayer.kernels.synapse.pool.tiles import spread_tile, sum_tile
 
 
 class Tiles(NamedTuple):

@@ -7,15 +7,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.kernels.conv.spikes import Maps, Where, weigh
-from cuslayer.kernels.conv.weight_sums import Order
-from cuslayer.kernels.conv.weight_sums import room as room_of_sums
-from cuslayer.kernels.dense.cpu import gather
 from cuslayer.kernels.fused.loop import fill, implementation_of, receive, room, take
 from cuslayer.kernels.host.llvm import run
 from cuslayer.kernels.host.rows import copy
 from cuslayer.kernels.host.vectors import multiply
 from cuslayer.kernels.spikes.cpu import list_row
+from cuslayer.kernels.synapse.conv.spikes import Maps, Where, weigh
+from cuslayer.kernels.synapse.conv.weight_sums import Order
+from cuslayer.kernels.synapse.conv.weight_sums import room as room_of_sums
+from cuslayer.kernels.synapse.dense.cpu import gather
 
 
 class Numbers(NamedTuple):

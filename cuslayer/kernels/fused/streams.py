@@ -10,17 +10,17 @@ import numpy as np
 from cuslayer._base.jit import parallel_for
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Pooling, Window
-from cuslayer.kernels.conv import spikes as conv_spikes
-from cuslayer.kernels.conv.cpu import forward as conv
-from cuslayer.kernels.conv.spikes import CHUNK
-from cuslayer.kernels.dense.cpu import forward as dense
-from cuslayer.kernels.dense.cpu import prefers_tables
 from cuslayer.kernels.fused.cpu import dense_blocks, map_of
 from cuslayer.kernels.fused.loop import Blocks, Pooled, Stage, forward, memory_of, no_checkpoints, stage_of
 from cuslayer.kernels.fused.sources import ConvSpikes, DenseBits, DenseSpikes, Numbers
-from cuslayer.kernels.neuron.blocks import ENDLESS, forward_of
-from cuslayer.kernels.neuron.derive import StepSpiking
+from cuslayer.kernels.scan.blocks import ENDLESS, forward_of
 from cuslayer.kernels.spikes.cpu import as_bytes, find_spikes
+from cuslayer.kernels.step.derive import StepSpiking
+from cuslayer.kernels.synapse.conv import spikes as conv_spikes
+from cuslayer.kernels.synapse.conv.cpu import forward as conv
+from cuslayer.kernels.synapse.conv.spikes import CHUNK
+from cuslayer.kernels.synapse.dense.cpu import forward as dense
+from cuslayer.kernels.synapse.dense.cpu import prefers_tables
 
 # The least and the most neurons of a block.
 _LEAST = 256

@@ -7,7 +7,7 @@ SIMD.
 
 After the last input a state decays towards 0 and would become subnormal, where arithmetic takes several times as long,
 and where CUDA differs: CuPy compiles with ``-ftz=true``, which replaces subnormal floats by 0. So states and gradients
-become 0 before that, by `flushed` and by the states that fade in `neuron/printer.py`. CUDA has the same rules, for
+become 0 before that, by `flushed` and by the states that fade in `step/print_numba.py`. CUDA has the same rules, for
 equal bits.
 """
 

@@ -31,11 +31,11 @@ from cuslayer.kernels.fused.loop import (
 from cuslayer.kernels.host.memory import aligned_copy, empty
 from cuslayer.kernels.host.rows import scratch
 from cuslayer.kernels.host.vectors import multiply
-from cuslayer.kernels.neuron.blocks import ENDLESS, Block, backward_of, forward_of
-from cuslayer.kernels.neuron.derive import StepSpiking
 from cuslayer.kernels.recurrent.constants import Geometry, Later, PopulationMemory, lags_of
 from cuslayer.kernels.recurrent.synapses import backward_synapse, receive_errors, send_spikes, synapse
+from cuslayer.kernels.scan.blocks import ENDLESS, Block, backward_of, forward_of
 from cuslayer.kernels.spikes.cpu import list_row
+from cuslayer.kernels.step.derive import StepSpiking
 
 # Neurons of the samples that a thread computes together, and the least samples for which it reads a weight once.
 _NEURONS = 8192

@@ -11,12 +11,12 @@ from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.cuda.images import map_of, struct_of
 from cuslayer.kernels.cuda.launch import contiguous, empty, zeros
-from cuslayer.kernels.neuron.blocks import ENDLESS
-from cuslayer.kernels.neuron.derive import StepSpiking
-from cuslayer.kernels.neuron.gpu import adjoint_constants, forward_constants, kernel_for, later_lags, past_lags
-from cuslayer.kernels.neuron.print_cuda import back
 from cuslayer.kernels.recurrent.constants import Geometry, Later, PopulationMemory, by_lag, lags_of
+from cuslayer.kernels.scan.blocks import ENDLESS
+from cuslayer.kernels.scan.gpu import adjoint_constants, forward_constants, kernel_for, later_lags, past_lags
 from cuslayer.kernels.spikes.packed import PackedSpikes, words_of
+from cuslayer.kernels.step.derive import StepSpiking
+from cuslayer.kernels.step.print_cuda import back
 
 __all__ = ["adjoint", "forward", "held", "nothing_later"]
 

@@ -23,7 +23,7 @@ struct Synapse {
         return dense() ? sum_of_rows(words, latest, ring, count, j) : sum_of_taps(words + latest % ring * count, j);
     }
 
-    // Adds rows of NEIGHBOURS to each other first, as `gather` of kernels/dense/cpu.py does.
+    // Adds rows of NEIGHBOURS to each other first, as `gather` of kernels/synapse/dense/cpu.py does.
     __device__ __forceinline__ real sum_of_rows(
         const unsigned *words, long long latest, long long ring, int count, int j) const
     {

@@ -12,10 +12,10 @@ from numba.extending import overload
 
 from cuslayer._base.jit import compiled
 from cuslayer.backend import Array
-from cuslayer.kernels.dense.cpu import gather
 from cuslayer.kernels.host.memory import aligned_copy
 from cuslayer.kernels.host.vectors import multiply
 from cuslayer.kernels.recurrent.constants import Geometry, by_lag
+from cuslayer.kernels.synapse.dense.cpu import gather
 
 
 class DenseSynapse(NamedTuple):
