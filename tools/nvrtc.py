@@ -9,6 +9,7 @@ import pickle
 import tempfile
 from functools import cache
 from importlib.util import find_spec
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -71,6 +72,10 @@ def compile(text: str, arch: str, options: tuple[str, ...] = (), release: str = 
     if known.exists():
         found: tuple[bytes, str] = pickle.loads(known.read_bytes())
         return found
+    if "-G" in options and parent_process() is None:
+        # After it, NVRTC would compile the other sources of this process without optimization, too.
+        with get_context("spawn").Pool(1) as pool:
+            return pool.apply(compile, (text, arch, options, release))
     program = ctypes.c_void_p()
     flags = [f"-arch={arch}".encode(), *(option.encode() for option in options)]
     _check(nvrtc.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernels.cu", 0, None, None))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,20 @@ def test_every_release_makes_the_same_ptx(topic: str) -> None:
     # But for comments, the version of PTX and where a cached one was compiled.
     instructions = [re.sub(r"//.*|\.(version|file).*", "", each) for each in made]
     assert instructions[0] == instructions[-1]
+
+
+def test_code_for_a_debugger_changes_no_later_code() -> None:
+    """NVRTC goes on without optimization within a process that has compiled with -G."""
+
+    def made(*options: str) -> str:
+        # No earlier run has kept the code of this text.
+        kind = header(cs.SRM().spiking.kind, EXPONENTIAL.shape.curve)
+        text = source.text("scan", np.dtype(SINGLE), kind) + f"// {uuid.uuid4()}"
+        return nvrtc.compile(text, ARCHITECTURE, (*source.OPTIONS, *options))[0].decode()
+
+    before = made()
+    assert ".debug" in made("-G")
+    assert made() == before
 
 
 def test_bits(emulator: Emulator) -> None:
