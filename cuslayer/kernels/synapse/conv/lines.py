@@ -20,7 +20,7 @@ from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.memory import aligned_copy, empty
 from cuslayer.kernels.host.rows import copy, scratch
-from cuslayer.kernels.host.vectors import multiply, product_columns
+from cuslayer.kernels.host.vectors import REGISTER_BYTES, multiply, product_columns
 from cuslayer.kernels.synapse.conv.planes import put_between_zeros
 from cuslayer.kernels.synapse.conv.weight_sums import bounds
 
@@ -102,8 +102,8 @@ def _room(s: _Lines, channels: int) -> int:
 
 
 @compiled
-def _convolve(first: int, last: int, x: Any, w: Any, y: Any, s: _Lines) -> None:
-    """Compute blocks of rows of the results; w is flat."""
+def _convolve(first: int, last: int, x: Any, taps: Any, y: Any, s: _Lines) -> None:
+    """Compute blocks of rows of the results; for the taps see `_in_blocks`."""
     high, wide = s.window.kernel
     _, rows, columns, outputs = y.shape
     channels = x.shape[3]
@@ -121,10 +121,10 @@ def _convolve(first: int, last: int, x: Any, w: Any, y: Any, s: _Lines) -> None:
         end = min(top + s.rows_at_once, rows)
         _lay(x, frame, top, end, s, lines, pixels)
         for group in range(s.groups):
-            # Some columns of the weight stay in the cache for all rows.
+            # A block of the taps stays in the cache for all rows.
             for low in range(group * share, (group + 1) * share, at_once):
                 width = min(at_once, (group + 1) * share - low)
-                of_w = w, low, outputs, terms * outputs
+                of_taps = taps, low * high * terms, width, terms * width
                 for row in range(top, end):
                     to = (frame * rows + row) * columns * outputs + low
                     for start in range(min(s.starts, columns)):
@@ -132,7 +132,20 @@ def _convolve(first: int, last: int, x: Any, w: Any, y: Any, s: _Lines) -> None:
                         of_line = _first((row - top) * s.window.stride[0], start, group, s)
                         factor = lines, of_line, s.shift * s.inputs, 1, s.window.dilation[0] * line
                         target = flat, to + start * outputs, s.starts * outputs
-                        multiply(*target, *factor, *of_w, terms, high, count, width)
+                        multiply(*target, *factor, *of_taps, terms, high, count, width)
+
+
+def _in_blocks(w: Array, groups: int) -> Array:
+    """Return a weight as flat taps: some outputs of a group, those of a product's block, after the others."""
+    outputs = w.shape[3]
+    share = outputs // groups
+    at_once = product_columns(share, w.itemsize)
+    rows = w.reshape(-1, outputs)
+    blocks = []
+    for begin in range(0, outputs, max(share, 1)):
+        for low in range(begin, begin + share, at_once):
+            blocks.append(rows[:, low : min(low + at_once, begin + share)].ravel())
+    return np.concatenate(blocks)
 
 
 def convolve(x: Array, w: Array, window: Window, groups: int) -> Array:
@@ -140,7 +153,7 @@ def convolve(x: Array, w: Array, window: Window, groups: int) -> Array:
     out = window.outputs(x.shape[1:3], ceil=False)
     y = empty((len(x), *out, w.shape[3]), w.dtype)
     s = _Lines.of(x, window, groups, out)
-    arrays = np.ascontiguousarray(x, w.dtype), aligned_copy(w.ravel(), w.dtype), y
+    arrays = np.ascontiguousarray(x, w.dtype), aligned_copy(_in_blocks(w, groups), w.dtype), y
     parallel_for(_convolve, len(x) * s.blocks(out[0]), *arrays, s, grain=1)
     return y
 
@@ -156,6 +169,8 @@ def _add_gradients(first: int, last: int, parts_at: Any, x: Any, g: Any, parts: 
     pixels = scratch(_room(s, channels), g)
     terms = wide * s.inputs
     sums = scratch(terms * share, g)
+    # Fewer outputs than numbers of a vector: the terms are the columns of the product.
+    few = share < REGISTER_BYTES // g.itemsize and share < terms
     errors = g.reshape(g.size)
     line = s.line * channels
     for part in range(first, last):
@@ -169,15 +184,21 @@ def _add_gradients(first: int, last: int, parts_at: Any, x: Any, g: Any, parts: 
                     for start in range(min(s.starts, columns)):
                         count = -(-(columns - start) // s.starts)
                         of_g = at + start * outputs + group * share
-                        of_errors = errors, of_g, s.starts * outputs, columns * outputs
+                        of_errors = s.starts * outputs, columns * outputs
+                        of_lines = s.shift * s.inputs, s.window.stride[0] * line
+                        sizes = count, end - top
                         for i in range(high):
-                            of_line = _first(i * s.window.dilation[0], start, group, s)
-                            factor = lines, of_line, 1, s.shift * s.inputs, s.window.stride[0] * line
-                            multiply(sums, 0, share, *factor, *of_errors, count, end - top, terms, share)
+                            at_line = _first(i * s.window.dilation[0], start, group, s)
+                            if few:
+                                by_output = errors, of_g, 1, *of_errors, lines, at_line, *of_lines
+                                multiply(sums, 0, terms, *by_output, *sizes, share, terms)
+                            else:
+                                by_term = lines, at_line, 1, *of_lines, errors, of_g, *of_errors
+                                multiply(sums, 0, share, *by_term, *sizes, terms, share)
                             for term in range(terms):
                                 of_term = total[i * terms + term, group * share : (group + 1) * share]
                                 for j in range(share):
-                                    of_term[j] += sums[term * share + j]
+                                    of_term[j] += sums[j * terms + term if few else term * share + j]
 
 
 def weight_gradient(x: Array, g: Array, window: Window, groups: int) -> Array:
