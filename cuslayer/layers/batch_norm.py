@@ -50,9 +50,10 @@ class BatchNorm(Layer):
     neuron, and a power of two a shift. The gradient goes through mean and variance, and treats the power of two as a
     constant. For threshold-dependent normalization, set the height to a multiple of theta.
 
-    It suits input that is rarely 0, such as images as a constant current. Leave it out where sparse spikes reach
-    neurons with a long response: in silent places the mean that it subtracts is a constant current, which the response
-    sums up, and half of the channels then fire whatever comes in. `diagnose` finds such layers.
+    The mean suits input that is rarely 0, such as images as a constant current. Where sparse spikes reach neurons with
+    a long response, it is a constant current in silent places, which the response sums up: half of the channels then
+    fire whatever comes in. `diagnose` finds such layers. For spikes take ``center=False``, with m = 0 and v the mean
+    square: no channel gets a current without input, and in evaluation the layer is a factor of each channel.
 
     Args:
         features: the number of channels, the last axis of x.
@@ -64,19 +65,22 @@ class BatchNorm(Layer):
         mean_hook: a function that maps the mean (C,) before its subtraction, such as
             ``functools.partial(cs.functions.quantize, step=2)``; None for none.
         exponents: the smallest and the largest exponent of "power".
+        center: whether to subtract the mean. Without it there is no offset, either.
 
     Attributes:
-        mean: (features,), the running mean, not trained.
-        var: (features,), the running variance, not trained.
+        mean: (features,), the running mean, not trained; 0 without `center`.
+        var: (features,), the running variance, or without `center` the running mean square, not trained.
         gain: (features,); None unless trained.
-        offset: (features,); None unless trained.
+        offset: (features,); None unless trained and centered.
 
     Raises:
-        ValueError: a size or a constant is out of range, or scale is unknown.
+        ValueError: a size or a constant is out of range, scale is unknown, or without `center` nothing is scaled or
+            there is a mean_hook.
         TypeError: an argument has the wrong type.
 
     Source: Ioffe and Szegedy 2015 (arXiv 1502.03167); over time with the threshold as height: Zheng et al. 2021 (arXiv
-    2011.05280); mean alone and powers of two: lava-dl.
+    2011.05280); mean alone and powers of two: lava-dl; the mean square in place of the variance: Zhang and Sennrich
+    2019 (arXiv 1910.07467).
 
     >>> import numpy as np
     >>> norm = BatchNorm(1, scale="none")
@@ -100,6 +104,7 @@ class BatchNorm(Layer):
         eps: float = 1e-5,
         mean_hook: Callable[[Tensor], Tensor] | None = None,
         exponents: tuple[int, int] = (-8, 8),
+        center: bool = True,
     ) -> None:
         self.features = check.integer("features", features, least=1)
         self.scale = check.one_of("scale", scale, SCALES)
@@ -112,11 +117,19 @@ class BatchNorm(Layer):
         least, most = (check.number("exponents", exponent) for exponent in exponents)
         if least > most:
             raise ValueError(f"exponents must be (least, most), got {exponents!r}")
+        self.center = check.flag("center", center)
+        if not center and scale == "none":
+            raise ValueError(
+                'scale must be "std" or "power" with center=False, got "none": nothing would be normalized'
+            )
+        if not center and mean_hook is not None:
+            raise ValueError("mean_hook must be None with center=False: there is no mean to subtract")
         count_elements((self.features,))
         self.trained, self.mean_hook, self.exponents = check.flag("trained", trained), mean_hook, exponents
         self.mean, self.var = Tensor(np.zeros(features, np.float32)), Tensor(np.ones(features, np.float32))
         self.gain = Tensor(np.full(features, height, np.float32), requires_grad=True) if trained else None
-        self.offset = Tensor(np.zeros(features, np.float32), requires_grad=True) if trained else None
+        offset = trained and center
+        self.offset = Tensor(np.zeros(features, np.float32), requires_grad=True) if offset else None
 
     @property
     def scalable(self) -> bool:
@@ -141,10 +154,9 @@ class BatchNorm(Layer):
         data = numeric(own(as_tensor(x)))
         if not data.size:
             raise ValueError(f"x must hold a number, got shape {data.shape}")
-        statistics = kernels.of(data).norm.statistics(data, None, 0.0)
-        for running, found in zip((self.mean, self.var), statistics, strict=True):
+        for running, statistic in zip((self.mean, self.var), self._measured(data, None), strict=True):
             note_change(running)
-            running.data[...] = found.astype(running.dtype)
+            running.data[...] = statistic.astype(running.dtype)
 
     def __call__(self, x: Any) -> Tensor:
         """Return the normalized input, of x's shape, (T, N, ..., features).
@@ -169,13 +181,23 @@ class BatchNorm(Layer):
         lengths = x.lengths if self.training and x.size else None
         return operation(x, *affine, *([self.mean] if explained else []), norm=self, lengths=lengths, **options)
 
+    def _measured(self, x: Array, running: tuple[Array, Array] | None) -> tuple[Array, Array]:
+        """Return mean and variance of a batch, without centering 0 and the mean square; move the running ones."""
+        if self.center:
+            statistics: tuple[Array, Array] = kernels.of(x).norm.statistics(x, running, self.momentum)
+            return statistics
+        mean, var = kernels.of(x).norm.statistics(x, None, self.momentum)
+        square = var + mean * mean
+        if running is not None:
+            move(running[1], square, self.momentum)
+        return mean * 0, square
+
     def _statistics(self, x: Array) -> tuple[Array, Array]:
         """Return mean and variance of a batch; update the running ones, or call the function of `take_statistics`."""
         take = _taken_by.get()
         for running in () if take else (self.mean, self.var):
             note_change(running)
-        moved = None if take else (self.mean.data, self.var.data)
-        mean, var = kernels.of(x).norm.statistics(x, moved, self.momentum)
+        mean, var = self._measured(x, None if take else (self.mean.data, self.var.data))
         if take:
             take(self, x.size // self.features, mean, var)
         return mean, var
@@ -216,7 +238,8 @@ class BatchNorm(Layer):
 
     def __repr__(self) -> str:
         scale = "" if self.scale == "std" else f", scale={self.scale!r}"
-        return f"BatchNorm({self.features}{scale}{', trained=True' if self.trained else ''})"
+        centered = "" if self.center else ", center=False"
+        return f"BatchNorm({self.features}{scale}{centered}{', trained=True' if self.trained else ''})"
 
 
 @differentiable
@@ -284,26 +307,34 @@ def _normalized(
 
     The second result of `run` are the numbers for the gradients.
     """
-    trained = norm.gain is not None
-    gain, offset = given[:2] if trained else (None, None)
+    trained = sum(parameter is not None for parameter in (norm.gain, norm.offset))
     k = kernels.of(x).norm
     of_batch = norm.training and x.size > 0
-    through_hook = None
+    through_hook: Callable[[Array], Array] | None = None
     mean, var = norm._statistics(x) if of_batch else (norm.mean.data, norm.var.data)
     centre = mean
+    gain = given[0] if trained else None
+    offset = given[1] if trained == 2 else centre * 0 if trained else None
     scaling = Scaling(norm.scale, norm.height, norm.eps, norm.exponents)
     if norm.mean_hook is not None:
         leaf = Tensor(mean, requires_grad=True)
         hooked = norm.mean_hook(leaf)
         centre = hooked.data
         through_hook = partial(_of_mean, hooked, leaf)
+    elif not norm.center:
+        through_hook = _no_gradient
     y, numbers = run(Scale(mean, var, centre, gain, offset, scaling))
 
     def pullback(g: Array) -> list[Any]:
         of_x, of_mean, *affine = k.adjoint(g, x, numbers, gain, scaling, of_batch, through_hook)
-        return [of_x, *(affine if trained else ()), of_mean][: 1 + len(given)]
+        return [of_x, *affine[:trained], of_mean][: 1 + len(given)]
 
     return y, pullback
+
+
+def _no_gradient(of_centre: Array) -> Array:
+    """Return the gradient of a mean that is 0 whatever the batch."""
+    return of_centre * 0
 
 
 def _of_mean(hooked: Tensor, leaf: Tensor, g: Array) -> Array:

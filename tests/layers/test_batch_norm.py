@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
+from cuslayer.backend import to_numpy
 from cuslayer.layers import BatchNorm
 from tools.fake_cupy import in_use
 
@@ -52,6 +53,29 @@ def test_gradients(scale, where):
 
         norm.train(False)  # the last one, with a hook
         assert cs.gradcheck(of_mean, RNG.random(4)) < 1e-6
+
+
+@pytest.mark.parametrize("where", [nullcontext, pytest.param(in_use, marks=pytest.mark.all)])
+def test_without_the_mean(where):
+    square = np.mean(X * X, axis=(0, 1, 2, 3))
+    with where():
+        norm = BatchNorm(4, height=2.5, momentum=0.25, center=False)
+        np.testing.assert_allclose(to_numpy(norm(X).data), 2.5 * X / np.sqrt(square + 1e-5), atol=1e-6)
+        np.testing.assert_allclose(to_numpy(norm.var.data), 0.75 + 0.25 * square, rtol=1e-5)
+        assert not norm.mean.data.any()
+        assert cs.gradcheck(norm, X[:4]) < 1e-6
+        norm = BatchNorm(4, trained=True, scale="power", center=False)
+        assert norm.offset is None
+
+        def run(x, gain):
+            norm.gain = gain
+            return norm(x)
+
+        for training in (True, False):
+            norm.train(training)
+            assert cs.gradcheck(run, X[:4], RNG.random(4)) < 1e-6
+        norm.observe(X)
+        np.testing.assert_allclose(to_numpy(norm.var.data), square, rtol=1e-5)
 
 
 def test_running_statistics_are_those_of_evaluation():
