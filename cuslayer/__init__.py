@@ -102,7 +102,12 @@ from cuslayer.loss import (
     coincidence_factor as coincidence_factor,
     confidence as confidence,
 )
-from cuslayer.network.network import Network as Network, Parallel as Parallel, Sequential as Sequential
+from cuslayer.network.network import (
+    Parallel as Parallel,
+    Residual as Residual,
+    Sequential as Sequential,
+)
+from cuslayer.network.notation import Network as Network
 from cuslayer.network.synaptic import SparsityLoss as SparsityLoss
 from cuslayer.neurons import *  # noqa: F403
 from cuslayer.optim import SGD as SGD, Adam as Adam, NAdam as NAdam

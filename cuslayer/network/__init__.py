@@ -1,6 +1,6 @@
 """Networks: sequences of layers, parallel branches, the paper's notation, the fusion plan, and hooks."""
 
-from cuslayer.network.network import Network, Parallel, Sequential
-from cuslayer.network.notation import Word
+from cuslayer.network.network import Parallel, Residual, Sequential
+from cuslayer.network.notation import Network, Word
 
-__all__ = ["Network", "Parallel", "Sequential", "Word"]
+__all__ = ["Network", "Parallel", "Residual", "Sequential", "Word"]

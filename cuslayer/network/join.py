@@ -42,7 +42,13 @@ def on_gradient(x: Array, /, *, callback: Callable[[Array], None]) -> tuple[Arra
     return x, pullback
 
 
-JOINS = ("add", "concatenate")
+JOINS = ("add", "concatenate", "and", "iand")
+_RULES = {
+    "add": "must have one shape to add",
+    "concatenate": "may differ in the last axis only to concatenate",
+    "and": "must have one shape for and",
+    "iand": "must have one shape for iand",
+}
 
 
 @differentiable
@@ -74,14 +80,49 @@ def join(*branches: Array, how: str) -> tuple[Array, Pullback]:
     return joined(branches, axis=-1)
 
 
+@differentiable
+@saves("others")
+def gate(function: Array, shortcut: Array, /, *, how: str) -> tuple[Array, Pullback]:
+    """Return the shortcut where a function fires, with "and", or where it does not, with "iand".
+
+    ::
+
+        and     y = f x              g_f =  g x     g_x = g f
+        iand    y = (1 - f) x        g_f = -g x     g_x = g (1 - f)
+
+    Args:
+        function: the output f of a block (T, N, ...), spikes.
+        shortcut: its input x, of the same shape.
+        how: "and" or "iand".
+
+    Returns:
+        Spikes; numbers if an input is numbers.
+
+    Raises:
+        ValueError: the shapes differ.
+
+    Source: Fang et al. 2021 (arXiv 2102.04159), table 1.
+
+    >>> f, x = np.array([[[True, True, False]]]), np.array([[[True, False, True]]])
+    >>> gate(f, x, how="and").data.tolist(), gate(f, x, how="iand").data.tolist()
+    ([[[True, False, False]]], [[[False, False, True]]])
+    """
+    _check_shapes(how, [function.shape, shortcut.shape])
+    spikes = function.dtype == shortcut.dtype == bool
+    opened = function if how == "and" else ~function if function.dtype == bool else 1 - function
+    sign = 1 if how == "and" else -1
+    y = opened & shortcut if spikes else numeric(opened) * numeric(shortcut)
+    return y, lambda g: [g * shortcut * g.dtype.type(sign), g * opened]
+
+
 @check.operation("Parallel")
 def _check_shapes(how: str, shapes: Sequence[Shape]) -> None:
     """Raise ValueError unless the shapes fit."""
     first = shapes[0]
     for branch, shape in enumerate(shapes):
-        fits = shape == first if how == "add" else bool(shape) and shape[:-1] == first[:-1]
+        fits = bool(shape) and shape[:-1] == first[:-1] if how == "concatenate" else shape == first
         if not fits:
-            rule = "must have one shape to add" if how == "add" else "may differ in the last axis only to concatenate"
+            rule = _RULES[how]
             raise ValueError(f"branches {rule}, branch 0 has {first}, branch {branch} has {shape}")
 
 
@@ -97,8 +138,12 @@ class Join(Layer):
 
     @check.operation("Parallel")
     def __call__(self, *branches: Any) -> Tensor:
-        """Return the joined outputs; see `join`."""
-        return join(*branches, how=self.how)
+        """Return the joined outputs; see `join` and `gate`."""
+        if self.how in ("add", "concatenate"):
+            return join(*branches, how=self.how)
+        if len(branches) != 2:
+            raise ValueError(f"branches must be two for {self.how!r}, got {len(branches)}")
+        return gate(*branches, how=self.how)
 
     @check.operation("Parallel")
     def joined_shape(self, shapes: Sequence[Shape | None]) -> Shape | None:
@@ -106,7 +151,7 @@ class Join(Layer):
         known = [shape for shape in shapes if shape is not None]
         if len(known) == len(shapes):
             _check_shapes(self.how, known)
-        if self.how == "add":
+        if self.how != "concatenate":
             return known[0] if known else None
         return (*known[0][:-1], sum(shape[-1] for shape in known)) if len(known) == len(shapes) else None
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any, TypeAlias
 from weakref import WeakSet
@@ -17,10 +16,9 @@ from cuslayer.backend import Array, Setting
 from cuslayer.layers.base import Layer, Shape, lists_parameters, names_in, tensors_and_layers
 from cuslayer.network.graph import INPUT, Graph, GraphNode, GraphPart, as_input, flow, number_range, observed, plan
 from cuslayer.network.join import Join
-from cuslayer.network.notation import Word, build, read_words
 from cuslayer.network.shapes import LayerMemoryError, check_shapes, layer_error, output_step, shapes_of, warn_of_delays
 from cuslayer.network.stream import Stream, in_chunks
-from cuslayer.neurons.base import Neuron, as_neuron, is_stateful
+from cuslayer.neurons.base import Neuron, is_stateful
 
 Stage: TypeAlias = "Layer | Neuron | Callable[[Tensor], Tensor]"
 
@@ -320,54 +318,6 @@ class Sequential(Container):
         return Sequential(*stages, potentials=self.potentials or POTENTIAL_FORMATS[0])
 
 
-class Network(Sequential):
-    """A network from the paper's notation, each layer followed by its neurons.
-
-    ``34x34x2-16c5-2a-32c3-2a-64c3-10``: the input, rows x columns x channels; ``16c5`` a convolution of 16 maps with a
-    5 x 5 kernel, padded by half its kernel (``16c5v``: not padded); ``2a`` sum pooling over 2 x 2; a bare number a
-    dense layer; ``256r`` a dense layer with `Recurrent` neurons, whose recurrent weights start orthogonal; ``10avg``
-    the mean over each of 10 groups of channels; and ``10out`` a read-out of 10 potentials (`ReadOut`). No neurons
-    follow the last two. An input without rows and columns is a bare number: ``200-256-200``.
-
-    Args:
-        notation: the words of the layers, joined by hyphens; or a sequence of `Word`, each with its options.
-        neuron: the neurons of every layer; their `pool_gain` is the gain of the pooling, for SRM ``1.1 theta``.
-        potentials: how potentials are saved for backward; see `Sequential`.
-
-    Attributes:
-        input_shape: (H, W, C), or (N,).
-        layers: layers and neurons in turn.
-
-    Raises:
-        ValueError: a word or potentials is unknown, a size is 0, or a window does not fit its frame.
-        TypeError: notation is neither a string nor words, or neuron is not a neuron.
-
-    >>> import numpy as np
-    >>> from cuslayer.neurons import SRM
-    >>> net = Network("34x34x2-16c5-2a-32c3-2a-64c3-10", SRM())
-    >>> net(np.zeros((2, 1, 34, 34, 2), bool)).shape
-    (2, 1, 10)
-    """
-
-    def __init__(self, notation: str | Sequence[Word], neuron: Neuron, *, potentials: str = "full") -> None:
-        listed = isinstance(notation, Sequence) and all(isinstance(word, Word) for word in notation)
-        if not isinstance(notation, str) and not listed:
-            got = f"{type(notation).__name__}; such a string is '34x34x2-16c5-2a-10'"
-            raise TypeError(f"notation must be a string or words, got {got}")
-        words = read_words(notation) if isinstance(notation, str) else tuple(notation)
-        as_neuron(neuron)
-        self.notation = "-".join(word.text for word in words)
-        self.input_shape, stages = build(words, neuron)
-        super().__init__(*stages, potentials=potentials)
-
-    @check.operation("network")
-    def check_input(self, x: Tensor) -> None:
-        if x.shape[2:] != self.input_shape:
-            shape = ", ".join(map(str, self.input_shape))
-            hint = _shape_hint(x.shape, self.input_shape)
-            raise ValueError(f"x must be (T, N, {shape}) for {self.notation}, got shape {x.shape}{hint}")
-
-
 class Parallel(Container):
     """Branches with the same input, and the join of their outputs.
 
@@ -375,6 +325,8 @@ class Parallel(Container):
 
         add          y = branch_0(x) + branch_1(x) + ...
         concatenate  y[..., :] = branch_0(x)[..., :], branch_1(x)[..., :], ...     along the last axis, the channels
+        and          y = branch_0(x) branch_1(x)                                   of two branches
+        iand         y = (1 - branch_0(x)) branch_1(x)                             of two branches
 
     A branch that ends in a layer returns weighted inputs; their sum is the weighted input of the neurons after the
     join. A branch that ends in neurons returns spikes. The sum of spikes is their count, as numbers from 0 to the
@@ -386,11 +338,12 @@ class Parallel(Container):
 
     Args:
         branches: layers, neurons, networks, or any functions from a tensor to a tensor.
-        join: "add", for outputs of one shape, or "concatenate", for outputs whose shapes differ in the last axis only.
+        join: "add", "and" or "iand", for outputs of one shape; or "concatenate", for outputs whose shapes differ in the
+            last axis only. With "and" and "iand" spikes stay spikes.
 
     Attributes:
         branches: the branches in order.
-        join: "add" or "concatenate".
+        join: how the outputs are joined.
 
     Raises:
         TypeError: a branch is not callable.
@@ -421,7 +374,7 @@ class Parallel(Container):
 
     @property
     def join(self) -> str:
-        """How the outputs are joined: "add" or "concatenate"."""
+        """How the outputs are joined."""
         return self._join.how
 
     @property
@@ -438,6 +391,62 @@ class Parallel(Container):
 
     def _rows(self) -> str:
         return f"{self.join}{super()._rows()}"
+
+
+class Residual(Parallel):
+    """A block of stages with a skip connection from its input to its output.
+
+    ::
+
+        add     y = f(x) + x          f(x) is what the stages return
+        and     y = f(x) x
+        iand    y = (1 - f(x)) x
+
+    Stages that end in neurons make the blocks of SEW-ResNet, which join spikes. Stages that begin with neurons and end
+    in a layer make the blocks of MS-ResNet: what passes by is a sum of weighted inputs, and "add" its only join.
+
+    Args:
+        layers: layers, neurons, networks, or any functions from a tensor to a tensor: the stages of the block.
+        join: "add", "and" or "iand".
+        shortcut: a stage that x passes in place of the skip connection, where the stages change its shape: for
+            instance ``Sequential(Conv(8, 16, 1, stride=2), neuron)``. None for x itself.
+
+    Attributes:
+        layers: the stages in order. Their addresses are ``(position, 0, position in the block)``.
+        shortcut: the stage beside them, or None.
+
+    Raises:
+        TypeError: a stage is not callable.
+        ValueError: there is no stage, join is unknown, neurons differ in dt, or layers or outputs do not fit.
+
+    Source: spikes: Fang et al. 2021 (arXiv 2102.04159); weighted inputs: Hu et al. 2021 (arXiv 2112.08954).
+
+    >>> import numpy as np
+    >>> from cuslayer.layers import Conv
+    >>> from cuslayer.neurons import LIF
+    >>> lif = LIF()
+    >>> block = Residual(Conv(2, 2, 3, padding=1), lif, Conv(2, 2, 3, padding=1), lif)
+    >>> block(np.ones((10, 1, 6, 6, 2), bool)).shape
+    (10, 1, 6, 6, 2)
+    """
+
+    def __init__(self, *layers: Stage, join: str = "add", shortcut: Stage | None = None) -> None:
+        if not layers:
+            raise ValueError("layers must be at least one, got none")
+        check.one_of("join", join, ("add", "and", "iand"))
+        super().__init__(Sequential(*layers), Sequential() if shortcut is None else shortcut, join=join)
+
+    @property
+    def layers(self) -> list[Any]:
+        """The stages of the block, without the shortcut."""
+        stages: list[Any] = self.branches[0].layers
+        return stages
+
+    @property
+    def shortcut(self) -> Any:
+        """The stage beside the block's stages; None where the input itself is joined."""
+        beside = self.branches[1]
+        return None if type(beside) is Sequential and not beside.layers else beside
 
 
 def graph_of(net: Container) -> Graph:
@@ -488,22 +497,3 @@ def add_stage(graph: Graph, stage: Any, path: tuple[int, ...], source: int) -> i
     output = stage.expand(graph, path, source)
     graph.parts.append(GraphPart(stage, path, first, len(graph.nodes), output))
     return output
-
-
-def _shape_hint(got: tuple[int, ...], wanted: tuple[int, ...]) -> str:
-    """Return advice for an input of another shape than (T, N) and `wanted`, or '' if there is none."""
-    if got[1:] == wanted:
-        return "; one sample needs a batch axis, x[:, None]"
-    if len(wanted) == 3 and len(got) == 5:
-        rows, columns, channels = wanted
-        if got[1:4] == (channels, rows, columns):
-            return "; it looks like (N, C, H, W, T), which from_nchwt converts"
-        if got[2:] == (channels, rows, columns):
-            return "; channels come last, np.moveaxis(x, 2, -1)"
-    if len(wanted) == 3 and len(got) == 4 and wanted[2] == 1 and got[2:] == wanted[:2]:
-        return "; frames of one channel need its axis, x[..., None]"
-    if len(got) != len(wanted) + 2 and math.prod(got[2:]) == math.prod(wanted) and len(got) > 2:
-        sizes = ", ".join(map(str, wanted))
-        what = "flatten it" if len(wanted) == 1 else "frames are not flat"
-        return f"; {what}, x.reshape(*x.shape[:2], {sizes})"
-    return ""

@@ -1,7 +1,8 @@
-"""The notation of networks: its grammar, words with their options, and the layers of words."""
+"""The notation of networks: its grammar, words with their options, the layers of words, and `Network`."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -10,6 +11,7 @@ from typing import Any, TypeAlias, cast
 
 from cuslayer._base import check
 from cuslayer._base.keys import as_given, choice, counted, flag, key
+from cuslayer._tape import Tensor
 from cuslayer.layers import (
     Average,
     BatchNorm,
@@ -27,17 +29,19 @@ from cuslayer.layers import (
 )
 from cuslayer.layers.batch_norm import SCALES
 from cuslayer.layers.weight_hooks import quantize
+from cuslayer.network.network import Residual, Sequential
 from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.neurons.dynamics import StepNeuron
 from cuslayer.neurons.names import neuron_constants
 
 GRAMMAR = (
     "HxWxC the input, N a dense layer, NcK a convolution of N maps with a K x K kernel padded by half "
-    "(NcKv: not padded), Ka a sum pooling over K x K, Navg the mean over each of N groups, "
-    "Nr a dense layer whose neurons also get their own spikes, Nout a read-out of N leaky integrators without spikes"
+    "(NcKv: not padded), NbK two such convolutions with a skip connection, Ka a sum pooling over K x K, Navg the mean "
+    "over each of N groups, Nr a dense layer whose neurons also get their own spikes, Nout a read-out of N leaky "
+    "integrators without spikes"
 )
 _WORD = re.compile(
-    r"(?P<conv>\d+c\d+[vz]?)|(?P<pool>\d+a)|(?P<average>\d+avg)|(?P<readout>\d+out)|(?P<recurrent>\d+r)|"
+    r"(?P<conv>\d+c\d+[vz]?)|(?P<block>\d+b\d+)|(?P<pool>\d+a)|(?P<average>\d+avg)|(?P<readout>\d+out)|(?P<recurrent>\d+r)|"
     r"(?P<dense>\d+)|(?P<input>\d+x\d+x\d+)",
     re.ASCII,
 )
@@ -46,6 +50,7 @@ _WEIGHTED = (
     *("weight_scale", "bias", "norm", "winners", "neuron", "spread"),
     *("delay", "max_delay", "initial_delay", "synaptic_delay", "narrowing", "dropout"),
 )
+NORMS = (*SCALES, "rms")
 # Longer numbers are no sizes of a layer.
 _MOST_DIGITS = 9
 # The options of each kind of word.
@@ -54,12 +59,13 @@ TAKES: dict[str, tuple[str, ...]] = {
     "dense": _WEIGHTED,
     "recurrent": (*_WEIGHTED, "recurrent_delay", "recurrent_synaptic_delay"),
     "conv": ("stride", "padding", "dilation", "groups", *_WEIGHTED),
+    "block": ("stride", "join", "weight_scale", "bias", "norm", "neuron", "dropout"),
     "pool": ("stride", "padding", "dilation", "neuron", "dropout"),
     "average": (),
     "readout": ("weight_scale", "bias", "tau"),
 }
-# The kinds of words without neurons after their layer.
-WITHOUT_NEURONS = ("average", "readout")
+# The kinds of words without neurons after their layer; a block has its own.
+WITHOUT_NEURONS = ("average", "readout", "block")
 
 
 def _one_or_two(least: int) -> Any:
@@ -102,8 +108,10 @@ class Word:
         groups: the number of groups of channels of a convolution; by default 1.
         weight_scale: weights start uniform in ``+-weight_scale / sqrt(fan_in)``.
         bias: whether the layer adds a trained constant to the weighted input at each step.
-        norm: "std", "power" or "none", the scale of a `BatchNorm` before the neurons. The first two have a trained gain
-            and offset, which start at theta and 0. By default there is no `BatchNorm`.
+        norm: "std", "power", "none" or "rms", the scale of a `BatchNorm` before the neurons. "std" and "power" have a
+            trained gain and offset, which start at theta and 0; "rms", without the mean, a trained gain. By default
+            there is no `BatchNorm`.
+        join: how a block joins its skip connection: "add", "and" or "iand"; by default "add". See `Residual`.
         winners: the number of neurons that get their weighted input at a step; see `KWinners`; by default all.
         tau: the time constant of a read-out, ms.
         recurrent_delay: the time until spikes return to the neurons of ``Nr``, ms; by default one step.
@@ -138,7 +146,8 @@ class Word:
     groups: int | None = field(default=None, metadata=key(counted))
     weight_scale: float | None = field(default=None, metadata=key(check.positive, "wScale"))
     bias: bool = field(default=False, metadata=key(flag, write=_only_true))
-    norm: str | None = field(default=None, metadata=key(choice(SCALES)))
+    norm: str | None = field(default=None, metadata=key(choice(NORMS)))
+    join: str | None = field(default=None, metadata=key(choice(("add", "and", "iand"))))
     winners: int | None = field(default=None, metadata=key(counted))
     tau: float | None = field(default=None, metadata=key(check.positive))
     recurrent_delay: float | None = field(default=None, metadata=key(check.positive))
@@ -173,7 +182,7 @@ class Word:
 
     @property
     def kind(self) -> str:
-        """The kind: "input", "dense", "recurrent", "conv", "pool", "average" or "readout"."""
+        """The kind: "input", "dense", "recurrent", "conv", "block", "pool", "average" or "readout"."""
         return kind_of("Word", self.text)
 
     def options(self) -> dict[str, Any]:
@@ -239,7 +248,7 @@ def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
         where = f"{word.text!r} in {notation!r}"
         if word.kind == "input":
             raise ValueError(f"{where} is an input, which must be the first word")
-        if word.kind in ("conv", "pool") and len(shape) != 3:
+        if word.kind in ("conv", "block", "pool") and len(shape) != 3:
             raise ValueError(f"{where} needs frames (H, W, C), its input is {shape}")
         if stages and isinstance(stages[-1], ReadOut):
             raise ValueError(f"{where} stands after a read-out, which must be the last word")
@@ -251,17 +260,16 @@ def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
         own = as_neuron(given)
         if own.dt != dt:
             raise ValueError(f"{where} has neurons with dt {own.dt:g}, the network's {dt:g}")
-        layer = _layer(word, shape, own)
+        with check.about(where):
+            layer = _block(word, shape, given) if word.kind == "block" else _layer(word, shape, own)
         try:
             shape = cast(Shape, layer.output_shape(shape))
         except ValueError as problem:  # the message starts with the layer's operation
             raise ValueError(f"{str(problem).split(': ', 1)[1]}") from None
         with check.about(where):
-            stages += [layer, *_before_neurons(word, shape, own)]
+            stages += [layer, *_before_neurons(word, shape, own)] if word.kind != "block" else [layer]
         if word.kind not in WITHOUT_NEURONS:
-            stages.append(_recurrent(word, shape, given) if word.kind == "recurrent" else given)
-            if own.axon_delay:
-                stages.append(Shift(own.axon_delay * own.dt, dt=own.dt))
+            stages += _fired(_recurrent(word, shape, given) if word.kind == "recurrent" else given)
         if word.delay:
             usual = None if own.max_delay is None else own.max_delay * own.dt
             start: dict[str, Any] = {} if word.initial_delay is None else {"initial": word.initial_delay}
@@ -282,15 +290,41 @@ def _spread(where: str, neuron: Any, word: Word) -> Any:
         return neuron.spread(word.numbers[0], **ranges)
 
 
+def _fired(neuron: Any) -> list[Any]:
+    """Return neurons, and the shift of their spikes by an axon delay."""
+    own = as_neuron(neuron)
+    return [neuron, Shift(own.axon_delay * own.dt, dt=own.dt)] if own.axon_delay else [neuron]
+
+
 def _before_neurons(word: Word, shape: Shape, neuron: Neuron) -> list[Layer]:
     """Return the layers between the layer of a word, whose output has the given shape, and its neurons."""
     found: list[Layer] = []
     if word.norm is not None:
-        scale = check.one_of("norm", word.norm, SCALES)
-        found.append(BatchNorm(shape[-1], scale=scale, height=neuron.theta, trained=scale != "none"))
+        norm = check.one_of("norm", word.norm, NORMS)
+        scale = "std" if norm == "rms" else norm
+        trained = scale != "none"
+        found.append(BatchNorm(shape[-1], scale=scale, height=neuron.theta, trained=trained, center=norm != "rms"))
     if word.winners is not None:
         found.append(KWinners(check.integer("winners", word.winners, least=1)))
     return found
+
+
+def _block(word: Word, shape: Shape, given: Any) -> Residual:
+    """Return the two convolutions of a block with their neurons, and its shortcut."""
+    neuron = as_neuron(given)
+    outputs, kernel = word.numbers
+    stride = 1 if word.stride is None else word.stride
+
+    def convolution(inputs: int, size: int, stride: int | tuple[int, int]) -> list[Any]:
+        weight = _weight_options(word, neuron)
+        layer = Conv(inputs, outputs, size, stride=stride, padding=size // 2, bias=word.bias, **weight)
+        layer.own_scale = word.weight_scale is not None
+        return [layer, *_before_neurons(word, (outputs,), neuron), *_fired(given)]
+
+    changed = shape[2] != outputs or check.pair("stride", stride, least=1) != (1, 1)
+    shortcut = Sequential(*convolution(shape[2], 1, stride)) if changed else None
+    stages = (*convolution(shape[2], kernel, stride), *convolution(outputs, kernel, 1))
+    return Residual(*stages, join=word.join or "add", shortcut=shortcut)
 
 
 def _layer(word: Word, shape: Shape, neuron: Neuron) -> Layer:
@@ -341,3 +375,70 @@ def _weight_options(word: Word, neuron: Neuron) -> dict[str, Any]:
         step, limits = neuron.weight_grid
         weight["weight_hook"] = partial(quantize, step=step, limits=limits)
     return weight
+
+
+class Network(Sequential):
+    """A network from the paper's notation, each layer followed by its neurons.
+
+    ``34x34x2-16c5-2a-32c3-2a-64c3-10``: the input, rows x columns x channels; ``16c5`` a convolution of 16 maps with a
+    5 x 5 kernel, padded by half its kernel (``16c5v``: not padded); ``2a`` sum pooling over 2 x 2; a bare number a
+    dense layer; ``256r`` a dense layer with `Recurrent` neurons, whose recurrent weights start orthogonal; ``10avg``
+    the mean over each of 10 groups of channels; and ``10out`` a read-out of 10 potentials (`ReadOut`). No neurons
+    follow the last two. An input without rows and columns is a bare number: ``200-256-200``.
+
+    Args:
+        notation: the words of the layers, joined by hyphens; or a sequence of `Word`, each with its options.
+        neuron: the neurons of every layer; their `pool_gain` is the gain of the pooling, for SRM ``1.1 theta``.
+        potentials: how potentials are saved for backward; see `Sequential`.
+
+    Attributes:
+        input_shape: (H, W, C), or (N,).
+        layers: layers and neurons in turn.
+
+    Raises:
+        ValueError: a word or potentials is unknown, a size is 0, or a window does not fit its frame.
+        TypeError: notation is neither a string nor words, or neuron is not a neuron.
+
+    >>> import numpy as np
+    >>> from cuslayer.neurons import SRM
+    >>> net = Network("34x34x2-16c5-2a-32c3-2a-64c3-10", SRM())
+    >>> net(np.zeros((2, 1, 34, 34, 2), bool)).shape
+    (2, 1, 10)
+    """
+
+    def __init__(self, notation: str | Sequence[Word], neuron: Neuron, *, potentials: str = "full") -> None:
+        listed = isinstance(notation, Sequence) and all(isinstance(word, Word) for word in notation)
+        if not isinstance(notation, str) and not listed:
+            got = f"{type(notation).__name__}; such a string is '34x34x2-16c5-2a-10'"
+            raise TypeError(f"notation must be a string or words, got {got}")
+        words = read_words(notation) if isinstance(notation, str) else tuple(notation)
+        as_neuron(neuron)
+        self.notation = "-".join(word.text for word in words)
+        self.input_shape, stages = build(words, neuron)
+        super().__init__(*stages, potentials=potentials)
+
+    @check.operation("network")
+    def check_input(self, x: Tensor) -> None:
+        if x.shape[2:] != self.input_shape:
+            shape = ", ".join(map(str, self.input_shape))
+            hint = _shape_hint(x.shape, self.input_shape)
+            raise ValueError(f"x must be (T, N, {shape}) for {self.notation}, got shape {x.shape}{hint}")
+
+
+def _shape_hint(got: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    """Return advice for an input of another shape than (T, N) and `wanted`, or '' if there is none."""
+    if got[1:] == wanted:
+        return "; one sample needs a batch axis, x[:, None]"
+    if len(wanted) == 3 and len(got) == 5:
+        rows, columns, channels = wanted
+        if got[1:4] == (channels, rows, columns):
+            return "; it looks like (N, C, H, W, T), which from_nchwt converts"
+        if got[2:] == (channels, rows, columns):
+            return "; channels come last, np.moveaxis(x, 2, -1)"
+    if len(wanted) == 3 and len(got) == 4 and wanted[2] == 1 and got[2:] == wanted[:2]:
+        return "; frames of one channel need its axis, x[..., None]"
+    if len(got) != len(wanted) + 2 and math.prod(got[2:]) == math.prod(wanted) and len(got) > 2:
+        sizes = ", ".join(map(str, wanted))
+        what = "flatten it" if len(wanted) == 1 else "frames are not flat"
+        return f"; {what}, x.reshape(*x.shape[:2], {sizes})"
+    return ""

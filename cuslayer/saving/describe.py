@@ -21,7 +21,8 @@ from cuslayer._base import check
 from cuslayer._parameter import Bounded
 from cuslayer._tape import Tensor
 from cuslayer.backend import Array, namespace, to_numpy
-from cuslayer.network.network import Network, Sequential
+from cuslayer.network.network import Sequential
+from cuslayer.network.notation import Network
 from cuslayer.neurons.base import Neuron
 
 # All classes of the library: a class that is added to one of these lists can be saved.
@@ -57,7 +58,7 @@ CALLABLES = ("class", "function", "method", "partial")
 # The arguments of the library's constructors, except for stages, that may be more than data.
 _ARGUMENTS = (
     dict.fromkeys(("layer", "neuron", "surrogate"), PARTS)
-    | dict.fromkeys(("weight_hook", "mean_hook"), CALLABLES)
+    | dict.fromkeys(("weight_hook", "mean_hook", "shortcut"), CALLABLES)
     | {"delays": PARTS}
 )
 _PLAIN = (bool, int, float, str, type(None))

@@ -33,8 +33,7 @@ from cuslayer._tape import Tensor
 from cuslayer.data.catalog import NAMES as KNOWN_SETS
 from cuslayer.loss import CrossEntropyLoss, ProbabilityWindowLoss, SpikeCountLoss, SpikeTimeLoss
 from cuslayer.loss.base import OVER
-from cuslayer.network.network import Network
-from cuslayer.network.notation import GRAMMAR, TAKES, Word, article, kind_of, read_words, rows_first
+from cuslayer.network.notation import GRAMMAR, TAKES, Network, Word, article, kind_of, read_words, rows_first
 from cuslayer.network.synaptic import SparsityLoss
 from cuslayer.neurons.base import KINDS, Neuron, UsualScale
 from cuslayer.neurons.names import make_neuron, neuron_constants

@@ -20,7 +20,7 @@ from cuslayer.data import NMNIST, Digits, EventFolder, Events, Loader, Subset, l
 from cuslayer.data.datasets import Dataset
 from cuslayer.data.formats.base import Missing
 from cuslayer.data.time_series import READERS
-from cuslayer.network.network import Network
+from cuslayer.network.notation import Network
 from cuslayer.network.walk import eval_mode
 from cuslayer.training.config import Config
 

@@ -17,7 +17,7 @@ from cuslayer.data import Arrays, Loader, read_events
 from cuslayer.kernels.host.memory import elements_left
 from cuslayer.loss import classify, confidence, decision_time
 from cuslayer.loss.base import lengths_within, over_time
-from cuslayer.network.network import Network
+from cuslayer.network.notation import Network
 from cuslayer.network.walk import eval_mode
 from cuslayer.training.checkpoint import load_checkpoint, read_summary
 from cuslayer.training.config import Config, load_config

@@ -25,8 +25,7 @@ from cuslayer._base import check
 from cuslayer._base.files import NotWritten, guarded, not_written, remove_leftovers, write_text, write_whole
 from cuslayer._tape import Tensor, no_grad
 from cuslayer.backend import Array
-from cuslayer.network.network import Network
-from cuslayer.network.notation import rows_first
+from cuslayer.network.notation import Network, rows_first
 from cuslayer.network.walk import Walk, ends_in_read_out, eval_mode
 from cuslayer.plot import learning_curves, raster
 from cuslayer.plot.style import style_of_new_figures

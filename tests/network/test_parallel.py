@@ -172,8 +172,8 @@ def test_shapes_that_do_not_fit(how, branches, message):
         (TypeError, "Parallel: branch 1 must be callable, got int", lambda: cs.Parallel(SRM, 3)),
         (
             ValueError,
-            "Parallel: join must be one of add, concatenate, got 'ad'; did you mean add?",
-            lambda: cs.Parallel(SRM, join="ad"),
+            "Parallel: join must be one of add, concatenate, and, iand, got 'addd'; did you mean add?",
+            lambda: cs.Parallel(SRM, join="addd"),
         ),
         (ValueError, "Parallel: neurons must have one dt, got 0.5 and 1", lambda: cs.Parallel(SRM, cs.SRM(dt=0.5))),
         (

@@ -94,7 +94,7 @@ class Contents:
         # A subclass may compute something else: the kind must match exactly.
         if node.number in self.places:
             found = {"kind": "layer", "layer": self.places[node.number]}
-        elif isinstance(stage, Join):
+        elif isinstance(stage, Join) and stage.how in ("add", "concatenate"):
             found = {"kind": "join", "channels": self.shapes[node.number][-1]}
             if stage.how == "concatenate":
                 found |= {"offsets": stage.offsets(given), "widths": [shape[-1] for shape in given]}
