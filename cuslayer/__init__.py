@@ -73,6 +73,7 @@ from cuslayer.functions import (
 from cuslayer.kernels.cuda.own import kernel as kernel
 from cuslayer.layers import (
     Average as Average,
+    AvgPool as AvgPool,
     BatchNorm as BatchNorm,
     Conv as Conv,
     ConvTranspose as ConvTranspose,
@@ -80,7 +81,9 @@ from cuslayer.layers import (
     Dense as Dense,
     Dropout as Dropout,
     FilterBank as FilterBank,
+    GlobalAvgPool as GlobalAvgPool,
     Layer as Layer,
+    MaxPool as MaxPool,
     ReadOut as ReadOut,
     Recurrent as Recurrent,
     SumPool as SumPool,

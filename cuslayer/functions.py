@@ -80,6 +80,7 @@ from cuslayer.layers.fused import (
     pool_neuron as pool_neuron,
 )
 from cuslayer.layers.pool import (
+    max_pool as max_pool,
     pool as pool,
     unpool as unpool,
     weighted_pool as weighted_pool,

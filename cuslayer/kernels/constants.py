@@ -42,6 +42,11 @@ class Window(NamedTuple):
         """Whether the windows lie next to each other, without padding and dilation."""
         return self.stride == self.kernel and self.padding == (0, 0) and self.dilation == (1, 1)
 
+    @property
+    def tap_type(self) -> np.dtype[Any]:
+        """The type of the number of a tap, in row order."""
+        return np.dtype(np.uint8 if self.kernel[0] * self.kernel[1] <= 256 else np.int32)
+
     def outputs(self, image: tuple[int, ...], *, ceil: bool) -> tuple[int, int]:
         """Return the numbers of windows on an image (H, W); `ceil` counts a last one that reaches beyond its end."""
         sizes = []
@@ -66,6 +71,11 @@ class Window(NamedTuple):
                     raise ValueError(f"{what} must have {name}, got {count}")
             sizes.append(size)
         return sizes[0], sizes[1]
+
+
+def lowest(dtype: np.dtype[Any]) -> Any:
+    """Return the value that no other is below: minus infinity for numbers, False or 0 for spikes."""
+    return dtype.type(-np.inf if dtype.kind == "f" else 0)
 
 
 def least_state(dtype: Any) -> float:

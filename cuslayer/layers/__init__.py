@@ -9,7 +9,7 @@ from cuslayer.layers.conv import Conv, ConvTranspose
 from cuslayer.layers.delay import Delay, Shift
 from cuslayer.layers.dense import Dense, ReadOut
 from cuslayer.layers.filter_bank import FilterBank, TemporalFilter
-from cuslayer.layers.pool import SumPool, Unpool
+from cuslayer.layers.pool import AvgPool, GlobalAvgPool, MaxPool, SumPool, Unpool
 from cuslayer.layers.recurrent import Recurrent
 from cuslayer.layers.synaptic_delay import SynapticDelays
 from cuslayer.layers.weight_hooks import WeightNorm
@@ -17,6 +17,7 @@ from cuslayer.layers.weightless import Average, Decimate, Dropout, KWinners
 
 __all__ = [
     "Average",
+    "AvgPool",
     "BatchNorm",
     "Conv",
     "ConvTranspose",
@@ -25,8 +26,10 @@ __all__ = [
     "Dense",
     "Dropout",
     "FilterBank",
+    "GlobalAvgPool",
     "KWinners",
     "Layer",
+    "MaxPool",
     "ReadOut",
     "Recurrent",
     "Shift",

@@ -1,18 +1,19 @@
-"""Sum pooling and its transpose, unpooling, both also with a weight for each tap of the window."""
+"""Sum pooling and its transpose, unpooling, both also with a weight for each tap; mean and maximum pooling."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from cuslayer import kernels
 from cuslayer._base import check, instead
-from cuslayer._tape import Gradient, Pullback, Tensor, differentiable, saves, takes_packed
+from cuslayer._tape import Gradient, Pullback, Tensor, as_tensor, differentiable, saves, takes_packed
 from cuslayer.backend import Array, numeric
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.memory import count_elements
-from cuslayer.layers.base import Hooked, Pair, Shape, Sliding, WeightHooks, changed_options, check_frames
+from cuslayer.layers.base import Hooked, Layer, Pair, Shape, Sliding, WeightHooks, changed_options, check_frames
 
 
 @differentiable
@@ -20,7 +21,15 @@ from cuslayer.layers.base import Hooked, Pair, Shape, Sliding, WeightHooks, chan
 @saves("nothing")
 @check.operation
 def pool(
-    x: Array, /, *, kernel_size: Pair, gain: float, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1
+    x: Array,
+    /,
+    *,
+    kernel_size: Pair,
+    gain: float,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+    ceil: bool = True,
 ) -> tuple[Array, Pullback]:
     """Sum each window of each channel: ``y[r, c] = gain sum_{i, j} x[stride r + dilation i - padding, ...]``.
 
@@ -33,14 +42,15 @@ def pool(
         stride: rows and columns between windows; by default the window's size.
         padding: zeros around the frame.
         dilation: rows and columns between the taps of a window.
+        ceil: whether zeros extend the end of the frame; otherwise windows that reach beyond it are left out.
 
     Returns:
         The sums (T, N, H', W', C), ``H' = max(0, ceil((H + 2 padding - max(reach, stride)) / stride)) + 1``;
-        ``reach = dilation (kernel - 1) + 1``.
+        ``reach = dilation (kernel - 1) + 1``. Without `ceil`, ``H' = floor((H + 2 padding - reach) / stride) + 1``.
 
     Raises:
         ValueError: x is not (T, N, H, W, C), or a constant does not fit.
-        TypeError: a constant is not an integer, or gain is not a number.
+        TypeError: a constant is not an integer, gain is not a number, or ceil is not a bool.
 
     >>> import numpy as np
     >>> pool(np.ones((1, 1, 3, 2, 1), bool), kernel_size=2, gain=11.0).data.ravel().tolist()
@@ -48,7 +58,8 @@ def pool(
     """
     window, k, shape = _window(x, kernel_size, stride, padding, dilation), kernels.of(x), x.shape
     gain, image = check.signed_factor("gain", gain), (shape[2], shape[3])
-    out = k.pool.forward(x.reshape(shape[0] * shape[1], *shape[2:]), window, gain)
+    ceil = check.flag("ceil", ceil)
+    out = k.pool.forward(x.reshape(shape[0] * shape[1], *shape[2:]), window, gain, ceil=ceil)
     maps = out.shape
     return (
         out.reshape(*shape[:2], *maps[1:]),
@@ -80,6 +91,49 @@ def unpool(
     out = k.pool.adjoint(numeric(x).reshape(shape[0] * shape[1], *shape[2:]), image, window, gain)
     maps = out.shape
     return (out.reshape(*shape[:2], *maps[1:]), lambda g: k.pool.forward(g.reshape(maps), window, gain).reshape(shape))
+
+
+@differentiable
+@saves("nothing")
+@check.operation
+def max_pool(
+    x: Array, /, *, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1
+) -> tuple[Array, Pullback]:
+    """Take the largest pixel of each window: ``y[r, c] = max_{i, j} x[stride r + dilation i - padding, ...]``.
+
+    Spikes stay spikes: a window fires if one of its pixels does. Channels do not mix. Padding never wins, and windows
+    that reach beyond the end of the padded frame are left out.
+
+    Backward gives the gradient of a window to its largest pixel, to the first one in row order if several are equal. Of
+    spikes this is the first that fires, or the first pixel of a silent window.
+
+    Args:
+        x: (T, N, H, W, C), spikes or numbers.
+        kernel_size: rows and columns of a window, one integer or two.
+        stride: rows and columns between windows; by default the window's size.
+        padding: rows and columns around the frame, at most half of what the window spans.
+        dilation: rows and columns between the taps of a window.
+
+    Returns:
+        The maxima (T, N, H', W', C) in the type of x, ``H' = floor((H + 2 padding - reach) / stride) + 1``;
+        ``reach = dilation (kernel - 1) + 1``.
+
+    Raises:
+        ValueError: x is not (T, N, H, W, C), a constant does not fit, or a window has no pixel.
+        TypeError: a constant is not an integer.
+
+    >>> import numpy as np
+    >>> max_pool(np.array([[[[[False], [True], [False], [False]]]]]), kernel_size=(1, 2)).data.ravel().tolist()
+    [True, False]
+    """
+    window, k, shape = _window(x, kernel_size, stride, padding, dilation), kernels.of(x).pool, x.shape
+    image = (shape[2], shape[3])
+    _largest_outputs(window, image)
+    out, place = k.max_pool(x.reshape(shape[0] * shape[1], *shape[2:]), window)
+    return (
+        out.reshape(*shape[:2], *out.shape[1:]),
+        lambda g: k.max_pool_adjoint(g.reshape(place.shape), place, image, window).reshape(shape),
+    )
 
 
 class Windowed(Sliding, Hooked):
@@ -183,6 +237,160 @@ class Unpool(Windowed):
             return None
         check_frames(("T", "N", *shape))
         return (*self.window.image(shape[:2]), shape[2])
+
+
+class _WithinFrame(Sliding, Layer):
+    """Base class of `AvgPool` and `MaxPool`: a window that slides over each channel within the frame."""
+
+    keeps_steps = True
+
+    @instead.constructor
+    def __init__(self, kernel_size: Pair, *, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1) -> None:
+        self._set_window(kernel_size, kernel_size if stride is None else stride, padding, dilation)
+        self._check_window()
+
+    def _check_window(self) -> None:
+        """Raise ValueError if the layer has no such window."""
+
+    def __repr__(self) -> str:
+        options = changed_options(self, stride=self.kernel_size, padding=(0, 0), dilation=(1, 1))
+        return f"{type(self).__name__}({self.kernel_size}{options})"
+
+
+class AvgPool(_WithinFrame):
+    """The mean over windows, without neurons after it: numbers from 0 to 1 for spikes.
+
+    ``y[r, c] = sum_{i, j} x[stride r + dilation i - padding, ...] / (kh kw)``: channels do not mix, padding counts as
+    zeros, and windows that reach beyond the end of the frame are left out, as in PyTorch's AvgPool2d. `SumPool` is the
+    pooling of SLAYER, which has neurons after it.
+
+    Args:
+        kernel_size: rows and columns of a window (kh, kw), one integer or two.
+        stride: rows and columns between windows; by default the window's size.
+        padding: zeros around the frame.
+        dilation: rows and columns between the taps of a window.
+
+    Raises:
+        ValueError: a constant is out of range.
+        TypeError: a constant is not an integer.
+
+    >>> import numpy as np
+    >>> AvgPool(2)(np.eye(4, dtype=bool).reshape(1, 1, 4, 4, 1)).data.ravel().tolist()
+    [0.5, 0.0, 0.0, 0.5]
+    """
+
+    memory = 0
+
+    @property
+    def gain(self) -> float:
+        """The weight of every input, ``1 / (kh kw)``."""
+        return 1.0 / math.prod(self.kernel_size)
+
+    def __call__(self, x: Any) -> Tensor:
+        """Return the means (T, N, H', W', C), ``H' = floor((H + 2 padding - reach) / stride) + 1``.
+
+        Here ``reach = dilation (kernel - 1) + 1``.
+
+        Raises:
+            ValueError: x is not (T, N, H, W, C), or the window does not fit.
+        """
+        return pool(x, kernel_size=self.kernel_size, gain=self.gain, **self.geometry(), ceil=False)
+
+    @check.operation("pool")
+    def output_shape(self, shape: Shape | None) -> Shape | None:
+        if shape is None:
+            return None
+        check_frames(("T", "N", *shape))
+        return (*self.window.outputs(shape[:2], ceil=False), shape[2])
+
+
+class MaxPool(_WithinFrame):
+    """The largest of windows, for spikes whether one fires; see `functions.max_pool`.
+
+    Spikes stay spikes, so that the next layer works event by event, and no neurons are needed after it.
+
+    Args:
+        kernel_size, stride, padding, dilation: see `functions.max_pool`.
+
+    Raises:
+        ValueError: a constant is out of range, or padding is more than half of what the window spans.
+        TypeError: a constant is not an integer.
+
+    >>> import numpy as np
+    >>> MaxPool(2)(np.arange(16.0).reshape(1, 1, 4, 4, 1)).data.ravel().tolist()
+    [5.0, 7.0, 13.0, 15.0]
+    """
+
+    memory = 0
+
+    def _check_window(self) -> None:
+        _check_padding(self.window)
+
+    def __call__(self, x: Any) -> Tensor:
+        return max_pool(x, kernel_size=self.kernel_size, **self.geometry())
+
+    @check.operation("max_pool")
+    def output_shape(self, shape: Shape | None) -> Shape | None:
+        if shape is None:
+            return None
+        check_frames(("T", "N", *shape))
+        return (*_largest_outputs(self.window, shape[:2]), shape[2])
+
+
+class GlobalAvgPool(Layer):
+    """The mean of each channel over the whole frame: ``y[t, n, c] = sum_{r, s} x[t, n, r, s, c] / (H W)``.
+
+    It stands before the last dense layer of a convolutional network, as PyTorch's AdaptiveAvgPool2d(1).
+
+    >>> import numpy as np
+    >>> GlobalAvgPool()(np.eye(4, dtype=bool).reshape(1, 1, 4, 4, 1)).data.tolist()
+    [[[0.25]]]
+    """
+
+    memory = 0
+    keeps_steps = True
+
+    def __call__(self, x: Any) -> Tensor:
+        """Return the means (T, N, C) of x (T, N, H, W, C), spikes or numbers.
+
+        Raises:
+            ValueError: x is not (T, N, H, W, C), or has no pixels.
+        """
+        x = as_tensor(x)
+        channels = self._channels(x.shape)
+        image = x.shape[2:4]
+        return pool(x, kernel_size=image, gain=1.0 / math.prod(image)).reshape(*x.shape[:2], channels)
+
+    def _channels(self, shape: Shape) -> int:
+        """Validate a shape (T, N, H, W, C) and return its channels."""
+        check_frames(shape)
+        if 0 in shape[2:4]:
+            raise ValueError(f"x must have pixels, got {shape[2]} rows and {shape[3]} columns")
+        return shape[4]
+
+    def output_shape(self, shape: Shape | None) -> Shape | None:
+        return None if shape is None else (self._channels(("T", "N", *shape)),)  # type: ignore[arg-type]
+
+
+def _check_padding(window: Window) -> None:
+    """Raise ValueError if padding is more than half of what a window spans, as a window may then lie within it."""
+    for kernel, padding, dilation in zip(window.kernel, window.padding, window.dilation, strict=True):
+        reach = dilation * (kernel - 1) + 1
+        if padding > reach // 2:
+            raise ValueError(f"padding must be at most {reach // 2}, half of what the window spans, got {padding}")
+
+
+def _largest_outputs(window: Window, image: tuple[int, ...]) -> tuple[int, int]:
+    """Return the numbers of windows of `max_pool` on an image (H, W), each of which must have a pixel."""
+    _check_padding(window)
+    counts = window.outputs(image, ceil=False)
+    for size, count, kernel, stride, padding, dilation in zip(image, counts, *window, strict=True):
+        # In other images each window has a pixel.
+        if padding and size < dilation:
+            starts = range(-padding, count * stride - padding, stride)
+            if not all(any(0 <= start + tap * dilation < size for tap in range(kernel)) for start in starts):
+                raise ValueError(f"padding of {padding} leaves a window without a pixel of the {size}")
+    return counts
 
 
 @differentiable

@@ -11,11 +11,10 @@ from cuslayer._base import check
 from cuslayer._tape import grad_enabled
 from cuslayer.kernels.host.memory import available_memory, held_memory, in_words
 from cuslayer.layers import Conv, Delay, Dense, Layer, ReadOut, Recurrent, SynapticDelays
-from cuslayer.layers.base import Shape, Synapse, check_frame
+from cuslayer.layers.base import Shape, Sliding, Synapse, check_frame
 from cuslayer.layers.conv import Convolution
 from cuslayer.layers.delay import Shift
 from cuslayer.layers.filter_bank import TemporalFilter
-from cuslayer.layers.pool import Windowed
 from cuslayer.network.graph import INPUT, Graph
 from cuslayer.network.join import Join
 from cuslayer.neurons.base import is_neuron
@@ -86,7 +85,7 @@ def _known_after(stage: Any, shapes: Sequence[Any]) -> Any:
         if math.prod(stage.in_features) % shape[2]:
             raise ValueError(f"x has {shape[2]} channels, weight expects {math.prod(stage.in_features)} features")
         return stage.output_shape(None)
-    if isinstance(stage, Windowed) and frames:
+    if isinstance(stage, Sliding) and frames:
         return shape
     return shape_after(stage, shapes)
 

@@ -16,7 +16,7 @@ from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.layers.base import Shape, Synapse
 from cuslayer.layers.delay import Delay, Shift
 from cuslayer.layers.dense import Dense, ReadOut
-from cuslayer.layers.pool import Windowed
+from cuslayer.layers.pool import AvgPool, GlobalAvgPool, MaxPool, Windowed
 from cuslayer.layers.recurrent import Recurrent
 from cuslayer.layers.weightless import Average, Decimate, Dropout
 from cuslayer.loss.base import desired_rate, scored, sent_labels
@@ -24,7 +24,7 @@ from cuslayer.network.graph import Run, Step, observe
 from cuslayer.network.join import Join
 
 # Stateless stages between neurons and a layer: after Dropout, they run a second time on Dropout's input.
-_PASSING = (Average, Decimate, Delay, Join, Shift)
+_PASSING = (Average, AvgPool, Decimate, Delay, GlobalAvgPool, Join, MaxPool, Shift)
 
 
 def fan_out(layer: Any, shape: Shape) -> Array | None:
@@ -38,20 +38,23 @@ def fan_out(layer: Any, shape: Shape) -> Array | None:
     """
     if isinstance(layer, (Dense, ReadOut)):
         return np.full(shape, float(layer.out_features))
-    if not isinstance(layer, (Synapse, Windowed)):
+    if isinstance(layer, GlobalAvgPool):
+        return np.ones(shape)
+    if not isinstance(layer, (AvgPool, Synapse, Windowed)):
         return None
     ones: Any = copy.copy(layer)
     ones.weight_hook = None
     if isinstance(layer, Windowed):
         ones.gain = 1.0
-    else:
+    elif isinstance(layer, Synapse):
         ones.weight, ones.bias, ones.delays = Tensor(to_device(np.ones(layer.weight.shape, np.float32))), None, None
     with no_grad(active=False):
         x = Tensor(to_device(np.zeros((1, 1, *shape), np.float32)), requires_grad=True)
         y = ones(x)
         y.backward(to_device(np.ones(y.shape, np.float32)))
+    weight = layer.gain if isinstance(layer, AvgPool) else 1.0
     # Counts are whole numbers, which products of images give only up to rounding.
-    found: Array = np.rint(to_numpy(x.grad).reshape(shape).astype(np.float64))
+    found: Array = np.rint(to_numpy(x.grad).reshape(shape).astype(np.float64) / weight)
     return found
 
 

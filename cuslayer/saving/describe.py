@@ -38,9 +38,9 @@ OLD_NAMES = {"Affine": layers.ReadOut, "Pool": layers.SumPool}
 _NAMES = """
 absolute add all any argmax argmin astype clip concatenate copy cos cumsum decimate divide dot dropout einsum equal exp
 expand_dims flip greater greater_equal k_winners less less_equal log logical_and logical_not logical_or logical_xor
-logsumexp matmul max maximum mean min minimum moveaxis moving_count multiply negative norm not_equal pool power prod psp
-quantize ravel replicate reshape shift sigmoid sin softmax sort sqrt square squeeze stack std subtract sum swapaxes tanh
-tensordot transpose unpool var where
+logsumexp matmul max max_pool maximum mean min minimum moveaxis moving_count multiply negative norm not_equal pool power
+prod psp quantize ravel replicate reshape shift sigmoid sin softmax sort sqrt square squeeze stack std subtract sum
+swapaxes tanh tensordot transpose unpool var where
 """
 FUNCTIONS: dict[str, Callable[..., Any]] = {name: getattr(functions, name) for name in _NAMES.split()}
 # Methods of neurons that may be a stage, also in a subclass that does not override them.

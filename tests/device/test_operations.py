@@ -117,6 +117,11 @@ OPERATIONS = {
     ),
     "pool": (lambda x: functions.pool(x, kernel_size=2, gain=11.0), [normal(3, 2, 5, 6, 2)], False),
     "pool of spikes": (lambda x: functions.pool(x, kernel_size=3, stride=2, gain=11.0), [spikes(3, 2, 5, 6, 2)], False),
+    "mean pool": (cs.AvgPool(2), [normal(3, 2, 5, 6, 2)], False),
+    "mean pool of spikes": (cs.AvgPool(3, stride=2, padding=1), [spikes(3, 2, 5, 6, 2)], False),
+    "mean of frames": (cs.GlobalAvgPool(), [spikes(3, 2, 5, 6, 2)], False),
+    "max pool": (cs.MaxPool(2), [normal(3, 2, 5, 6, 2)], True),
+    "max pool of spikes": (cs.MaxPool(3, stride=2, padding=1), [spikes(3, 2, 5, 6, 2)], True),
     "shift": (lambda x: cs.functions.shift(x, delay=[2.0, -3.0, 0.0]), [normal(9, 2, 3)], True),
     "shift of spikes": (lambda x: cs.functions.shift(x, delay=-2.0), [spikes(9, 2, 3)], True),
     "shift between steps": (

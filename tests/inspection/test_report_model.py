@@ -116,6 +116,7 @@ CHAINS = {
         (7, 6, 4),
     ),
     "pool": (lambda: [cs.SumPool(2, gain=11.0)], (5, 4, 2)),
+    "mean": (lambda: [cs.AvgPool(2, stride=(3, 1), padding=1), cs.Conv(2, 3, 1)], (5, 4, 2)),
     "hooked pool": (lambda: [cs.SumPool(2, gain=11.0, weight_hook=uneven)], (5, 4, 2)),
     "hooked unpool": (lambda: [cs.Unpool(2, gain=11.0, weight_hook=uneven)], (3, 2, 2)),
     "conv transpose": (lambda: [cs.ConvTranspose(2, 4, 3, stride=2, padding=1, groups=2)], (4, 3, 2)),

@@ -1,4 +1,4 @@
-"""Pooling of packed spikes on emulated CUDA, alone, with neurons, and after a convolution: the CPU's to the bit."""
+"""Pooling on emulated CUDA, alone, with neurons, and after a convolution: the CPU's to the bit."""
 
 from __future__ import annotations
 
@@ -55,6 +55,27 @@ def test_pool(case: Any, count: int, rate: float, seed: int) -> None:
     same_bits(gpu.pool.forward(packed_on_host(x, 1), window, 11.3), cpu.pool.forward(x, window, 11.3))
     numbers = normal(seed, x.shape, "float64" if seed % 2 else "float32")
     same_bits(gpu.pool.forward(numbers, window, 11.3), cpu.pool.forward(numbers, window, 11.3))
+    whole = gpu.pool.forward(packed_on_host(x, 1), window, 0.3, ceil=False)
+    same_bits(whole, cpu.pool.forward(x, window, 0.3, ceil=False))
+    gradient = whole, frames[1:], window, 0.3
+    same_bits(gpu.pool.adjoint(*gradient), cpu.pool.adjoint(*gradient))
+
+
+@drawn
+@given(images(), channels, rates, seeds)
+@example(((2, 19, 18), Window((17, 16), (1, 2), (3, 0), (1, 1))), 3, 0.01, 0)
+def test_max_pool(case: Any, count: int, rate: float, seed: int) -> None:
+    """Also of pixels that are not numbers, and of windows in the padding."""
+    frames, window = case
+    x = train(seed, (*frames, count), rate)
+    numbers = normal(seed, x.shape, "float64" if seed % 2 else "float32")
+    numbers[train(seed + 1, x.shape, 0.1)] = np.nan
+    for pixels in (x, numbers):
+        ours, theirs = gpu.pool.max_pool(pixels, window), cpu.pool.max_pool(pixels, window)
+        same_bits(ours[0], theirs[0])
+        same_bits(ours[1], theirs[1])
+        gradient = normal(seed, theirs[0].shape, "float32"), theirs[1], frames[1:], window
+        same_bits(gpu.pool.max_pool_adjoint(*gradient), cpu.pool.max_pool_adjoint(*gradient))
 
 
 @drawn

@@ -138,6 +138,9 @@ LAYERS = [
     pytest.param(cs.FilterBank(3, 6), marks=pytest.mark.all),
     pytest.param(cs.layers.TemporalFilter(cs.SRM()), marks=pytest.mark.all),
     cs.SumPool(3, stride=2, padding=1, gain=1.0),
+    cs.AvgPool(3, stride=2, padding=1),
+    cs.GlobalAvgPool(),
+    cs.MaxPool((3, 2), stride=2, padding=1, dilation=(1, 2)),
     cs.layers.Shift(2.0),
     cs.Unpool((3, 2), stride=(2, 4), padding=(3, 0), dilation=(1, 2), gain=1.0),
 ]

@@ -152,6 +152,7 @@ REFUSED = {
     "nested": (lambda: cs.Sequential(cs.Dense(4, 3), cs.Sequential(SRM, cs.Dense(4, 3))), "layer 1.1, Dense(4, 3),"),
     "read-out": (lambda: cs.Sequential(cs.Dense(4, 3), SRM, cs.ReadOut(4, 2)), "layer 2, ReadOut("),
     "frames after features": (lambda: cs.Sequential(cs.Dense(4, 3), cs.Conv(3, 2, 1)), "got shape (T, N, 3)"),
+    "mean": (lambda: cs.Sequential(cs.Conv(2, 6, 3), cs.MaxPool(2), cs.GlobalAvgPool(), cs.Dense(4, 3)), "has 6 f"),
     "maps": (lambda: cs.Sequential(cs.Conv(2, 6, 3), SRM, cs.SumPool(2, 11), SRM, cs.Conv(4, 2, 3)), "layer 4, Conv("),
     "transposed": (lambda: cs.Sequential(cs.ConvTranspose(2, 6, 3), cs.ConvTranspose(5, 2, 3)), "layer 1, ConvT"),
     "recurrent": (lambda: cs.Sequential(cs.Dense(4, 3), cs.Recurrent(cs.Dense(4, 4), LIF)), "layer 1, Recurrent"),
@@ -231,6 +232,9 @@ LAYERS = [
     cs.FilterBank(2, 3),
     cs.layers.TemporalFilter(FINE),
     cs.SumPool(2, gain=1.0),
+    cs.AvgPool(2),
+    cs.GlobalAvgPool(),
+    cs.MaxPool(2),
     cs.Sequential(cs.Dense(3, 3), cs.Sequential()),
     cs.Parallel(cs.Dense(3, 3), cs.Dense(3, 3)),
 ]

@@ -236,6 +236,8 @@ STAGES = {
     "Dropout": [cs.Dropout(0.5)],
     "FilterBank": [cs.FilterBank(2, 7)],
     "KWinners": [cs.layers.KWinners(3)],
+    "AvgPool": [cs.AvgPool(2), cs.GlobalAvgPool()],
+    "MaxPool": [cs.MaxPool(2)],
     "SumPool": [cs.SumPool(2, gain=1.0), cs.SumPool(2, gain=1.0, weight_hook=lambda w: 2.0 * w)],
     "Recurrent": [cs.Recurrent(cs.Conv(2, 2, 3, padding=1), cs.LIF(theta=0.5), delay=3.0)],
     "Shift": [cs.layers.Shift(2.0)],

@@ -24,22 +24,25 @@ RNG = np.random.default_rng(43)
         (cs.ConvTranspose(2, 3, 3, stride=2), (3, 4, 2)),
         (cs.SumPool(2, gain=11.0), (5, 4, 3)),
         (cs.Unpool(2, gain=11.0), (3, 4, 3)),
+        (cs.AvgPool((2, 3), stride=2, padding=1), (5, 4, 3)),
+        (cs.GlobalAvgPool(), (5, 4, 3)),
     ],
 )
 def test_the_synapses_are_counted(layer, shape):
     """Each weight is 1, and the outputs of an input of one spike are summed."""
     found = fan_out(layer, shape)
     assert found is not None
-    if hasattr(layer, "gain"):
+    weight = {cs.AvgPool: 1 / 6, cs.GlobalAvgPool: 1 / 20}.get(type(layer), 1.0)
+    if isinstance(layer, (cs.SumPool, cs.Unpool)):
         layer.gain = 1.0
-    else:
+    elif weight == 1.0:
         layer.weight.data[...], layer.delays = 1.0, None
         if layer.bias is not None:
             layer.bias.data[...] = 0.0
     for index in np.ndindex(*shape):
         x = np.zeros((1, 1, *shape), bool)
         x[(0, 0, *index)] = True
-        assert found[index] == pytest.approx(layer(x).data.sum())
+        assert weight * found[index] == pytest.approx(layer(x).data.sum())
 
 
 def test_gradients():

@@ -130,6 +130,22 @@ def pool(x, kernel, stride, padding, dilation, gain):
     return y
 
 
+def max_pool(x, g, kernel, stride, padding, dilation):
+    """Return the largest pixel of each window, and the gradient of x, for g (frames, rows, columns, channels)."""
+    height, width = x.shape[1:3]
+    y, of_x = np.zeros(g.shape, x.dtype), np.zeros(x.shape)
+    for f, r, c, channel in np.ndindex(*g.shape):
+        taps = [
+            (r * stride[0] + i * dilation[0] - padding[0], c * stride[1] + j * dilation[1] - padding[1])
+            for i, j in np.ndindex(*kernel)
+        ]
+        pixels = [(f, h, v, channel) for h, v in taps if 0 <= h < height and 0 <= v < width]
+        first = max(pixels, key=lambda pixel: x[pixel])
+        y[f, r, c, channel] = x[first]
+        of_x[first] += g[f, r, c, channel]
+    return y, of_x
+
+
 def filter_bank(x, w):
     """x (T, ..., C), w (filters, taps); filter i makes the channels from i C on."""
     filters, taps = w.shape

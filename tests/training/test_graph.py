@@ -330,6 +330,11 @@ def delays() -> list[Any]:
     return [*first, cs.SumPool(2, gain=3.3), LOW, cs.Dense((2, 2, 3), 3), LOW, cs.Delay(3, dt=1.0)]
 
 
+def pools() -> list[Any]:
+    first = cs.Conv(2, 3, 3, padding=1), LOW, cs.MaxPool(3, stride=1, padding=1), cs.AvgPool(2), cs.Conv(3, 4, 1), LOW
+    return [*first, cs.MaxPool(2), cs.GlobalAvgPool(), cs.Dense(4, 3), LOW]
+
+
 def both() -> list[Any]:
     return [cs.Dense((4, 4, 2), 6), LOW, cs.Delay(6, dt=1.0, max_delay=3.0), cs.Dropout(0.3), cs.Dense(6, 3), LOW]
 
@@ -354,7 +359,7 @@ def test_a_second_card_trains_as_the_first() -> None:
     assert found[0] == found[1] == found[2]
 
 
-@pytest.mark.parametrize("layers", [dropout_of_input_and_images, delays])
+@pytest.mark.parametrize("layers", [dropout_of_input_and_images, delays, pools])
 def test_dropout_and_delays(layers: Callable[[], list[Any]]) -> None:
     found = []
     for graph in (True, False):

@@ -19,7 +19,7 @@ from cuslayer._tape import Tensor, gradients, no_grad
 from cuslayer.backend import Array, to_numpy
 from cuslayer.inspection.structure import default_loss, dt_at
 from cuslayer.kernels.time.delay.steps import whole_steps
-from cuslayer.layers import Conv, ConvTranspose, Delay, Dense, Dropout, Shift, SumPool, Unpool
+from cuslayer.layers import AvgPool, Conv, ConvTranspose, Delay, Dense, Dropout, Shift, SumPool, Unpool
 from cuslayer.layers.base import Shape
 from cuslayer.network.graph import INPUT, GraphNode, feeds
 from cuslayer.network.join import Join, on_gradient
@@ -208,7 +208,7 @@ def _window(layer: Any, before: Shape, after: Shape) -> Json:
         return found | {"groups": layer.groups, "weight": block(to_numpy(layer.effective_weight().data), "f4")}
     # Each channel is a group.
     found["groups"] = before[2]
-    if not layer.weight_hook:
+    if isinstance(layer, AvgPool) or not layer.weight_hook:
         return found | {"gain": layer.gain}
     weight = np.broadcast_to(to_numpy(layer.effective_weight().data), (*layer.kernel_size, 1, before[2]))
     return found | {"weight": block(weight, "f4")}
@@ -235,7 +235,7 @@ def is_linear(stage: Any) -> bool:
 
 KINDS: dict[type, Callable[[Any, Shape, Shape], Json]] = {
     Dense: dense_node,
-    **dict.fromkeys((Conv, ConvTranspose, SumPool, Unpool), _window),
+    **dict.fromkeys((AvgPool, Conv, ConvTranspose, SumPool, Unpool), _window),
     **dict.fromkeys((Delay, Shift), _delay),
     Dropout: lambda layer, before, after: {"kind": "join"},
 }

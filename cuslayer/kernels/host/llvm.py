@@ -295,6 +295,12 @@ def multiply_add(code: Emitter, x: Number, y: Number, z: Number) -> Number:
 
 
 @generated
+def chosen(code: Emitter, yes: Number, no: Number, condition: Flag) -> Number:
+    """Return one number or the other without a branch, which would keep a loop from becoming SIMD."""
+    return condition.choose(yes, no)
+
+
+@generated
 def trailing_zeros(code: Emitter, word: Bits) -> Bits:
     """Return the number of zero bits below the lowest 1 of a word that is not 0."""
     return Emitted(code, code.builder.cttz(word.raw, ir.Constant(BOOL, 1)))

@@ -1,4 +1,4 @@
-"""Sum pooling on the CPU, with a gain for all or a weight for each tap of the window.
+"""Sum and maximum pooling on the CPU; a sum has a gain for all or a weight for each tap of the window.
 
 A window's terms are added in the order of its taps, as on a GPU, without pixels beyond the edges of an image.
 """
@@ -11,10 +11,19 @@ import numpy as np
 
 from cuslayer._base.jit import compiled, inlined, parallel_for
 from cuslayer.backend import Array, numeric_type
-from cuslayer.kernels.constants import Window
+from cuslayer.kernels.constants import Window, lowest
+from cuslayer.kernels.host.llvm import chosen
 from cuslayer.kernels.host.memory import empty
 
-__all__ = ["adjoint", "forward", "weight_adjoint", "weighted_pool", "weighted_pool_adjoint"]
+__all__ = [
+    "adjoint",
+    "forward",
+    "max_pool",
+    "max_pool_adjoint",
+    "weight_adjoint",
+    "weighted_pool",
+    "weighted_pool_adjoint",
+]
 
 
 @inlined
@@ -120,10 +129,64 @@ def _weight_adjoint(first: int, last: int, x: Any, g: Any, parts: Any, window: A
             parts[frame, tap] = total
 
 
-def forward(x: Array, window: Window, gain: Any) -> Array:
+@compiled
+def _max_pool(first: int, last: int, x: Any, least: Any, y: Any, place: Any, window: Any) -> None:
+    """Write the largest pixels and their taps; the last taps come first, so that the first of equal ones wins."""
+    (kernel_h, kernel_w), (down, across), (top, left), (gap_h, gap_w) = window
+    for frame in range(first, last):
+        for row in range(y.shape[1]):
+            for column in range(y.shape[2]):
+                largest = y[frame, row, column]
+                taps = place[frame, row, column]
+                largest[:] = least
+                taps[:] = 0
+                for i in range(kernel_h - 1, -1, -1):
+                    line = row * down + i * gap_h - top
+                    if line < 0 or line >= x.shape[1]:
+                        continue
+                    for j in range(kernel_w - 1, -1, -1):
+                        z = column * across + j * gap_w - left
+                        if z < 0 or z >= x.shape[2]:
+                            continue
+                        pixel = x[frame, line, z]
+                        tap = place.dtype.type(i * kernel_w + j)
+                        for c in range(pixel.size):
+                            value = pixel[c]
+                            before = largest[c]
+                            wins = (value >= before) | (value != value)
+                            largest[c] = chosen(value, before, wins)
+                            taps[c] = chosen(tap, taps[c], wins)
+
+
+@compiled
+def _max_pool_adjoint(first: int, last: int, g: Any, place: Any, x: Any, window: Any) -> None:
+    """Add the error of each window to its largest pixel."""
+    nothing = x.dtype.type(0)
+    (kernel_h, kernel_w), (down, across), (top, left), (gap_h, gap_w) = window
+    for frame in range(first, last):
+        x[frame] = 0
+        for row in range(g.shape[1]):
+            for column in range(g.shape[2]):
+                error = g[frame, row, column]
+                taps = place[frame, row, column]
+                for i in range(kernel_h):
+                    line = row * down + i * gap_h - top
+                    if line < 0 or line >= x.shape[1]:
+                        continue
+                    for j in range(kernel_w):
+                        z = column * across + j * gap_w - left
+                        if z < 0 or z >= x.shape[2]:
+                            continue
+                        pixel = x[frame, line, z]
+                        tap = place.dtype.type(i * kernel_w + j)
+                        for c in range(pixel.size):
+                            pixel[c] += chosen(error[c], nothing, taps[c] == tap)
+
+
+def forward(x: Array, window: Window, gain: Any, *, ceil: bool = True) -> Array:
     """Sum each window of x (frames, H, W, C) channel by channel, times gain; spikes count as float32."""
     dtype = numeric_type(x.dtype)
-    out = empty((len(x), *window.outputs(x.shape[1:3], ceil=True), x.shape[3]), dtype)
+    out = empty((len(x), *window.outputs(x.shape[1:3], ceil=ceil), x.shape[3]), dtype)
     numbers = x.view(np.uint8) if x.dtype == bool else x
     no_taps = np.empty((0, 0), dtype)
     parallel_for(_pool, len(x), numbers, no_taps, out, window, dtype.type(gain), grain=1)
@@ -134,7 +197,7 @@ def adjoint(g: Array, image: tuple[int, int], window: Window, gain: Any) -> Arra
     """Return the gradient of an image (H, W): for each pixel, gain times the sum of its windows' gradients."""
     x = empty((len(g), *image, g.shape[3]), g.dtype)
     of_all = g.dtype.type(gain)
-    if window.tiles:
+    if window.tiles and all(size <= n * k for size, n, k in zip(image, g.shape[1:3], window.kernel, strict=True)):
         parallel_for(_pool_adjoint_of_tiles, len(g), g, x, window, of_all, grain=1)
     else:
         parallel_for(_pool_adjoint, len(g), g, np.empty((0, 0), g.dtype), x, window, of_all, grain=1)
@@ -160,3 +223,20 @@ def weight_adjoint(x: Array, g: Array, window: Window) -> Array:
     parts = np.empty((len(g), window.kernel[0] * window.kernel[1]))
     parallel_for(_weight_adjoint, len(g), x, g, parts, window, grain=1)
     return parts.sum(axis=0).reshape(window.kernel).astype(g.dtype)
+
+
+def max_pool(x: Array, window: Window) -> tuple[Array, Array]:
+    """Return the largest pixel of each window of x (frames, H, W, C) channel by channel, and its tap in row order."""
+    shape = len(x), *window.outputs(x.shape[1:3], ceil=False), x.shape[3]
+    y = empty(shape, x.dtype)
+    place = empty(shape, window.tap_type)
+    numbers, largest = (a.view(np.uint8) if a.dtype == bool else a for a in (x, y))
+    parallel_for(_max_pool, len(x), numbers, lowest(numbers.dtype), largest, place, window, grain=1)
+    return y, place
+
+
+def max_pool_adjoint(g: Array, place: Array, image: tuple[int, int], window: Window) -> Array:
+    """Return the gradient of an image (H, W) in `max_pool`, g and place (frames, rows, columns, C)."""
+    x = empty((len(g), *image, g.shape[3]), g.dtype)
+    parallel_for(_max_pool_adjoint, len(g), g, place, x, window, grain=1)
+    return x
