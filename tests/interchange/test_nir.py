@@ -298,6 +298,23 @@ def test_nodes_of_others():
     assert cs.import_nir(graph).layers[1].theta == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("dialect", ["nir", "snntorch"])
+def test_mean_pooling(tmp_path, dialect):
+    """It is AvgPool2d without a gain, before neurons or weights; a frame that the windows do not divide is read."""
+    lif, x = cs.LIF(theta=0.5), np.random.default_rng(8).random((20, 2, 6, 8, 2)) < 0.4
+    for layers in (
+        [cs.AvgPool(2), lif],
+        [cs.AvgPool(3, stride=2, padding=(0, 1)), cs.Conv(2, 3, 1), lif, cs.AvgPool(2), lif],
+    ):
+        net = cs.Sequential(*layers)
+        cs.export_nir(net, tmp_path / "a.nir", dialect=dialect, input_shape=(6, 8, 2))
+        kinds = [type(node).__name__ for node in nir.read(tmp_path / "a.nir").nodes.values()]
+        assert kinds.count("AvgPool2d") == sum(isinstance(layer, cs.AvgPool) for layer in layers)
+        again = cs.import_nir(tmp_path / "a.nir", dialect=dialect)
+        assert (again(x).data == net(x).data).all()
+        assert net(x).data.any()
+
+
 def test_a_node_that_was_changed_is_read_by_its_fields(tmp_path):
     cs.export_nir(cs.Sequential(cs.Dense(3, 2), cs.LIF(tau=7.0)), tmp_path / "a.nir")
     graph = nir.read(tmp_path / "a.nir")

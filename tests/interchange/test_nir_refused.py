@@ -53,6 +53,8 @@ def test_what_nir_cannot_say(tmp_path):
             "fails at neurons of frames",
             write(cs.Conv(1, 1, 1), cs.LIF(reset="subtract"), input_shape=(4, 4, 1), dialect="sinabs"),
         ),
+        ("must have no dilation: NIR's mean has none", write(cs.AvgPool(2, dilation=2), LIF, input_shape=(6, 6, 1))),
+        ("MaxPool((2, 2)), has no form in NIR", write(cs.MaxPool(2), LIF, input_shape=(6, 6, 1))),
         ("must divide its input of 1", write(cs.SumPool(3, stride=2, gain=1.0), LIF, input_shape=(1, 5, 1))),
         ("neurons must have one dt", write(dense)),
         ("input_shape is needed", write(cs.Conv(1, 1, 1), LIF)),
@@ -89,6 +91,9 @@ def test_what_a_reader_does_not_read(tmp_path, dialect):
         late = cs.Sequential(cs.Dense(4, 3), Recurrent(cs.Dense(3, 3), LIF, delay=3.0))
         refused("the reader of norse has no Delay", lambda: cs.export_nir(late, path, dialect=dialect))
     if dialect != "snntorch":
+        mean = cs.Sequential(cs.AvgPool(2), leaky)
+        absent = f"the reader of {dialect} has no AvgPool2d, which it is in NIR; dialect='nir' writes it"
+        refused(absent, lambda: cs.export_nir(mean, path, dialect=dialect, input_shape=(4, 4, 1)))
         pooled = cs.Sequential(cs.SumPool(2, padding=1, gain=1.0), cs.Dense((3, 3, 1), 2), leaky)
         padding = f"must have no padding: the reader of {dialect} leaves it out"
         refused(padding, lambda: cs.export_nir(pooled, path, dialect=dialect, input_shape=(4, 4, 1)))

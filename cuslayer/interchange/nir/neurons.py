@@ -52,7 +52,7 @@ class Dialect(NamedTuple):
     reset: str = "zero"
     # The nodes of `export_nir` that the reader has; some readers silently omit others. Affine with a bias of 0 stands
     # for Linear, and AvgPool2d for SumPool2d.
-    reads: tuple[str, ...] = (*_ALL, "Linear", "SumPool2d", "CubaLIF", "Threshold", "Delay")
+    reads: tuple[str, ...] = (*_ALL, "Linear", "SumPool2d", "AvgPool2d", "CubaLIF", "Threshold", "Delay")
     pads: bool = True  # pooling has a padding
     frames: bool = True  # neurons may have frames
     loops: str | None = "edges"  # how neurons feed themselves: in the graph, or in a "graph" within it; None: not

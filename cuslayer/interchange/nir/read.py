@@ -26,7 +26,7 @@ from cuslayer.interchange.axes import (
     whole_numbers,
 )
 from cuslayer.interchange.nir.neurons import MOST_EDGES, Written, dialect_of, neuron_of, note_in, noted_neuron, numbers
-from cuslayer.layers import Conv, Dense, Recurrent, Shift, SumPool, SynapticDelays
+from cuslayer.layers import AvgPool, Conv, Dense, Recurrent, Shift, SumPool, SynapticDelays
 from cuslayer.network.network import Sequential
 
 _NEURONS = ("LIF", "CubaLIF", "IF", "Threshold")
@@ -344,13 +344,15 @@ class _Reading:
         options: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         return Conv(weight.shape[1] * groups, weight.shape[0], kernel, bias=bias, **options)
 
-    def _pool(self, where: str, node: Any) -> SumPool:
+    def _pool(self, where: str, node: Any) -> AvgPool | SumPool:
         kernel = _pair(where, node, "kernel_size", 1)
         stride, padding = _pair(where, node, "stride", 1), _pair(where, node, "padding", 0)
         if len(self.shape) != 3:
             raise ValueError(f"{where}: the shape (C, H, W) of its input must be known")
         for side, size, every, around in zip(self.shape, kernel, stride, padding, strict=False):
             over = side + 2 * around - size
+            if over > 0 and over % every and _kind(node) == "AvgPool2d":
+                return AvgPool(kernel, stride=stride, padding=padding)
             if over < 0 or over % every:
                 raise ValueError(f"{where} must divide its input of {side}: pooling here adds what is over")
         gain = 1.0 if _kind(node) == "SumPool2d" else 1.0 / math.prod(kernel)
@@ -394,7 +396,8 @@ class _Reading:
         if noted is not None and (pooled is not None or noted[1] == 1.0):
             (neuron, gain), factor = noted, np.ones(())
             if pooled is not None:
-                taps = 1 if "SumPool2d" in self.how.dialect.reads else math.prod(pooled.kernel_size)
+                # A file may have the mean of `AvgPool` before neurons with a gain of 1.
+                taps = round(1.0 / pooled.gain)
                 pooled.gain = gain / taps
         else:
             neuron, factor = neuron_of(where, node, self.how)

@@ -25,7 +25,7 @@ from cuslayer.interchange.axes import (
 )
 from cuslayer.interchange.nir.neurons import MOST_EDGES, NOTE, Written, dialect_of, node_of, note_of
 from cuslayer.kernels.time.delay.steps import whole_steps
-from cuslayer.layers import Conv, Delay, Dense, Dropout, Recurrent, Shift, SumPool, SynapticDelays
+from cuslayer.layers import AvgPool, Conv, Delay, Dense, Dropout, Recurrent, Shift, SumPool, SynapticDelays
 from cuslayer.network.network import Sequential, chain_of
 from cuslayer.neurons import CUBA
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
@@ -263,6 +263,8 @@ def _layer_nodes(library: Any, where: str, layer: Any, shape: tuple[int, ...], h
         return [_conv(library, where, layer, shape)]
     if isinstance(layer, SumPool):
         return [_pool(library, where, layer, shape, how)]
+    if isinstance(layer, AvgPool):
+        return [_average(library, where, layer, how)]
     if not isinstance(layer, Shift) and not (isinstance(layer, Delay) and layer.mode == "floor"):
         raise ValueError(f"{where} has no form in NIR")
     delay = layer.delay if isinstance(layer, Shift) else to_numpy(layer.delay.data)
@@ -315,7 +317,17 @@ def _pool(library: Any, where: str, layer: SumPool, shape: tuple[int, ...], how:
             raise ValueError(f"{where} must divide its input of {side}: NIR leaves out what is over")
     if any(layer.padding) and not how.dialect.pads:
         raise ValueError(f"{where} must have no padding: the reader of {how.dialect.name} leaves it out")
-    pooling = library.SumPool2d if "SumPool2d" in how.dialect.reads else library.AvgPool2d
+    return _windows(library.SumPool2d if "SumPool2d" in how.dialect.reads else library.AvgPool2d, layer)
+
+
+def _average(library: Any, where: str, layer: AvgPool, how: Written) -> Any:
+    if layer.dilation != (1, 1):
+        raise ValueError(f"{where} must have no dilation: NIR's mean has none")
+    _must_be_read(where, "AvgPool2d", how)
+    return _windows(library.AvgPool2d, layer)
+
+
+def _windows(pooling: Any, layer: AvgPool | SumPool) -> Any:
     return pooling(*(np.array(size) for size in (layer.kernel_size, layer.stride, layer.padding)))
 
 
