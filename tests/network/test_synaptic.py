@@ -169,6 +169,23 @@ def test_what_is_penalized_is_what_ops_counts(hidden, between):
     np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("pool", [cs.AvgPool(2), cs.MaxPool(2), cs.GlobalAvgPool()], ids=repr)
+def test_pooling_after_dropout(pool):
+    """The sum of a mean counts as operations, and Dropout before it changes nothing."""
+    x, penalties = np.random.default_rng(12).random((30, 4, 4, 5, 2)) < 0.3, []
+    for p in (0.0, 0.7):
+        cs.seed(8)
+        dense = cs.Dense(pool.output_shape((4, 5, 4)), 3)
+        net = cs.Sequential(cs.Conv(2, 4, 1), cs.SRM(theta=2.0), cs.Dropout(p), pool, dense, cs.SRM())
+        operations, gradients = penalty(net, x)
+        rows = cs.count_operations(net, x).layers[1:]
+        assert len(rows) == (1 if isinstance(pool, cs.MaxPool) else 2)
+        assert operations == pytest.approx(sum(row.accumulates + row.macs for row in rows), rel=1e-6)
+        penalties.append(gradients[0])
+    assert penalties[0].any()
+    np.testing.assert_allclose(penalties[1], penalties[0], rtol=1e-5, atol=1e-5)
+
+
 def test_the_gradient_of_numbers_makes_them_smaller():
     """It is that of the sum of their sizes, the smooth twin of their number."""
     cs.seed(9)
