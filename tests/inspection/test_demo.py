@@ -92,7 +92,8 @@ NETWORKS = {
     "fine steps": lambda: [cs.Dense(SHAPE, 9), cs.SRM(dt=0.3), cs.Dense(9, 3), cs.SRM(dt=0.3)],
     "any window": lambda: [
         *(cs.Conv(2, 6, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2), groups=2), ONE),
-        *(cs.SumPool(2, gain=2.9, stride=1, padding=1), ONE, cs.Dense((6, 7, 6), 4), cs.SRM()),
+        *(cs.SumPool(2, gain=2.9, stride=1, padding=1), ONE, cs.AvgPool((2, 3), stride=2), cs.SRM(theta=0.5)),
+        *(cs.Dense((3, 3, 6), 4), cs.SRM()),
     ],
     "transposed": lambda: [
         *(cs.SumPool(3, gain=11.0), ONE, cs.ConvTranspose(2, 4, 3, stride=2, padding=1, groups=2), ONE),
