@@ -361,7 +361,7 @@ class GlobalAvgPool(Layer):
         image = x.shape[2:4]
         return pool(x, kernel_size=image, gain=1.0 / math.prod(image)).reshape(*x.shape[:2], channels)
 
-    def _channels(self, shape: Shape) -> int:
+    def _channels(self, shape: tuple[Any, ...]) -> int:
         """Validate a shape (T, N, H, W, C) and return its channels."""
         check_frames(shape)
         if 0 in shape[2:4]:
@@ -369,7 +369,7 @@ class GlobalAvgPool(Layer):
         return shape[4]
 
     def output_shape(self, shape: Shape | None) -> Shape | None:
-        return None if shape is None else (self._channels(("T", "N", *shape)),)  # type: ignore[arg-type]
+        return None if shape is None else (self._channels(("T", "N", *shape)),)
 
 
 def _check_padding(window: Window) -> None:

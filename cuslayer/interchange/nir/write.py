@@ -43,8 +43,8 @@ def export_nir(
 ) -> list[float]:
     """Write a network as a file of the Neuromorphic Intermediate Representation, which other libraries read.
 
-    Dense layers become Linear, or Affine with a bias, convolutions Conv2d, pooling SumPool2d, delays Delay, and neurons
-    LIF, CubaLIF or, without memory, Threshold. A dense layer whose synapses have delays becomes a branch of Delay and
+    Dense layers become Linear, or Affine with a bias, convolutions Conv2d, sum pooling SumPool2d, mean pooling
+    AvgPool2d, delays Delay, and neurons LIF, CubaLIF or, without memory, Threshold. A dense layer whose synapses have delays becomes a branch of Delay and
     Linear for each delay that occurs in evaluation. A `Recurrent` population is a neuron with a loop through weights,
     and through a Delay if it takes over one step. For snnTorch it is a graph within the graph, with a warning, as some
     versions of its reader give other spikes. Frames are (C, H, W) there, so the weights of a dense layer after frames
