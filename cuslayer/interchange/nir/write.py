@@ -44,13 +44,13 @@ def export_nir(
     """Write a network as a file of the Neuromorphic Intermediate Representation, which other libraries read.
 
     Dense layers become Linear, or Affine with a bias, convolutions Conv2d, sum pooling SumPool2d, mean pooling
-    AvgPool2d, delays Delay, and neurons LIF, CubaLIF or, without memory, Threshold. A dense layer whose synapses have delays becomes a branch of Delay and
-    Linear for each delay that occurs in evaluation. A `Recurrent` population is a neuron with a loop through weights,
-    and through a Delay if it takes over one step. For snnTorch it is a graph within the graph, with a warning, as some
-    versions of its reader give other spikes. Frames are (C, H, W) there, so the weights of a dense layer after frames
-    are sorted accordingly, after a Flatten. The gain of pooling is in the neurons after it. Weights are final, after
-    their hooks. NIR omits dropout, surrogates and which constants are trained; the metadata of neurons has them for
-    `import_nir`.
+    AvgPool2d, delays Delay, and neurons LIF, CubaLIF or, without memory, Threshold. A dense layer whose synapses have
+    delays becomes a branch of Delay and Linear for each delay that occurs in evaluation. A `Recurrent` population is a
+    neuron with a loop through weights, and through a Delay if it takes over one step. For snnTorch it is a graph within
+    the graph, with a warning, as some versions of its reader give other spikes. Frames are (C, H, W) there, so the
+    weights of a dense layer after frames are sorted accordingly, after a Flatten. The gain of pooling is in the neurons
+    after it. Weights are final, after their hooks. NIR omits dropout, surrogates and which constants are trained; the
+    metadata of neurons has them for `import_nir`.
 
     NIR's time is continuous. The file has the constants with which a step of forward Euler, ``v + h / tau (r I - v)``,
     is exactly ours: with the decay a of a step, ``tau = h / (1 - a)`` and ``r = tau / h``. A spike is where
