@@ -22,11 +22,15 @@ from cuslayer.backend import Array, contiguous, namespace, numeric
 def matmul(x1: Any, x2: Any) -> Row:
     """Return the matrix product over the last two axes; other axes broadcast; a 1-D array is a vector.
 
+    Spikes count as 1.0: the product of spikes and numbers has the numbers' type, the product of spikes is float32.
+
     Raises:
         ValueError: x1 has not as many columns as x2 has rows, or one is a scalar.
 
     >>> matmul([[1.0, 2.0]], [[3.0], [4.0]]).tolist()
     [[11.0]]
+    >>> matmul([[True, True]], [[True], [True]])
+    Tensor([[2.]])
     """
     a, b = x1, x2
     if a.ndim == 0 or b.ndim == 0:
@@ -135,7 +139,7 @@ def _contracted(a: Array, b: Array, of_a: tuple[int, ...], of_b: tuple[int, ...]
 @implements(np.einsum)
 @check.operation
 def einsum(subscripts: str, *operands: Any, optimize: Any = False) -> Tensor:
-    """Return the sum of products of arrays with labelled axes.
+    """Return the sum of products of arrays with labelled axes; spikes count as 1.0.
 
     Args:
         subscripts: a letter for each axis of each operand, ``"ij,jk->ik"``. Sums run over labels that the result lacks.

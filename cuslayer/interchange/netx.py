@@ -128,6 +128,8 @@ def _blocks(net: Sequential, shape: tuple[int, ...]) -> list[_Block]:
                 _delay_before(where, layer, last)
             blocks.append(_Block(_KINDS[type(layer)], layer, shape, layer.output_shape(shape)))
             shape = blocks[-1].after
+            if blocks[-1].kind == "dense" and len(shape) > 1:
+                raise ValueError(f"{where} has no place in the file: it maps each place of {blocks[-1].before}")
         elif bare and last is not None and is_neuron(layer) and as_neuron(layer).names is not None:
             last.neuron = as_neuron(layer)
         elif last is None or last.neuron is None or not isinstance(layer, (Shift, Delay)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -247,6 +248,20 @@ class Product:
         """Return the matrix."""
         g: Array = kernels.of(self.errors).dense.input_adjoint(self.errors, self.weight)
         return g
+
+
+def places_of(shape: tuple[int, ...], inputs: int) -> tuple[int, ...]:
+    """Return the axes of the places of a shape after T and N, each of which a weight of some inputs maps by itself.
+
+    There are none where all features of a sample are the inputs.
+    """
+    features = math.prod(shape)
+    if features == inputs:
+        return ()
+    if len(shape) > 1 and shape[-1] == inputs:
+        return shape[:-1]
+    of_place = f", {shape[-1]} on the last axis" if len(shape) > 1 else ""
+    raise ValueError(f"x has {features} features{of_place}, weight expects {inputs}")
 
 
 def narrow(g: Array | Product) -> Array | Product:

@@ -13,7 +13,7 @@ from cuslayer._base import check, instead
 from cuslayer._parameter import Bounded, replaces, set_values
 from cuslayer._tape import Tensor
 from cuslayer.backend import Array, generator, to_device, to_numpy
-from cuslayer.kernels.constants import Window
+from cuslayer.kernels.constants import Window, places_of
 from cuslayer.kernels.host.memory import count_elements
 from cuslayer.neurons.states import Remembering
 
@@ -207,7 +207,8 @@ class Layer:
         """Return the shape of the output after T and N, without running the layer.
 
         Args:
-            shape: the shape of the input after T and N; None if it is unknown.
+            shape: the shape of the input after T and N; None if it is unknown. A network does not ask a class of your
+                own for the output of an unknown input.
 
         Returns:
             The shape; None if it depends on something unknown.
@@ -454,21 +455,15 @@ class Sliding:
         return {name: getattr(self, name) for name in self.options}
 
 
-def check_dense(x: Array, weight: Array) -> None:
-    """Validate the arguments of `dense`."""
+def check_dense(x: Array, weight: Array) -> Shape:
+    """Validate the arguments of `dense`; return T, N and the places that the weight maps one by one."""
     check.time_first("x", x, least_dimensions=3)
     check.floating("weight", weight)
     if weight.ndim != 2:
         raise ValueError(f"weight must be (inputs, outputs), got shape {weight.shape}")
-    check_features(x.shape[2:], weight.shape[0])
+    places = places_of(x.shape[2:], weight.shape[0])
     check.fits("x", x, weight.dtype)
-
-
-def check_features(shape: Shape, expected: int) -> None:
-    """Raise ValueError unless a shape after T and N has the expected number of features."""
-    features = math.prod(shape)
-    if features != expected:
-        raise ValueError(f"x has {features} features, weight expects {expected}")
+    return (*x.shape[:2], *places)
 
 
 def check_frames(shape: tuple[Any, ...]) -> None:
@@ -507,4 +502,5 @@ def prepare(
         raise ValueError(f"{got}, not a multiple of {groups} groups")
     check.fits("x", x, weight.dtype)
     window, k = Window.of(weight.shape[:2], stride, padding, dilation), kernels.of(weight)
-    return k, k.spikes.synapse_input(x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])), window, groups
+    frames = k.spikes.in_frames(x, (x.shape[0] * x.shape[1], *x.shape[2:]))
+    return k, k.spikes.synapse_input(frames), window, groups

@@ -129,16 +129,24 @@ class Delaying(Synapse):
         """Return the weighted input of the steps from `since` on; in evaluation delays are whole lags."""
         x, weight, delays = as_tensor(x), self.effective_weight(), cast(SynapticDelays, self.delays)
         check.time_first("x", x, least_dimensions=3)
-        self.output_shape(x.shape[2:])
-        groups, window = (self.groups, self.window) if isinstance(self, Convolution) else (1, Window.of(1, 1, 0, 1))
-        frames = x if isinstance(self, Convolution) else x.reshape(*x.shape[:2], 1, 1, len(weight))
+        # The output's shape after T and N; a dense layer takes its places as samples.
+        after = cast(Shape, self.output_shape(x.shape[2:]))
+        frames = x
+        groups = 1
+        window = Window.of(1, 1, 0, 1)
+        if isinstance(self, Convolution):
+            groups = self.groups
+            window = self.window
+        else:
+            frames = x.reshape(len(x), x.shape[1] * math.prod(after[:-1]), 1, 1, len(weight))
         if not delays.training and x.dtype == bool and not grad_enabled():
             k, lag = kernels.of(weight.data).synaptic_delay, delays.whole_lags() if lag is None else lag
             taps = weight.data.reshape(*window.kernel, *weight.shape[-2:])
             found = k.forward(frames.stored, taps, lag, delays.lags, since, window, groups)
             if found is not None:
-                return Tensor(found if frames is x else found[:, :, 0, 0])
-        return self._operate(lagged(frames, lags=delays.lags, groups=groups), delays.over_lags(weight))[since:]
+                return Tensor(found.reshape(len(found), x.shape[1], *after))
+        y = self._operate(lagged(frames, lags=delays.lags, groups=groups), delays.over_lags(weight))[since:]
+        return y.reshape(len(y), x.shape[1], *after)
 
     def continued(self) -> Callable[..., Tensor] | None:
         if self.delays is None or self.delays.training or type(self).__call__ is not Delaying.__call__:

@@ -13,9 +13,9 @@ from cuslayer import kernels
 from cuslayer._base import check
 from cuslayer._tape import DeferredGradient, Gradient, Pullback, Tensor, as_tensor, differentiable, saves, takes_packed
 from cuslayer.backend import Array, contiguous, to_numpy
-from cuslayer.kernels.constants import Product, Window, side_by_side
+from cuslayer.kernels.constants import Product, Window, places_of, side_by_side
 from cuslayer.kernels.step.derive import StepSpiking
-from cuslayer.layers.base import Shape, Synapse, WeightHooks, check_dense, check_features
+from cuslayer.layers.base import Shape, Synapse, WeightHooks, check_dense
 from cuslayer.layers.conv import Delaying
 from cuslayer.layers.synaptic_delay import SynapticDelays
 from cuslayer.neurons.base import StepByStep, as_neuron
@@ -32,15 +32,19 @@ from cuslayer.surrogates import EXPONENTIAL
 def dense(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
     """Multiply the input of each step by a weight matrix: ``y[t, n] = x[t, n] W``.
 
+    Where the last axis alone has the weight's inputs, the layer maps each place by itself: ``y[t, n, p] = x[t, n, p]
+    W``. One place is flattened, like all inputs whose size is the weight's.
+
     Backward is ``g_x = g_y W'`` and ``g_W = sum over t, n of x[t, n]' g_y[t, n]``. On the CPU, only spikes cost time:
     forward, each adds its row of the weight; backward, it adds its step's error to that row's gradient.
 
     Args:
-        x: (T, N, ...), spikes or numbers; the axes after N are flattened in order.
+        x: spikes or numbers: (T, N, ...), whose axes after N are flattened in order; or (T, N, places..., inputs) with
+            any axes of places.
         weight: (inputs, outputs), float32 or float64.
 
     Returns:
-        The weighted input (T, N, outputs), in the weight's type.
+        The weighted input (T, N, outputs), or (T, N, places..., outputs), in the weight's type.
 
     Raises:
         ValueError: x is not (T, N, ...), weight is not (inputs, outputs), or their sizes differ.
@@ -50,8 +54,8 @@ def dense(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
     >>> dense(np.array([[[True, False]], [[True, True]]]), np.array([[1.0, 2.0], [10.0, 20.0]])).data.tolist()
     [[[1.0, 2.0]], [[11.0, 22.0]]]
     """
-    check_dense(x, weight)
-    return _product(x, weight, lambda rows: kernels.of(weight).dense.forward(rows, weight))
+    leading = check_dense(x, weight)
+    return _product(x, weight, leading, lambda rows: kernels.of(weight).dense.forward(rows, weight))
 
 
 @differentiable
@@ -61,16 +65,16 @@ def _in_order(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
     """Return `dense` of x (T, N, 1, 1, inputs), summed one by one in the order of a convolution of one pixel."""
     k, taps = kernels.of(weight), weight[None, None]
     frames = k.spikes.synapse_input(x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]))
-    return _product(x, weight, lambda rows: k.conv.forward(frames, taps, Window.of(1, 1, 0, 1), 1))
+    return _product(x, weight, x.shape[:2], lambda rows: k.conv.forward(frames, taps, Window.of(1, 1, 0, 1), 1))
 
 
-def _product(x: Array, weight: Array, forward: Callable[[Any], Array]) -> tuple[Array, Pullback]:
-    k, shape = kernels.of(weight), x.shape
-    rows = k.spikes.synapse_input(x.reshape(shape[0] * shape[1], weight.shape[0]))
-    out = forward(rows).reshape(*shape[:2], weight.shape[1])
+def _product(x: Array, weight: Array, leading: Shape, forward: Callable[[Any], Array]) -> tuple[Array, Pullback]:
+    k, shape, count = kernels.of(weight), x.shape, math.prod(leading)
+    rows = k.spikes.synapse_input(k.spikes.in_frames(x, (count, weight.shape[0])))
+    out = forward(rows).reshape(*leading, weight.shape[1])
 
     def pullback(g: Array) -> tuple[Gradient, Gradient]:
-        g = g.reshape(-1, weight.shape[1]) if g.size else g.reshape(shape[0] * shape[1], weight.shape[1])
+        g = g.reshape(count, weight.shape[1])
         return lambda: DeferredGradient(Product(g, weight), shape), lambda: k.dense.weight_adjoint(rows, g)
 
     return out, pullback
@@ -88,9 +92,9 @@ class _Flat(Synapse):
 
     @check.operation("dense")
     def output_shape(self, shape: Shape | None) -> Shape:
-        if shape is not None:
-            check_features(shape, math.prod(self.in_features))
-        return (self.out_features,)
+        # Where the shape is unknown, it is taken to be flat.
+        places = () if shape is None else places_of(shape, math.prod(self.in_features))
+        return (*places, self.out_features)
 
     def _text(self, options: str = "") -> str:
         sizes, bias = self.in_features, "" if self.bias is None else ", bias=True"
@@ -101,6 +105,9 @@ class _Flat(Synapse):
 
 class Dense(_Flat, Delaying):
     """A dense layer: ``y[t, n] = x[t, n] W``, with a bias ``x[t, n] W + b``; see `functions.dense`.
+
+    The axes after N are flattened if their sizes multiply to the number of inputs. Else the layer maps each place, the
+    last axis, by itself: (T, N, places..., inputs) to (T, N, places..., outputs), such as the tokens of a transformer.
 
     Args:
         in_features: the number of inputs, or their shape (H, W, C).
@@ -124,6 +131,8 @@ class Dense(_Flat, Delaying):
     >>> layer = Dense((2, 2, 1), 3)
     >>> layer.weight.shape, layer(np.zeros((5, 1, 2, 2, 1), bool)).shape
     ((4, 3), (5, 1, 3))
+    >>> layer(np.zeros((5, 1, 64, 4), bool)).shape
+    (5, 1, 64, 3)
     """
 
     def __init__(
@@ -303,11 +312,11 @@ class ReadOut(_Flat):
             raise ValueError(f"dt must be the neuron's, {of_neuron.dt:g}, got {self.dt:g}")
 
     def __call__(self, x: Any) -> Tensor:
-        """Return the potentials (T, N, out_features) for x (T, N, ...)."""
+        """Return the potentials (T, N, out_features) for x (T, N, ...); of each place as in `Dense`."""
         return self.filtered(self.biased(dense(x, self.effective_weight())))
 
     def filtered(self, x: Any, states: States | None = None) -> Tensor:
-        """Return the potentials for the weighted input (T, N, out_features); the call changes the states."""
+        """Return the potentials for the weighted input (T, N, ..., out_features); the call changes the states."""
         if self.neuron is not None:
             return as_tensor(as_neuron(self.neuron).psp(x))
         keep = kept_share(self.tau, self.dt)

@@ -95,14 +95,14 @@ def dense_neuron(
     for other arrays than input and output then does not grow with T, unless many inputs fire.
 
     Args:
-        x: (T, N, ...), spikes or numbers; the axes after N are flattened in order.
+        x: (T, N, ...) or (T, N, places..., inputs), spikes or numbers, as in `dense`.
         weight: (inputs, outputs), float32 or float64.
         bias: (outputs,); may be omitted.
         spiking: the kind of neuron and its constants, the attribute `spiking` of neurons.
         constants: the constants that may differ between neurons, arrays that broadcast to them.
 
     Returns:
-        Spikes, boolean, (T, N, outputs).
+        Spikes, boolean, (T, N, outputs) or (T, N, places..., outputs).
 
     Raises:
         ValueError: x is not (T, N, ...), weight is not (inputs, outputs), bias is not (outputs,), or sizes differ.
@@ -117,10 +117,10 @@ def dense_neuron(
     >>> dense_neuron(x, np.float32([[12]]), spiking=srm.spiking).data.ravel().tolist()
     [False, False, True, False, False, False]
     """
-    check_dense(x, weight)
+    leading = check_dense(x, weight)
     k, shape, outputs = kernels.of(weight), x.shape, weight.shape[1]
-    rows = k.spikes.synapse_input(x.reshape(shape[0] * shape[1], math.prod(shape[2:])))
-    placed = spiking.placed(constants, weight, (outputs,))
+    rows = k.spikes.synapse_input(k.spikes.in_frames(x, (math.prod(leading), weight.shape[0])))
+    placed = spiking.placed(constants, weight, (*leading[2:], outputs))
     shift = _shift(bias, weight)
     fused = k.fused.dense_kernels(rows, spiking)
     if fused:
@@ -142,7 +142,7 @@ def dense_neuron(
             *(partial(to_shape, errors, b.shape) for b in bias),
         ]
 
-    return s.reshape(*shape[:2], outputs), pullback
+    return s.reshape(*leading, outputs), pullback
 
 
 @differentiable
@@ -360,7 +360,7 @@ def pool_neuron(
     gain = check.signed_factor("gain", gain)
     window = Window.of(kernel_size, kernel_size if stride is None else stride, padding, dilation)
     k, shape, steps, image = kernels.of(x), x.shape, x.shape[0], (x.shape[2], x.shape[3])
-    frames = x.reshape(steps * shape[1], *shape[2:])
+    frames = k.spikes.in_frames(x, (steps * shape[1], *shape[2:]))
     like = kernels.module_of(x).empty(0, numeric_type(x.dtype))
     placed = spiking.placed(constants, like, (*window.outputs(image, ceil=True), shape[4]))
     fused, dtype = k.fused.pool_kernels(frames, spiking), numeric_type(x.dtype)

@@ -59,7 +59,7 @@ def pool(
     window, k, shape = _window(x, kernel_size, stride, padding, dilation), kernels.of(x), x.shape
     gain, image = check.signed_factor("gain", gain), (shape[2], shape[3])
     ceil = check.flag("ceil", ceil)
-    out = k.pool.forward(x.reshape(shape[0] * shape[1], *shape[2:]), window, gain, ceil=ceil)
+    out = k.pool.forward(k.spikes.in_frames(x, (shape[0] * shape[1], *shape[2:])), window, gain, ceil=ceil)
     maps = out.shape
     return (
         out.reshape(*shape[:2], *maps[1:]),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from cuslayer import backend
 from cuslayer._base import check
 from cuslayer._tape import grad_enabled
 from cuslayer.kernels.host.memory import available_memory, held_memory, in_words
-from cuslayer.layers import Conv, Delay, Dense, Layer, ReadOut, Recurrent, SynapticDelays
+from cuslayer.layers import Conv, Delay, Dense, GlobalAvgPool, Layer, ReadOut, Recurrent, SynapticDelays
 from cuslayer.layers.base import Shape, Sliding, Synapse, check_frame
 from cuslayer.layers.conv import Convolution
 from cuslayer.layers.delay import Shift
@@ -21,6 +21,8 @@ from cuslayer.neurons.base import is_neuron
 
 # Frames with unknown rows and columns; the number of channels follows.
 _FRAME = ("H", "W")
+# Places of unknown number and axes, which may be none; the number of features follows.
+_PLACES = ("...",)
 
 
 def shape_after(stage: Any, shapes: Sequence[Shape | None]) -> Shape | None:
@@ -29,7 +31,12 @@ def shape_after(stage: Any, shapes: Sequence[Shape | None]) -> Shape | None:
         return stage.joined_shape(shapes)
     if is_neuron(stage) and not isinstance(stage, Layer):
         return shapes[0]
-    return stage.output_shape(shapes[0]) if isinstance(stage, Layer) else None
+    if not isinstance(stage, Layer):
+        return None
+    # A layer of one's own need not tell its output without its input.
+    owner = next(c for c in type(stage).__mro__ if "output_shape" in vars(c))
+    unknown = shapes[0] is None and not owner.__module__.startswith("cuslayer.")
+    return None if unknown else stage.output_shape(shapes[0])
 
 
 def shapes_of(graph: Graph, shape: Shape | None, after: Callable[..., Any] = shape_after) -> dict[int, Any]:
@@ -59,35 +66,49 @@ def check_shapes(graph: Graph, shape: Shape | None) -> None:
         try:
             shapes[node.number] = _known_after(node.stage, [shapes[number] for number in node.inputs])
         except ValueError as problem:
-            if not node.path:  # the join of the container itself
-                raise
-            text = f"layer {node}, {node.described}, does not fit what is before it: {problem}"
-            raise ValueError(text.replace("'", "")) from None
+            # The join of the container itself has no path.
+            where = f"layer {node}, {node.described}, does not fit what is before it: " if node.path else ""
+            raise ValueError(f"{where}{problem}".replace("'", "")) from None
 
 
 def _known_after(stage: Any, shapes: Sequence[Any]) -> Any:
-    """Return the known part of the shape of a stage's output: as `shape_after`, or ("H", "W", channels), or None."""
-    shape, frames = shapes[0], any(each is not None and each[:2] == _FRAME for each in shapes)
+    """Return the known part of the shape of a stage's output.
+
+    As `shape_after`, or ("H", "W", channels), or ("...", features), or None.
+    """
+    shape, partial = shapes[0], any(each is not None and each[:1] in (_FRAME[:1], _PLACES) for each in shapes)
     if isinstance(stage, Layer) and not _describes_itself(stage):
         return None
-    if frames and not type(stage).__module__.startswith("cuslayer."):
+    if partial and not type(stage).__module__.startswith("cuslayer."):
         return None
-    if isinstance(stage, Recurrent) and frames:
+    if isinstance(stage, Join):
+        return stage.joined_shape(_with_places(shapes))
+    if isinstance(stage, Recurrent) and partial:
         _known_after(stage.layer, shapes)
         return shape
-    if isinstance(stage, Convolution) and (shape is None or frames):
-        if frames:
+    if isinstance(stage, Convolution) and (shape is None or partial):
+        if partial:
             with check.about("conv" if isinstance(stage, Conv) else "conv_transpose"):
-                check_frame(shape, stage.in_channels)
+                check_frame(cast(Any, (*_FRAME, shape[-1])), stage.in_channels)
         return (*_FRAME, stage.out_channels)
-    if isinstance(stage, (Dense, ReadOut)) and frames:
-        # The size of flattened frames is a multiple of their channels.
-        if math.prod(stage.in_features) % shape[2]:
-            raise ValueError(f"x has {shape[2]} channels, weight expects {math.prod(stage.in_features)} features")
-        return stage.output_shape(None)
-    if isinstance(stage, Sliding) and frames:
-        return shape
+    if isinstance(stage, (Dense, ReadOut)) and (shape is None or partial):
+        inputs = math.prod(stage.in_features)
+        # The size of flattened places is a multiple of their features.
+        if partial and inputs % shape[-1]:
+            with check.about("dense"):
+                raise ValueError(f"x has {shape[-1]} features, weight expects {inputs}")
+        return (*(() if partial and inputs != shape[-1] else _PLACES), stage.out_features)
+    if isinstance(stage, Sliding) and partial:
+        return (*_FRAME, shape[-1])
+    if isinstance(stage, GlobalAvgPool) and partial:
+        return (shape[-1],)
     return shape_after(stage, shapes)
+
+
+def _with_places(shapes: Sequence[Any]) -> list[Any]:
+    """Return the shapes of branches, with the places of another branch where they are unknown."""
+    places = next((shape[:-1] for shape in shapes if shape and shape[:1] != _PLACES), _PLACES)
+    return [(*places, shape[-1]) if shape and shape[:1] == _PLACES else shape for shape in shapes]
 
 
 def _describes_itself(layer: Layer) -> bool:

@@ -70,6 +70,9 @@ def padded(x):
     return x
 
 
+# Neurons with constants of their own at each of six places, and desired counts of four at each.
+PLACES = cs.LIF(tau=np.linspace(3.0, 20.0, 24).reshape(6, 4), theta=2.0).one_pass._asdict()
+COUNTS, WEIGHT = np.arange(48.0).reshape(2, 6, 4) % 5, normal(7, 4, scale=8).astype(np.float32)
 AT_STEPS = RNG.integers(-1, 5, (30, 2))
 # The operation, its arrays, and whether its result is the CPU's to the bit.
 OPERATIONS = {
@@ -106,6 +109,40 @@ OPERATIONS = {
     "dense and its neurons": (
         lambda x, *w: functions.dense_neuron(x, *w, spiking=SRM.spiking),
         [spikes(30, 2, 7), normal(7, 4, scale=8), normal(4, scale=2)],
+        False,
+    ),
+    "dense of places": (functions.dense, [spikes(9, 2, 3, 2, 7), normal(7, 4)], False),
+    "neurons of places, then of all": (
+        lambda x, *w: functions.dense_neuron(
+            functions.dense_neuron(functions.dense_neuron(x, w[0], **PLACES), w[1], w[2], **PLACES),
+            w[3],
+            spiking=SRM.spiking,
+        ),
+        [spikes(30, 2, 6, 7), normal(7, 4, scale=3), normal(4, 4, scale=3), normal(4), normal(24, 3, scale=8)],
+        True,
+    ),
+    "places of frames, then convolution, pool and neurons": (
+        lambda x, *w: functions.pool_neuron(
+            functions.dense_neuron(
+                functions.conv_neuron(functions.dense_neuron(x, w[0], spiking=SRM.spiking), w[1], spiking=SRM.spiking),
+                w[2],
+                spiking=SRM.spiking,
+            ),
+            kernel_size=2,
+            gain=11.0,
+            spiking=SRM.spiking,
+        ),
+        [spikes(30, 2, 5, 6, 2), normal(2, 3, scale=8), normal(2, 3, 3, 4, scale=8), normal(4, 3, scale=8)],
+        True,
+    ),
+    "count of places": (
+        lambda x: functions.spike_count_error(
+            functions.dense_neuron(x, backend.to_device(WEIGHT), spiking=SRM.spiking),
+            desired=backend.to_device(COUNTS),
+            window=(5, 25),
+            response=SRM.filter,
+        ),
+        [spikes(30, 2, 6, 7)],
         False,
     ),
     "neurons of hidden layers with a bias": (

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.inspection.report.contents import block
+from cuslayer.inspection.report.contents import Contents, block
 from cuslayer.inspection.report.contents import contents as carried
 from cuslayer.network.walk import units
 from tests.support import branches
@@ -204,6 +204,11 @@ def test_neurons_behind_an_unknown_stage_have_stored_potentials(page, name):
     assert found["contributions"] == []
     assert found["filtered"] + found["refractory"] == pytest.approx(found["potential"])
     check_neuron(page, net, x, [1, 0], len(net) - 1, 3, 0, 1)
+
+
+def test_the_page_leaves_a_dense_layer_of_places_to_its_data():
+    contents = Contents(cs.Sequential(cs.Dense(3, 2), SRM), np.ones((9, 1, 4, 3), bool))
+    assert not contents.knows(1)
 
 
 def test_neurons_of_another_kind(page):

@@ -261,6 +261,10 @@ def dense(**options):
         ([cs.SumPool(1, 5.0), Coarse()], r"SumPool\(.*\) must have integer weights from -8 to 4 before Coarse neurons"),
         ([cs.SumPool(2, 5.0, weight_hook=uneven), SRM], r"SumPool\(.*\) must have one weight for all its inputs, got"),
         ([dense(), LIF()], r"layer 1, .*LIF.*, has no place in the file"),
+        (
+            [cs.SumPool(1, 5.0), SRM, cs.Dense(1, 2), SRM],
+            r"layer 2, Dense\(1, 2\), .*: it maps each place of \(4, 4, 1\)",
+        ),
     ],
 )
 def test_errors_of_export(tmp_path, layers, message):

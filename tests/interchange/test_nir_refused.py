@@ -47,6 +47,7 @@ def test_what_nir_cannot_say(tmp_path):
             "the last pooling layer must have",
             write(cs.Conv(1, 1, 1), LIF, cs.SumPool(2, gain=2.0), input_shape=(6, 6, 1)),
         ),
+        ("no dense layer that maps each place of (4, 4, 1)", write(cs.Dense(1, 3), LIF, input_shape=(4, 4, 1))),
         ("must not advance", write(dense, LIF, Shift(-1.0))),
         ("has no form in NIR", write(dense, LIF, cs.Delay(3, dt=1.0, mode="linear"))),
         (

@@ -75,3 +75,60 @@ def test_a_gradient_passes_weights_of_another_type(recurrent):
         net(np.random.default_rng(0).random((9, 2, 6)) < 0.5).backward(np.ones((9, 2, 3), np.float32))
         grads.append(net[0].weight.grad)
     np.testing.assert_allclose(*grads, rtol=1e-4, atol=1e-6)
+
+
+LIF = cs.LIF(tau=5.0, dt=0.5)
+
+
+def folded(op, x, outputs):
+    """Return an operation of places (T, N, places..., features) by hand: as of more samples."""
+    steps, samples, *places, features = x.shape
+    return op(x.reshape(steps, samples * int(np.prod(places)), features)).reshape(steps, samples, *places, outputs)
+
+
+@pytest.mark.parametrize("places", [(0,), (7,), (2, 1, 3)])
+@pytest.mark.parametrize("spikes", [True, False])
+def test_each_place_is_mapped_by_itself(places, spikes):
+    x = RNG.standard_normal((12, 3, *places, 5)).astype(np.float32)
+    delays = cs.SynapticDelays(3.0, dt=0.5)
+    layers = cs.Dense(5, 4, bias=True), cs.Dense(5, 4, delays=delays), cs.ReadOut(5, 4, dt=0.5)
+    for op in (*layers, cs.Sequential(layers[0], LIF), cs.Sequential(layers[1], LIF)):
+        sides = [cs.Tensor(x > 0 if spikes else x, requires_grad=True) for _ in range(2)]
+        ours, theirs = op(sides[0]), folded(op, sides[1], 4)
+        assert ours.shape == theirs.shape == (12, 3, *places, 4)
+        found = [[y.data] for y in (ours, theirs)]
+        for y, kept, leaf in zip((ours, theirs), found, sides, strict=True):
+            op.parameters()[0].grad = None
+            y.backward(np.linspace(-1, 1, y.size, dtype=np.float32).reshape(y.shape))
+            kept += [op.parameters()[0].grad, leaf.grad]
+        for mine, other in zip(*found, strict=True):
+            np.testing.assert_array_equal(mine, other)
+        op.eval()
+        with cs.no_grad():
+            np.testing.assert_array_equal(op(sides[0]).data, folded(op, sides[0], 4).data)
+        stream = cs.Sequential(op).stream()
+        np.testing.assert_allclose(
+            np.stack([stream.step(step) for step in sides[0].data]), op(sides[0]).data, atol=1e-5
+        )
+        op.train()
+
+
+def test_one_place_is_flattened():
+    """As is every input whose size is the weight's, whatever its last axis has."""
+    w = RNG.standard_normal((5, 4))
+    assert (
+        functions.dense(np.ones((9, 2, 1, 5)), w).shape == functions.dense(np.ones((9, 2, 5, 1)), w).shape == (9, 2, 4)
+    )
+    assert functions.dense(np.ones((9, 2, 1, 2, 5)), w).shape == (9, 2, 1, 2, 4)
+    assert cs.gradcheck(functions.dense, RNG.standard_normal((3, 2, 2, 5)), w) < 1e-6
+    with pytest.raises(ValueError, match=r"^dense: x has 12 features, 6 on the last axis, weight expects 5$"):
+        functions.dense(np.ones((9, 2, 2, 6)), w)
+
+
+def test_neurons_of_places_may_have_constants_of_their_own():
+    neuron = cs.LIF(tau=np.linspace(3.0, 20.0, 28).reshape(7, 4))
+    x, net = RNG.random((40, 3, 7, 5)) < 0.3, cs.Sequential(cs.Dense(5, 4), neuron)
+    s, stream = net(x).data, net.stream()
+    assert 0 < s.mean() < 1
+    np.testing.assert_array_equal(s, neuron(net[0](x)).data)
+    np.testing.assert_array_equal(s, [stream.step(step) for step in x])

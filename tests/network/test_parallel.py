@@ -160,7 +160,7 @@ def test_shapes_that_do_not_fit(how, branches, message):
     assert str(error.value) == "Parallel: branches " + message.format("(5, 2, ", "(5, 2, ")
     if how == "add":
         with pytest.raises(
-            ValueError, match=r"^Parallel: branches must have one shape to add, branch 0 has \(\d,\), b"
+            ValueError, match=r"^Parallel: branches must have one shape to add, branch 0 has \(\.\.\., \d\), b"
         ):
             cs.Parallel(branches[0], cs.Dense(6, 3))
 

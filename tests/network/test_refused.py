@@ -151,14 +151,17 @@ REFUSED = {
     ),
     "nested": (lambda: cs.Sequential(cs.Dense(4, 3), cs.Sequential(SRM, cs.Dense(4, 3))), "layer 1.1, Dense(4, 3),"),
     "read-out": (lambda: cs.Sequential(cs.Dense(4, 3), SRM, cs.ReadOut(4, 2)), "layer 2, ReadOut("),
-    "frames after features": (lambda: cs.Sequential(cs.Dense(4, 3), cs.Conv(3, 2, 1)), "got shape (T, N, 3)"),
+    "frames after pixels": (lambda: cs.Sequential(cs.Dense(4, 3), cs.Conv(4, 2, 1)), "conv: x has 3 channels"),
     "mean": (lambda: cs.Sequential(cs.Conv(2, 6, 3), cs.MaxPool(2), cs.GlobalAvgPool(), cs.Dense(4, 3)), "has 6 f"),
     "maps": (lambda: cs.Sequential(cs.Conv(2, 6, 3), SRM, cs.SumPool(2, 11), SRM, cs.Conv(4, 2, 3)), "layer 4, Conv("),
     "transposed": (lambda: cs.Sequential(cs.ConvTranspose(2, 6, 3), cs.ConvTranspose(5, 2, 3)), "layer 1, ConvT"),
     "recurrent": (lambda: cs.Sequential(cs.Dense(4, 3), cs.Recurrent(cs.Dense(4, 4), LIF)), "layer 1, Recurrent"),
     "batch norm": (lambda: cs.Sequential(cs.Conv(2, 3, 3), cs.BatchNorm(4)), "layer 1, BatchNorm(4), does not fit"),
     "delay": (lambda: cs.Sequential(cs.Dense(4, 3), SRM, cs.Delay(4, dt=1.0)), "layer 2, Delay(4, dt=1), does not"),
-    "winners": (lambda: cs.Sequential(cs.Dense(4, 3), cs.layers.KWinners(5)), "k must be at most the 3 neurons"),
+    "winners": (
+        lambda: cs.Sequential(cs.Dense(4, 3), cs.layers.KWinners(5, among="channels")),
+        "k must be at most the 3 neurons",
+    ),
     "average": (lambda: cs.Sequential(cs.Dense(4, 9), SRM, cs.Average(2)), "layer 2, Average(2), does not fit"),
     "filters": (lambda: cs.Sequential(cs.Dense(4, 3), cs.FilterBank(2, 5), cs.Dense(3, 2)), "x has 6 features"),
     "branches": (lambda: cs.Parallel(cs.Dense(4, 3), cs.Dense(4, 2)), "Parallel: branches must have one shape to add"),
@@ -183,6 +186,16 @@ class Twice(cs.Dense):
     def __call__(self, x):
         y = super().__call__(x)
         return cs.concatenate([y, y], axis=-1)
+
+
+class Doubled(cs.Layer):
+    """A layer that tells its output for a known input only."""
+
+    def __call__(self, x):
+        return cs.concatenate([x, x], axis=-1)
+
+    def output_shape(self, shape):
+        return (*shape[:-1], 2 * shape[-1])
 
 
 ACCEPTED = {
@@ -211,6 +224,18 @@ ACCEPTED = {
         (6, 6, 2),
     ),
     "filters": (lambda: [cs.FilterBank(3, 4), cs.Dense(18, 3), SRM], (6,)),
+    "tokens": (
+        lambda: [
+            *(cs.Parallel(cs.Sequential(cs.Dense(6, 4), cs.BatchNorm(4), SRM), cs.Dense(6, 4)), cs.Delay((9, 4), dt=1)),
+            *(cs.Dense(4, 8), SRM, cs.Dense(72, 10), cs.ReadOut(10, 3)),
+        ],
+        (9, 6),
+    ),
+    "pixels": (
+        lambda: [cs.Dense(6, 4), SRM, cs.SumPool(2, 11), SRM, cs.Conv(4, 3, 1), cs.Dense(3, 2), cs.GlobalAvgPool()],
+        (4, 4, 6),
+    ),
+    "a layer that must see its input": (lambda: [Doubled(), cs.Dense(12, 3), SRM], (6,)),
 }
 
 

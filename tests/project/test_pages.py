@@ -63,6 +63,14 @@ def test_tasks_in_time():
     assert run("docs/delays.md", {}).endswith("[1 0]\n")
 
 
+@pytest.mark.all
+def test_tokens(here):
+    space = {"__name__": "page"}  # a file names the class of the page
+    *_, last, _, difference = run("docs/tokens.md", space).splitlines()
+    assert float(last.split()[1]) > 0.7
+    assert float(difference) < 1e-4
+
+
 def test_gpus():
     assert run("docs/gpu.md", {}) == f"{cs.device()}\n"
 

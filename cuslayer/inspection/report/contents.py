@@ -192,7 +192,9 @@ def neuron_constants(neurons: Any) -> Json:
 
 
 def dense_node(layer: Any, before: Shape, after: Shape) -> Json:
-    """Return a dense layer or a read-out as the page reads it, without its bias."""
+    """Return a dense layer or a read-out as the page reads it, without its bias; nothing if it maps each place."""
+    if len(after) > 1:
+        return {}
     w, delays = to_numpy(layer.effective_weight().data), layer.delays
     found = {"kind": "dense", "outputs": w.shape[1], "weight": block(w, "f4")}
     return found if delays is None else found | {"lags": delays.lags, "lag": block(to_numpy(delays.whole_lags()), "u2")}

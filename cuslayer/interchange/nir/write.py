@@ -24,6 +24,7 @@ from cuslayer.interchange.axes import (
     write_file,
 )
 from cuslayer.interchange.nir.neurons import MOST_EDGES, NOTE, Written, dialect_of, node_of, note_of
+from cuslayer.kernels.constants import places_of
 from cuslayer.kernels.time.delay.steps import whole_steps
 from cuslayer.layers import AvgPool, Conv, Delay, Dense, Dropout, Recurrent, Shift, SumPool, SynapticDelays
 from cuslayer.network.network import Sequential, chain_of
@@ -249,6 +250,8 @@ def _loop(library: Any, where: str, population: Recurrent, shape: tuple[int, ...
 def _layer_nodes(library: Any, where: str, layer: Any, shape: tuple[int, ...], how: Written) -> list[Any]:
     """Return the nodes of a layer that is no neuron."""
     if isinstance(layer, Dense):
+        if places_of(shape, math.prod(layer.in_features)):
+            raise ValueError(f"{where} cannot be written: NIR has no dense layer that maps each place of {shape}")
         flatten = [library.Flatten(input_type=np.array(channels_first(shape)), start_dim=0, end_dim=-1)]
         if layer.delays is not None:
             linear: Any = _delayed(library, where, layer, shape, how)

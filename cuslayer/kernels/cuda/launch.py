@@ -73,14 +73,12 @@ def arrived(beside: Array) -> Array:
 def train(s: Array | PackedSpikes, real: Any = np.float32) -> tuple[dict[str, Any], Array, np.dtype[Any]]:
     """Return the arguments of a kernel that takes every form of a signal (T, N, ...), the array in it, and its `real`.
 
-    Kernels read booleans and packed spikes directly, with a given number type.
-
-    Raises:
-        ValueError: packed spikes are images, whose frames have several lines.
+    Kernels read booleans and packed spikes directly, with a given number type. Packed spikes are unpacked unless a
+    sample's step is one line.
     """
+    if isinstance(s, PackedSpikes) and (s.lines != 1 or s.frames != math.prod(s.shape[:2])):
+        s = s.unpack()
     if isinstance(s, PackedSpikes):
-        if s.lines != 1:
-            raise ValueError(f"packed spikes must have one line a frame, got {s.lines}")
         form = PACKED
         x = s.words
     else:

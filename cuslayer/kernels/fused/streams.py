@@ -9,7 +9,7 @@ import numpy as np
 
 from cuslayer._base.jit import parallel_for
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import Pooling, Window
+from cuslayer.kernels.constants import Pooling, Window, places_of
 from cuslayer.kernels.fused.cpu import dense_blocks, map_of
 from cuslayer.kernels.fused.loop import Blocks, Pooled, Stage, forward, memory_of, no_checkpoints, stage_of
 from cuslayer.kernels.fused.sources import ConvSpikes, DenseBits, DenseSpikes, Numbers
@@ -82,19 +82,21 @@ class StreamedDense(_Streamed):
         self._weight = np.ascontiguousarray(weight)
         self._bias = bias
         self._table = self._weight.reshape(-1)
-        self._constants = spiking.placed(constants, weight, (weight.shape[1],))
+        self._constants = constants
         self._spiking = spiking
 
     def __call__(self, x: Array) -> Array:
-        steps, samples = x.shape[:2]
+        steps = len(x)
         w = self._weight
         outputs = w.shape[1]
-        rows = x.reshape(steps * samples, math.prod(x.shape[2:]))
-        if rows.shape[1] != len(w):
-            raise ValueError(f"x has {rows.shape[1]} features, weight expects {len(w)}")
+        places = places_of(x.shape[2:], len(w))
+        leading = (*x.shape[:2], *places)
+        samples = x.shape[1] * math.prod(places)
+        rows = x.reshape(steps * samples, len(w))
         if self._stage is None:
+            placed = self._spiking.placed(self._constants, w, (*places, outputs))
             self._stage = self._begin(
-                dense_blocks(samples, outputs, _LEAST, _MOST, 1), self._constants, self._spiking, self._bias
+                dense_blocks(samples, outputs, _LEAST, _MOST, 1), placed, self._spiking, self._bias
             )
         few = rows.size + steps * samples * outputs <= _FEW
         if rows.dtype == bool and few:
@@ -108,7 +110,7 @@ class StreamedDense(_Streamed):
             else:
                 source = DenseSpikes(x_listed.start, x_listed.index, self._table, samples, outputs)
             s = self._run(steps, self._stage, source)
-        return s.reshape(steps, samples, outputs)
+        return s.reshape(*leading, outputs)
 
 
 class StreamedConv(_Streamed):

@@ -204,6 +204,11 @@ def by_column(start: Array, index: Array, columns: int) -> tuple[Array, Array]:
     return begin, rows
 
 
+def in_frames(x: Array, shape: tuple[int, ...]) -> Array:
+    """Return x in a shape (frames, ...); packed spikes of a GPU become booleans of the host."""
+    return np.asarray(x).reshape(shape)
+
+
 def synapse_input(x: Array) -> SpikeList | Array:
     """Return the input x (rows, ...) of a dense or convolutional layer: spikes counted, numbers unchanged."""
     return find_spikes(x) if x.dtype == bool else x

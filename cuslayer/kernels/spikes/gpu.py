@@ -13,7 +13,7 @@ from cuslayer.kernels.cuda.launch import contiguous, empty, most_shared
 from cuslayer.kernels.spikes.packed import WORD, DeferredSpikes, PackedSpikes, event_fields, lines_of, words_of
 
 # The functions of both devices; packed spikes are the GPU's.
-__all__ = ["synapse_input"]
+__all__ = ["in_frames", "synapse_input"]
 
 # The kernels of bits do not depend on the number type.
 _REAL = np.dtype(np.float32)
@@ -34,6 +34,13 @@ _TIMES = 16
 def packed(x: Array | PackedSpikes) -> PackedSpikes:
     """Return spikes (frames, ...) as packed spikes."""
     return x if isinstance(x, PackedSpikes) else pack(x)
+
+
+def in_frames(x: Array | PackedSpikes, shape: tuple[int, ...]) -> Array | PackedSpikes:
+    """Return x in a shape (frames, ...); packed spikes with other frames or lines are packed again."""
+    if isinstance(x, PackedSpikes) and not x.has_frames(shape):
+        return pack(unpack(x).reshape(shape))
+    return x.reshape(*shape)
 
 
 def synapse_input(x: Array | PackedSpikes) -> Array | PackedSpikes:

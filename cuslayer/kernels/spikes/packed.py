@@ -66,6 +66,12 @@ class PackedSpikes:
             raise ValueError(f"packed spikes of shape {self.shape} keep {self.frames} frames, got {shape}")
         return PackedSpikes(self.words, shape, self.line, self.by_neuron)
 
+    def has_frames(self, shape: tuple[int, ...]) -> bool:
+        """Return whether the first axis of a shape numbers the frames; images also need a line for each row."""
+        frames, *frame = shape
+        lines, line = (self.lines, self.line) if len(frame) != 3 else lines_of(tuple(frame))
+        return (frames, lines, line) == (self.frames, self.lines, self.line) and math.prod(frame) == lines * line
+
     @property
     def has_neurons(self) -> bool:
         """Whether there is `by_neuron`."""
