@@ -260,8 +260,7 @@ def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
         own = as_neuron(given)
         if own.dt != dt:
             raise ValueError(f"{where} has neurons with dt {own.dt:g}, the network's {dt:g}")
-        with check.about(where):
-            layer = _block(word, shape, given) if word.kind == "block" else _layer(word, shape, own)
+        layer = _block(word, shape, given) if word.kind == "block" else _layer(word, shape, own)
         try:
             shape = cast(Shape, layer.output_shape(shape))
         except ValueError as problem:  # the message starts with the layer's operation

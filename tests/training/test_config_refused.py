@@ -161,7 +161,7 @@ RANGES = [
         ),
         ("layer", [{"dim": "34x34x2"}], "must be a list of an input and at least one layer"),
         ("layer/1/groups", 2, "is not for '512', a dense word"),
-        ("layer/1/norm", "stdd", "must be one of none, power, std, got 'stdd'; did you mean std?"),
+        ("layer/1/norm", "stdd", "must be one of none, power, std, rms, got 'stdd'; did you mean std?"),
         ("layer/1/dim", "5x5x2", "'5x5x2' is an input, which must be the first word"),
         ("training/error/type", "NumSpike", "must be one of NumSpikes, ProbSpikes, SpikeTime, CrossEntropy, got"),
         ("training/error", {"type": "CrossEntropy", "over": "most"}, ".over must be one of "),
