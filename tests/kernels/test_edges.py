@@ -6,9 +6,10 @@ import pytest
 import cuslayer as cs
 from cuslayer import functions
 from cuslayer._base.jit import BLOCK
-from cuslayer.kernels import cpu, gpu, matrix
+from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.kernels.fused import cpu as fused
+from cuslayer.kernels.synapse import matrix
 from cuslayer.kernels.synapse.conv import spikes as conv_spikes
 from cuslayer.kernels.synapse.conv.spikes import CHUNK
 from tests.kernels.test_twins import fire, fire_adjoint

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuslayer.data.events import Events, flat_bins
-from cuslayer.kernels.spikes import gpu
+from cuslayer.kernels.spikes import cpu, gpu
 from cuslayer.kernels.spikes.packed import PackedSpikes, event_fields, lines_of, words_of
 from tests.kernels.test_twins import emulator as emulator
 from tests.support.packed_bits import packed_on_host, unpacked_on_host
@@ -72,6 +72,16 @@ def test_synapse_input():
     assert gpu.synapse_input(ours) is ours
     number = x.astype(np.float32)
     assert gpu.synapse_input(number) is number
+
+
+def test_in_frames():
+    x = train(0, (3, 2, 5, 40))
+    packed = gpu.pack(x, axes=2)
+    # A frame of 5 x 40 numbers is one line: places of 40 are packed again, the same frames are not.
+    by_place = gpu.in_frames(packed, (30, 40))
+    same(unpacked_on_host(by_place), cpu.in_frames(x, (30, 40)))
+    assert (by_place.frames, by_place.line) == (30, 40)
+    assert gpu.in_frames(packed, (6, 200)).words is packed.words
 
 
 def test_with_neurons_fills_what_is_missing():
