@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -190,7 +190,7 @@ class BatchNorm(Layer):
         square = var + mean * mean
         if running is not None:
             move(running[1], square, self.momentum)
-        return mean * 0, square
+        return namespace(x).zeros_like(mean), square
 
     def _statistics(self, x: Array) -> tuple[Array, Array]:
         """Return mean and variance of a batch; update the running ones, or call the function of `take_statistics`."""
@@ -314,7 +314,7 @@ def _normalized(
     mean, var = norm._statistics(x) if of_batch else (norm.mean.data, norm.var.data)
     centre = mean
     gain = given[0] if trained else None
-    offset = given[1] if trained == 2 else centre * 0 if trained else None
+    offset = given[1] if trained == 2 else namespace(x).zeros_like(centre) if trained else None
     scaling = Scaling(norm.scale, norm.height, norm.eps, norm.exponents)
     if norm.mean_hook is not None:
         leaf = Tensor(mean, requires_grad=True)
@@ -334,7 +334,7 @@ def _normalized(
 
 def _no_gradient(of_centre: Array) -> Array:
     """Return the gradient of a mean that is 0 whatever the batch."""
-    return of_centre * 0
+    return cast(Array, namespace(of_centre).zeros_like(of_centre))
 
 
 def _of_mean(hooked: Tensor, leaf: Tensor, g: Array) -> Array:

@@ -42,6 +42,8 @@ def on_gradient(x: Array, /, *, callback: Callable[[Array], None]) -> tuple[Arra
     return x, pullback
 
 
+# Joins of a skip connection, and all joins.
+SKIPS = ("add", "and", "iand")
 JOINS = ("add", "concatenate", "and", "iand")
 _RULES = {
     "add": "must have one shape to add",

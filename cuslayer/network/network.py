@@ -15,7 +15,7 @@ from cuslayer._tape import POTENTIAL_FORMATS, Tensor, grad_enabled, keep_unpacke
 from cuslayer.backend import Array, Setting
 from cuslayer.layers.base import Layer, Shape, lists_parameters, names_in, tensors_and_layers
 from cuslayer.network.graph import INPUT, Graph, GraphNode, GraphPart, as_input, flow, number_range, observed, plan
-from cuslayer.network.join import Join
+from cuslayer.network.join import SKIPS, Join
 from cuslayer.network.shapes import LayerMemoryError, check_shapes, layer_error, output_step, shapes_of, warn_of_delays
 from cuslayer.network.stream import Stream, in_chunks
 from cuslayer.neurons.base import Neuron, is_stateful
@@ -433,7 +433,7 @@ class Residual(Parallel):
     def __init__(self, *layers: Stage, join: str = "add", shortcut: Stage | None = None) -> None:
         if not layers:
             raise ValueError("layers must be at least one, got none")
-        check.one_of("join", join, ("add", "and", "iand"))
+        check.one_of("join", join, SKIPS)
         super().__init__(Sequential(*layers), Sequential() if shortcut is None else shortcut, join=join)
 
     @property

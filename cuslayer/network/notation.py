@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any, TypeAlias, cast
 
@@ -29,6 +29,7 @@ from cuslayer.layers import (
 )
 from cuslayer.layers.batch_norm import SCALES
 from cuslayer.layers.weight_hooks import quantize
+from cuslayer.network.join import SKIPS
 from cuslayer.network.network import Residual, Sequential
 from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.neurons.dynamics import StepNeuron
@@ -147,7 +148,7 @@ class Word:
     weight_scale: float | None = field(default=None, metadata=key(check.positive, "wScale"))
     bias: bool = field(default=False, metadata=key(flag, write=_only_true))
     norm: str | None = field(default=None, metadata=key(choice(NORMS)))
-    join: str | None = field(default=None, metadata=key(choice(("add", "and", "iand"))))
+    join: str | None = field(default=None, metadata=key(choice(SKIPS)))
     winners: int | None = field(default=None, metadata=key(counted))
     tau: float | None = field(default=None, metadata=key(check.positive))
     recurrent_delay: float | None = field(default=None, metadata=key(check.positive))
@@ -266,7 +267,7 @@ def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
         except ValueError as problem:  # the message starts with the layer's operation
             raise ValueError(f"{str(problem).split(': ', 1)[1]}") from None
         with check.about(where):
-            stages += [layer, *_before_neurons(word, shape, own)] if word.kind != "block" else [layer]
+            stages += [layer, *([] if word.kind == "block" else _before_neurons(word, shape, own))]
         if word.kind not in WITHOUT_NEURONS:
             stages += _fired(_recurrent(word, shape, given) if word.kind == "recurrent" else given)
         if word.delay:
@@ -315,10 +316,9 @@ def _block(word: Word, shape: Shape, given: Any) -> Residual:
     stride = 1 if word.stride is None else word.stride
 
     def convolution(inputs: int, size: int, stride: int | tuple[int, int]) -> list[Any]:
-        weight = _weight_options(word, neuron)
-        layer = Conv(inputs, outputs, size, stride=stride, padding=size // 2, bias=word.bias, **weight)
-        layer.own_scale = word.weight_scale is not None
-        return [layer, *_before_neurons(word, (outputs,), neuron), *_fired(given)]
+        conv = replace(word, text=f"{outputs}c{size}", stride=stride, join=None)
+        layer = _layer(conv, (*shape[:2], inputs), neuron)
+        return [layer, *_before_neurons(conv, (outputs,), neuron), *_fired(given)]
 
     changed = shape[2] != outputs or check.pair("stride", stride, least=1) != (1, 1)
     shortcut = Sequential(*convolution(shape[2], 1, stride)) if changed else None
@@ -380,10 +380,11 @@ class Network(Sequential):
     """A network from the paper's notation, each layer followed by its neurons.
 
     ``34x34x2-16c5-2a-32c3-2a-64c3-10``: the input, rows x columns x channels; ``16c5`` a convolution of 16 maps with a
-    5 x 5 kernel, padded by half its kernel (``16c5v``: not padded); ``2a`` sum pooling over 2 x 2; a bare number a
-    dense layer; ``256r`` a dense layer with `Recurrent` neurons, whose recurrent weights start orthogonal; ``10avg``
-    the mean over each of 10 groups of channels; and ``10out`` a read-out of 10 potentials (`ReadOut`). No neurons
-    follow the last two. An input without rows and columns is a bare number: ``200-256-200``.
+    5 x 5 kernel, padded by half its kernel (``16c5v``: not padded); ``32b3`` two such convolutions with a skip
+    connection (`Residual`); ``2a`` sum pooling over 2 x 2; a bare number a dense layer; ``256r`` a dense layer with
+    `Recurrent` neurons, whose recurrent weights start orthogonal; ``10avg`` the mean over each of 10 groups of
+    channels; and ``10out`` a read-out of 10 potentials (`ReadOut`). No neurons follow the last two. An input without
+    rows and columns is a bare number: ``200-256-200``.
 
     Args:
         notation: the words of the layers, joined by hyphens; or a sequence of `Word`, each with its options.

@@ -76,7 +76,8 @@ def _known_after(stage: Any, shapes: Sequence[Any]) -> Any:
 
     As `shape_after`, or ("H", "W", channels), or ("...", features), or None.
     """
-    shape, partial = shapes[0], any(each is not None and each[:1] in (_FRAME[:1], _PLACES) for each in shapes)
+    shape = shapes[0]
+    partial = any(before is not None and before[:1] in (_FRAME[:1], _PLACES) for before in shapes)
     if isinstance(stage, Layer) and not _describes_itself(stage):
         return None
     if partial and not type(stage).__module__.startswith("cuslayer."):

@@ -125,6 +125,15 @@ def test_all_three_passes_equal_the_formula(window, sizes, dtype):
         held(of_w, matrix.conv_weight_adjoint(x, g, window, groups), np.linalg.norm(g), 8)
 
 
+@pytest.mark.parametrize("sizes", [(0, 4), (2, 0)])
+def test_no_channels_and_no_outputs(sizes):
+    x, w, g = arrays(Window.of(3, 1, 1, 1), (4, 4), (2, 1, *sizes), "float32")
+    y = cpu.forward(x, w, Window.of(3, 1, 1, 1), 1)
+    assert y.shape == g.shape
+    assert not y.any()
+    assert cpu.weight_adjoint(x, g, Window.of(3, 1, 1, 1), 1).shape == w.shape
+
+
 def every_pass(window, groups):
     x, w, g = arrays(window, (7, 6), (23, groups, 4, 6), "float32")
     of_w = lines.weight_gradient(x, g, window, groups)

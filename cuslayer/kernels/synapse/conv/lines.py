@@ -36,8 +36,8 @@ class _Lines(NamedTuple):
     inputs: int  # channels of a group
     line: int  # columns of a line, a multiple of the dilation
     rows_at_once: int  # rows of the result whose lines are made at once
-    # Outputs of a row whose windows begin at the same rest by the dilation are `stride` apart; `starts` has the number
-    # of such sets. Their windows are `shift` columns apart in a line.
+    # Outputs of a row whose windows begin at the same rest by the dilation are `starts` apart, and there are so many
+    # sets of them. Their windows are `shift` columns apart in a line.
     starts: int
     shift: int
 
@@ -53,15 +53,17 @@ class _Lines(NamedTuple):
         common = math.gcd(across, gap_across)
         return cls(window, groups, x.shape[3] // groups, line, at_once, gap_across // common, across // common)
 
-    def blocks(self, rows: int) -> int:
-        """Return the number of blocks of the rows of a result."""
-        return -(-rows // self.rows_at_once)
-
 
 @compiled
 def _height(rows: int, s: _Lines) -> int:
     """Return the lines that some rows of the result read."""
     return (rows - 1) * s.window.stride[0] + s.window.dilation[0] * (s.window.kernel[0] - 1) + 1
+
+
+@compiled
+def _in_order(s: _Lines) -> bool:
+    """Return whether lines are rows of an image as they are, between zeros."""
+    return s.window.dilation[1] == 1 and s.groups == 1
 
 
 @compiled
@@ -71,9 +73,9 @@ def _lay(x: Any, frame: int, top: int, end: int, s: _Lines, lines: Any, pixels: 
     height = _height(end - top, s)
     gap = s.window.dilation[1]
     low = top * s.window.stride[0] - s.window.padding[0]
-    plain = gap == 1 and s.groups == 1
-    put_between_zeros(x, frame, low, low + height, -s.window.padding[1], s.line, lines if plain else pixels, 0)
-    if plain:
+    in_order = _in_order(s)
+    put_between_zeros(x, frame, low, low + height, -s.window.padding[1], s.line, lines if in_order else pixels, 0)
+    if in_order:
         return
     of_rest = s.line // gap
     for row in range(height):
@@ -109,7 +111,7 @@ def _convolve(first: int, last: int, x: Any, taps: Any, y: Any, s: _Lines) -> No
     channels = x.shape[3]
     share = outputs // s.groups
     lines = scratch(_room(s, channels), y)
-    pixels = scratch(_room(s, channels), y)
+    pixels = scratch(0 if _in_order(s) else _room(s, channels), y)
     flat = y.reshape(y.size)
     terms = wide * s.inputs
     line = s.line * channels
@@ -140,8 +142,8 @@ def _in_blocks(w: Array, groups: int) -> Array:
     outputs = w.shape[3]
     share = outputs // groups
     at_once = product_columns(share, w.itemsize)
-    rows = w.reshape(-1, outputs)
-    blocks = []
+    rows = w.reshape(math.prod(w.shape[:3]), outputs)
+    blocks = [rows[:, :0].ravel()]
     for begin in range(0, outputs, max(share, 1)):
         for low in range(begin, begin + share, at_once):
             blocks.append(rows[:, low : min(low + at_once, begin + share)].ravel())
@@ -154,7 +156,7 @@ def convolve(x: Array, w: Array, window: Window, groups: int) -> Array:
     y = empty((len(x), *out, w.shape[3]), w.dtype)
     s = _Lines.of(x, window, groups, out)
     arrays = np.ascontiguousarray(x, w.dtype), aligned_copy(_in_blocks(w, groups), w.dtype), y
-    parallel_for(_convolve, len(x) * s.blocks(out[0]), *arrays, s, grain=1)
+    parallel_for(_convolve, len(x) * -(-out[0] // s.rows_at_once), *arrays, s, grain=1)
     return y
 
 
@@ -166,7 +168,7 @@ def _add_gradients(first: int, last: int, parts_at: Any, x: Any, g: Any, parts: 
     channels = x.shape[3]
     share = outputs // s.groups
     lines = scratch(_room(s, channels), g)
-    pixels = scratch(_room(s, channels), g)
+    pixels = scratch(0 if _in_order(s) else _room(s, channels), g)
     terms = wide * s.inputs
     sums = scratch(terms * share, g)
     # Fewer outputs than numbers of a vector: the terms are the columns of the product.
