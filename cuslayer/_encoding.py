@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from cuslayer._base import check
-from cuslayer._tape import Pullback, differentiable, saves
-from cuslayer.backend import Array, generator, namespace, to_device, to_numpy
+from cuslayer._still import repeat_step
+from cuslayer._tape import Tensor, as_tensor
+from cuslayer.backend import Array, generator, to_device, to_numpy
 
 # The number of random numbers per draw, which bounds memory. The spikes do not depend on it.
 _BLOCK = 1 << 20
@@ -173,14 +174,12 @@ def encode_delta(x: Any, /, *, threshold: float) -> Array:
     return to_device(spikes.reshape(*values.shape, 2))
 
 
-@differentiable
-@saves("nothing")
 @check.operation
-def replicate(x: Array, /, *, steps: int) -> tuple[Array, Pullback]:
+def replicate(x: Any, /, *, steps: int) -> Tensor:
     """Repeat x at every step: ``y[t] = x``; backward is the sum over time.
 
-    It makes a static image the input of a spiking network: as a constant current, or after a layer that weights the
-    image once.
+    It makes a static image the input of a spiking network, as a constant current. All steps share the memory of x, and
+    layers that map each step by itself weight the image once.
 
     Args:
         x: (N, H, W, C), (N, C) or any (N, ...), spikes or numbers.
@@ -196,11 +195,11 @@ def replicate(x: Array, /, *, steps: int) -> tuple[Array, Pullback]:
     >>> replicate(np.array([[1.0, 2.0]]), steps=3).data.tolist()
     [[[1.0, 2.0]], [[1.0, 2.0]], [[1.0, 2.0]]]
     """
+    x = as_tensor(x)
     _check_batch(x)
     steps = check.integer("steps", steps, least=0)
     check.memory("the result", (steps, *x.shape), x.dtype.itemsize)
-    xp = namespace(x)
-    return xp.broadcast_to(x, (steps, *x.shape)).copy(), lambda g: g.sum(axis=0)
+    return repeat_step(x.reshape(1, *x.shape), steps)
 
 
 def _real(x: Any) -> Array:

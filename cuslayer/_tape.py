@@ -146,7 +146,7 @@ class Tensor(ArrayLike["Tensor"]):
     [2.0, 4.0, 6.0]
     """
 
-    __slots__ = ("__weakref__", "_lengths", "changes", "grad", "node", "requires_grad", "stored", "unpacked")
+    __slots__ = ("__weakref__", "_lengths", "changes", "grad", "node", "requires_grad", "step", "stored", "unpacked")
 
     def __init__(self, data: Any, requires_grad: bool = False, lengths: Any = None) -> None:
         if isinstance(data, Tensor):
@@ -158,6 +158,8 @@ class Tensor(ArrayLike["Tensor"]):
         self.changes = [0]
         self.grad: Array | None = None
         self.node: Node | None = None
+        # The step (1, N, ...) that the tensor repeats; see `_still.repeat_step`.
+        self.step: Tensor | None = None
         self.requires_grad = requires_grad
         self.lengths = lengths
 
@@ -194,6 +196,7 @@ class Tensor(ArrayLike["Tensor"]):
             note_change(self)
         self.stored = to_numpy(array) if isinstance(array, np.ma.MaskedArray) else array
         self.unpacked = None
+        self.step = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -310,7 +313,7 @@ def _tensor(data: Array | PackedSpikes, node: Node | None = None) -> Tensor:
     if isinstance(data, np.generic):
         data = np.asarray(data)
     tensor.stored, tensor.grad, tensor.node, tensor.requires_grad = data, None, node, node is not None
-    tensor.unpacked, tensor.changes, tensor._lengths = None, [0], None
+    tensor.unpacked, tensor.changes, tensor._lengths, tensor.step = None, [0], None, None
     return tensor
 
 

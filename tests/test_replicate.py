@@ -18,7 +18,7 @@ def test_every_step_is_the_image(shape, steps, dtype):
     t = cs.Tensor(x, requires_grad=True)
     y = cs.functions.replicate(t, steps=steps)
     assert (y.dtype, y.shape) == (dtype, (steps, *shape))
-    assert y.data.flags.c_contiguous
+    assert not steps or not x.size or np.shares_memory(y.data, t.data)
     assert all((step == x).all() for step in y.data)
     g = RNG.integers(-9, 9, y.shape).astype(np.float64)
     y.backward(g)
@@ -37,20 +37,61 @@ def test_adjoint_and_gradient(dtype, tolerance):
     assert cs.gradcheck(lambda x: cs.functions.replicate(x, steps=7), x) < 1e-6
 
 
-def test_an_image_drives_a_network():
-    """Weighting an image once before repeating it equals weighting it at every step."""
-    srm, layer, x = cs.SRM(), cs.Dense((3, 3, 1), 20), np.abs(RNG.standard_normal((2, 3, 3, 1))).astype(np.float32)
-    before = srm(layer(cs.functions.replicate(x, steps=20)))
-    once = layer(x[None])
-    after = srm(cs.functions.replicate(once[0], steps=20))
-    assert before.data.any()
-    assert (before.data == after.data).all()
-    grads = []
-    for spikes in (before, after):
-        layer.weight.grad = None
-        spikes.backward(np.ones(spikes.shape, np.float32))
-        grads.append(layer.weight.grad)
-    np.testing.assert_allclose(*grads, rtol=0, atol=1e-5 * np.abs(grads[0]).max())
+class Counted(cs.BatchNorm):
+    """Counts the steps that it maps."""
+
+    steps = 0
+
+    def _operate(self, operation, x, **options):
+        self.steps += len(x)
+        return super()._operate(operation, x, **options)
+
+
+NETWORKS = {
+    "convolution": lambda n: [cs.Conv(1, 4, 3, padding=1, bias=True, weight_scale=3.0), n, cs.SRM(theta=1.0)],
+    "pooled, alone": lambda n: [cs.AvgPool(2), cs.ConvTranspose(1, 4, 2, weight_scale=2.0), n],
+    "dense, recurrent": lambda n: [cs.Dense((6, 6, 1), 4, weight_scale=3.0), n, cs.Recurrent(cs.Dense(4, 4), cs.LIF())],
+}
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_layers_map_a_still_input_once(name, training):
+    """A repeated image, and equal steps that share no memory, give the numbers and gradients of steps one by one."""
+    image = np.abs(RNG.standard_normal((5, 6, 6, 1))).astype(np.float32)
+    steps = 7
+    copied = np.repeat(image[None], steps, 0)
+    results = []
+    for x in (cs.Tensor(copied, requires_grad=True), cs.functions.replicate(image, steps=steps), copied):
+        cs.seed(0)
+        norm = Counted(4, trained=True)
+        net = cs.Sequential(*NETWORKS[name](norm))
+        net.train(training)
+        y = net(x)
+        assert (norm.steps, y.shape[0]) == (steps if isinstance(x, cs.Tensor) and x.requires_grad else 1, steps)
+        y.backward(np.cos(np.arange(y.size, dtype=np.float32)).reshape(y.shape))
+        results.append([y.data, *(p.grad if p.requires_grad else p.data for p in net.parameters())])
+    assert results[0][0].any()
+    for result in results[1:]:
+        assert results[0][0].dtype != bool or (results[0][0] == result[0]).all()
+        for by_step, once in zip(results[0], result, strict=True):
+            np.testing.assert_allclose(once, by_step, rtol=0, atol=1e-5 * max(1, np.abs(by_step).max()))
+
+
+def test_steps_that_only_begin_alike_are_not_still():
+    x = np.ones((3, 2, 4), np.float32)
+    x[2, 1, 3] = 2
+    y = cs.Dense(4, 1)(x).data
+    assert y[2, 1] != y[1, 1]
+    padded = cs.Tensor(np.ones((3, 2, 4), np.float32), lengths=[3, 2])
+    norm = Counted(4)
+    norm(padded)
+    assert norm.steps == 3
+
+
+def test_an_error_for_a_still_input_shows_its_shape():
+    with pytest.raises(ValueError, match=r"got shape \(5, 2, 9\)"):
+        cs.Conv(1, 1, 1)(np.ones((5, 2, 9), np.float32))
 
 
 def test_errors():

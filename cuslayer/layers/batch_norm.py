@@ -13,6 +13,7 @@ import numpy as np
 from cuslayer import kernels
 from cuslayer._base import check
 from cuslayer._base.sequences import Lengths, own, own_steps
+from cuslayer._still import each_step_alone
 from cuslayer._tape import (
     Gradient,
     Pullback,
@@ -158,6 +159,7 @@ class BatchNorm(Layer):
             note_change(running)
             running.data[...] = statistic.astype(running.dtype)
 
+    @each_step_alone
     def __call__(self, x: Any) -> Tensor:
         """Return the normalized input, of x's shape, (T, N, ..., features).
 

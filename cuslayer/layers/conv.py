@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from cuslayer import kernels
 from cuslayer._base import check, instead
+from cuslayer._still import each_step_alone
 from cuslayer._tape import Gradient, Pullback, Tensor, as_tensor, differentiable, grad_enabled, saves, takes_packed
 from cuslayer.backend import Array, contiguous
 from cuslayer.kernels.constants import Window
@@ -122,6 +123,7 @@ class Delaying(Synapse):
         """Return the weighted input without delays and bias; in evaluation with delays, summed one by one."""
         raise NotImplementedError
 
+    @each_step_alone
     def __call__(self, x: Any) -> Tensor:
         return self.biased(self._operate(x, self.effective_weight()) if self.delays is None else self._delayed(x))
 
@@ -322,6 +324,7 @@ class ConvTranspose(Convolution):
         inputs = self.in_channels // self.groups
         return (kernel_h, kernel_w, outputs, self.groups, inputs), (1, 1, outputs, self.groups, 1)
 
+    @each_step_alone
     def __call__(self, x: Any) -> Tensor:
         return conv_transpose(x, self.effective_weight(), output_padding=self.output_padding, **self.geometry())
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from cuslayer import kernels
 from cuslayer._base import check, instead
+from cuslayer._still import each_step_alone
 from cuslayer._tape import Gradient, Pullback, Tensor, as_tensor, differentiable, saves, takes_packed
 from cuslayer.backend import Array, numeric
 from cuslayer.kernels.constants import Window
@@ -196,6 +197,7 @@ class SumPool(Windowed):
 
     memory = 0
 
+    @each_step_alone
     def __call__(self, x: Any) -> Tensor:
         if self.weight_hook:
             return weighted_pool(x, self.effective_weight(), **self.geometry())
@@ -226,6 +228,7 @@ class Unpool(Windowed):
 
     memory = 0
 
+    @each_step_alone
     def __call__(self, x: Any) -> Tensor:
         if self.weight_hook:
             return weighted_unpool(x, self.effective_weight(), **self.geometry())
@@ -286,6 +289,7 @@ class AvgPool(_WithinFrame):
         """The weight of every input, ``1 / (kh kw)``."""
         return 1.0 / math.prod(self.kernel_size)
 
+    @each_step_alone
     def __call__(self, x: Any) -> Tensor:
         """Return the means (T, N, H', W', C), ``H' = floor((H + 2 padding - reach) / stride) + 1``.
 
@@ -326,6 +330,7 @@ class MaxPool(_WithinFrame):
     def _check_window(self) -> None:
         _check_padding(self.window)
 
+    @each_step_alone
     def __call__(self, x: Any) -> Tensor:
         return max_pool(x, kernel_size=self.kernel_size, **self.geometry())
 
@@ -350,6 +355,7 @@ class GlobalAvgPool(Layer):
     memory = 0
     keeps_steps = True
 
+    @each_step_alone
     def __call__(self, x: Any) -> Tensor:
         """Return the means (T, N, C) of x (T, N, H, W, C), spikes or numbers.
 

@@ -31,6 +31,7 @@ LEVELS = {
     "jit": 3,
     "array_like": 3,
     "_tape": 5,
+    "_still": 6,
     "surrogates": 5,
     "kernels": 4,
     "data": 7,

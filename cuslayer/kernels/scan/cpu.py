@@ -30,7 +30,7 @@ def _forward(
     first: int, last: int, states: Any, inputs: Any, u: Any, s: Any, saved: Any, overwrite: bool, b: Block
 ) -> None:
     distance = padded(min(BLOCK, last - first))
-    steps = inputs.shape[1]
+    steps = len(u)
     memory = scratch(b.rows * distance, u)
     ring = scratch_rows(b.history + _CHUNK, distance if overwrite else 0, u)
     at_saved = b.at + len(b.constants)
@@ -71,7 +71,7 @@ def forward(
     """Return the potential u and the spikes s, both (T, ...), and values for backward, (values, T, ...).
 
     Args:
-        inputs: (inputs, T, ...), the weighted inputs.
+        inputs: (inputs, T, ...), the weighted inputs; with a stride of 0, one step that all steps equal.
         constants: (constants, K), constants that differ between neurons: column m has number m % K.
         spiking: the kind of neuron and its other constants.
         states: (states, columns), the states before the first step; the states after the last overwrite them. By
@@ -81,7 +81,10 @@ def forward(
     """
     shape = inputs.shape[1:]
     dtype = inputs.dtype
-    weighted = np.ascontiguousarray(inputs)
+    # Rows of a ring buffer with one row are all the same.
+    still = shape[0] > 1 and inputs.strides[1] == 0
+    weighted = np.ascontiguousarray(inputs[:, :1] if still else inputs)
+    overwrite = overwrite and not still
     u = weighted[0] if overwrite else empty(shape, dtype)
     s = empty(shape if spiking.kind.fires else (shape[0], 0), bool)
     saved = empty((len(saves), *shape), dtype)
@@ -92,7 +95,7 @@ def forward(
         _forward,
         flat.shape[1],
         states,
-        weighted.reshape(len(inputs), *flat.shape),
+        weighted.reshape(*weighted.shape[:2], flat.shape[1]),
         flat,
         columns(s.view(np.uint8)),
         saved.reshape(len(saves), *flat.shape),
