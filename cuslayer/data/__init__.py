@@ -26,6 +26,7 @@ from cuslayer.data.digits import Digits
 from cuslayer.data.events import Events
 from cuslayer.data.formats import SpikeCounts, read_counts, read_events, write_counts, write_events
 from cuslayer.data.loader import Batch, Loader
+from cuslayer.data.pictures import OtherPicture
 from cuslayer.data.sounds import Sounds, read_sounds, read_wave
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "Loaded",
     "Loader",
     "Mask",
+    "OtherPicture",
     "OtherVoice",
     "RandomShift",
     "Rate",

@@ -15,7 +15,7 @@ from cuslayer.data.arrays import Arrays
 from cuslayer.data.augment import FromStart
 from cuslayer.data.datasets import Recordings
 from cuslayer.data.events import Events, sensor_shape
-from cuslayer.data.time_series import READERS
+from cuslayer.data.time_series import PICTURES, READERS
 
 _US_PER_MS = 1000.0
 
@@ -127,6 +127,8 @@ _KNOWN = {
     "ssc": _Known("SSC", (700,), 35, 1000.0, {name: {"split": name} for name in ("train", "valid", "test")}),
 }
 NAMES = (*_KNOWN, *READERS)
+# The steps of a picture by default.
+_STILL_STEPS = 4
 
 
 class Loaded(Recordings):
@@ -175,6 +177,8 @@ def load(
 ) -> Loaded | Arrays:
     """Return a known data set: recordings of events by the package tonic, and numbers in time from their own files.
 
+    Pictures are a constant current: the same numbers from 0 to 1 at every step.
+
     Steps are of 1 ms, as in SLAYER; the `Loader` drops events later than `duration`. Times of dvsgesture and cifar10dvs
     count from a recording's first event. Recordings that tonic finds as files are in the order of their paths, on every
     machine.
@@ -190,16 +194,17 @@ def load(
     ntidigits  NTIDIGITS18   (64,)         11      1,000 ms train, test; single digits
     ========== ============= ============= ======= ======== ======================================
 
-    ============== ================================= ====== ======= ===== =================================
-    name           file                              shape  classes steps splits
-    ============== ================================= ====== ======= ===== =================================
-    arrays         train.npz, test.npz               own    own     own   train, test
-    qtdb           QTDB_train.mat, QTDB_test.mat     (4,)   6       1,301 train, test; a label at each step
-    braille        letters.npz, numbers              (12,)  27      76    train, test: repetitions from 40
-    braille-spikes letters.npz, spikes of changes    (96,)  27      76    train, test: repetitions from 40
-    smnist         train-images-idx3-ubyte and so on (1,)   10      784   train, test: MNIST, a pixel a step
-    psmnist        the same, in a fixed random order (1,)   10      784   train, test
-    ============== ================================= ====== ======= ===== =================================
+    ============== ================================= =========== ======= ===== =================================
+    name           file                              shape       classes steps splits
+    ============== ================================= =========== ======= ===== =================================
+    arrays         train.npz, test.npz               own         own     own   train, test
+    qtdb           QTDB_train.mat, QTDB_test.mat     (4,)        6       1,301 train, test; a label at each step
+    braille        letters.npz, numbers              (12,)       27      76    train, test: repetitions from 40
+    braille-spikes letters.npz, spikes of changes    (96,)       27      76    train, test: repetitions from 40
+    fashion-mnist  train-images-idx3-ubyte and so on (28, 28, 1) 10      4     train, test: pictures
+    smnist         train-images-idx3-ubyte and so on (1,)        10      784   train, test: MNIST, a pixel a step
+    psmnist        the same, in a fixed random order (1,)        10      784   train, test
+    ============== ================================= =========== ======= ===== =================================
 
     Write files of arrays by ``np.savez(file, x=x, y=y)``, with x and y for `Arrays`. With ``lengths``, the recordings
     in x, and labels at each step in y, stand one after the other. Install tonic by ``pip install 'cuslayer[tonic]'``,
@@ -211,7 +216,8 @@ def load(
             ``root/SHD``.
         split: "train", "test" or, for ssc, "valid".
         dt: the step in ms, for `Loader`.
-        duration: the duration in ms; None: see the table. Numbers in time have the steps of their files.
+        duration: the duration in ms, of pictures too; None: see the table. Numbers in time have the steps of their
+            files.
         download: whether tonic may download the data set if it is not in root.
 
     Source: Laguna and others 1997, "A database for evaluation of algorithms for measurement of QT"; Mueller-Cleve and
@@ -225,18 +231,20 @@ def load(
     Traceback (most recent call last):
         ...
     ValueError: load: name must be one of cifar10dvs, dvsgesture, nmnist, ntidigits, shd, ssc, arrays, \
-braille, braille-spikes, psmnist, qtdb, smnist, got 'mnist'; did you mean smnist?
+fashion-mnist, braille, braille-spikes, psmnist, qtdb, smnist, got 'mnist'; did you mean smnist?
     """
     if check.one_of("name", name, NAMES) in READERS:
-        found: Arrays = READERS[name](check.path("root", root), check.one_of("split", split, ("train", "test")))
-        found.dt = check.time_step("dt", dt)
+        dt = check.time_step("dt", dt)
+        still = {"steps": _steps(_STILL_STEPS * dt if duration is None else duration, dt)} if name in PICTURES else {}
+        of_split = check.one_of("split", split, ("train", "test"))
+        found: Arrays = READERS[name](check.path("root", root), of_split, **still)
+        found.dt = dt
         return found
     known = _KNOWN[name]
     options = known.splits[check.one_of(f"split of {name}", split, known.splits)]
     dt = check.time_step("dt", dt)
     duration = known.duration if duration is None else check.positive("duration", duration)
-    if round(duration / dt) < 1:
-        raise ValueError(f"duration must be at least a step of {dt:g} ms, got {duration:g}")
+    _steps(duration, dt)
     folder = check.path("root", root)
     kind = getattr(optional("tonic.datasets", "tonic"), known.kind)
     source = (kind if download else _without_download(kind, name, folder))(str(folder), **options)
@@ -248,6 +256,13 @@ braille, braille-spikes, psmnist, qtdb, smnist, got 'mnist'; did you mean smnist
     if known.splits is _OWN_SPLIT:
         order = order[_is_test(of_tonic.labels[order]) == (split == "test")]
     return Loaded(name, split, of_tonic, order, dt)
+
+
+def _steps(duration: float, dt: float) -> int:
+    steps = round(check.positive("duration", duration) / dt)
+    if steps < 1:
+        raise ValueError(f"duration must be at least a step of {dt:g} ms, got {duration:g}")
+    return steps
 
 
 def _without_download(kind: Any, name: str, folder: os.PathLike[str]) -> Any:

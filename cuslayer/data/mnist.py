@@ -1,4 +1,4 @@
-"""MNIST as sequences: pictures of digits, one pixel a step."""
+"""MNIST and Fashion-MNIST: pictures as a constant current, and as sequences of one pixel a step."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from cuslayer.data.arrays import Arrays
 from cuslayer.data.formats.base import Missing, Unreadable, read_file
 from cuslayer.data.sounds import most_unfolded
 
+_NAMES = ("T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 _PARTS = {"train": "train", "test": "t10k"}
 _SIDE, _CLASSES, _WHITE = 28, 10, 255
 # The order of the pixels of permuted MNIST is drawn once for all; every paper has another order.
@@ -23,15 +24,38 @@ _SEED = 0
 _GZIP = b"\x1f\x8b"
 
 
+def fashion(root: Path, split: str, steps: int) -> Arrays:
+    """Return the pictures of Fashion-MNIST as numbers from 0 to 1, (steps, 28, 28, 1), the same at every step.
+
+    The steps of a picture share its memory. The files have the names of MNIST's, ``train-images-idx3-ubyte``,
+    ``train-labels-idx1-ubyte``, and for the test ``t10k-...``, with or without ``.gz``; some sources write a dot before
+    ``idx``.
+
+    Source: Xiao, Rasul and Vollgraf 2017, "Fashion-MNIST: a novel image dataset for benchmarking machine learning
+    algorithms", arXiv 1708.07747.
+    """
+    shades, labels = _shades(root, split)
+    still = np.broadcast_to(shades[:, None, :, :, None], (len(shades), steps, _SIDE, _SIDE, 1))
+    found = Arrays(still, labels, classes=_CLASSES)
+    found.names = _NAMES
+    return found
+
+
 def pixels_in_time(root: Path, split: str, permuted: bool = False) -> Arrays:
     """Return the pictures of MNIST as numbers from 0 to 1, (784, 1): a pixel a step, row by row, or in a fixed order.
-
-    The files are ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, and for the test ``t10k-...``, with or
-    without ``.gz``; some sources write a dot before ``idx``.
 
     Source: Le, Jaitly and Hinton 2015, "A simple way to initialize recurrent networks of rectified linear units",
     arXiv 1504.00941.
     """
+    shades, labels = _shades(root, split)
+    flat = shades.reshape(len(shades), -1)
+    if permuted:
+        flat = flat[:, np.random.default_rng(_SEED).permutation(flat.shape[1])]
+    return Arrays(flat[:, :, None], labels, classes=_CLASSES)
+
+
+def _shades(root: Path, split: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Return pictures as numbers from 0 to 1, (pictures, 28, 28), and their classes."""
     part = _PARTS[split]
     images, labels = _read(root, f"{part}-images-idx3-ubyte", 3), _read(root, f"{part}-labels-idx1-ubyte", 1)
     with check.about(root):
@@ -41,10 +65,7 @@ def pixels_in_time(root: Path, split: str, permuted: bool = False) -> Arrays:
                 f"{labels.shape} and labels up to {labels.max(initial=0)}"
             )
         check.memory("the pixels as numbers", images.shape, 4)
-    flat = images.reshape(len(images), -1)
-    if permuted:
-        flat = flat[:, np.random.default_rng(_SEED).permutation(flat.shape[1])]
-    return Arrays((flat / np.float32(_WHITE))[:, :, None], labels.astype(np.int64), classes=_CLASSES)
+    return images.astype(np.float32) / np.float32(_WHITE), labels.astype(np.int64)
 
 
 def _read(root: Path, name: str, axes: int) -> npt.NDArray[np.uint8]:

@@ -15,7 +15,7 @@ from cuslayer._base.extras import optional
 from cuslayer.data.arrays import MOST_CLASSES, Arrays
 from cuslayer.data.codes import Delta
 from cuslayer.data.formats.base import Missing
-from cuslayer.data.mnist import pixels_in_time
+from cuslayer.data.mnist import fashion, pixels_in_time
 from cuslayer.data.sounds import check_recordings, read_arrays
 
 # The repetitions of a Braille letter from this one on are the test set.
@@ -170,7 +170,9 @@ def _file(root: Path, name: str) -> Path:
     return path
 
 
-READERS: dict[str, Any] = {
+# The reader of each data set of files. A reader of pictures also takes the number of steps.
+PICTURES: dict[str, Any] = {"fashion-mnist": fashion}
+READERS: dict[str, Any] = PICTURES | {
     "arrays": own_arrays,
     "braille": letters,
     "braille-spikes": partial(letters, spikes=True),

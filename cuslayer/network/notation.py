@@ -14,6 +14,7 @@ from cuslayer._base.keys import as_given, choice, counted, flag, key
 from cuslayer._tape import Tensor
 from cuslayer.layers import (
     Average,
+    AvgPool,
     BatchNorm,
     Conv,
     Delay,
@@ -21,6 +22,7 @@ from cuslayer.layers import (
     Dropout,
     KWinners,
     Layer,
+    MaxPool,
     ReadOut,
     Recurrent,
     Shift,
@@ -37,13 +39,13 @@ from cuslayer.neurons.names import neuron_constants
 
 GRAMMAR = (
     "HxWxC the input, N a dense layer, NcK a convolution of N maps with a K x K kernel padded by half "
-    "(NcKv: not padded), NbK two such convolutions with a skip connection, Ka a sum pooling over K x K, Navg the mean "
-    "over each of N groups, Nr a dense layer whose neurons also get their own spikes, Nout a read-out of N leaky "
-    "integrators without spikes"
+    "(NcKv: not padded), NbK two such convolutions with a skip connection, Ka a sum pooling over K x K and its "
+    "neurons, Kmean and Kmax the mean and the largest of K x K without neurons, Navg the mean over each of N groups, "
+    "Nr a dense layer whose neurons also get their own spikes, Nout a read-out of N leaky integrators without spikes"
 )
 _WORD = re.compile(
-    r"(?P<conv>\d+c\d+[vz]?)|(?P<block>\d+b\d+)|(?P<pool>\d+a)|(?P<average>\d+avg)|(?P<readout>\d+out)|(?P<recurrent>\d+r)|"
-    r"(?P<dense>\d+)|(?P<input>\d+x\d+x\d+)",
+    r"(?P<conv>\d+c\d+[vz]?)|(?P<block>\d+b\d+)|(?P<pool>\d+a)|(?P<mean>\d+mean)|(?P<max>\d+max)|(?P<average>\d+avg)|"
+    r"(?P<readout>\d+out)|(?P<recurrent>\d+r)|(?P<dense>\d+)|(?P<input>\d+x\d+x\d+)",
     re.ASCII,
 )
 
@@ -62,11 +64,14 @@ TAKES: dict[str, tuple[str, ...]] = {
     "conv": ("stride", "padding", "dilation", "groups", *_WEIGHTED),
     "block": ("stride", "join", "weight_scale", "bias", "norm", "neuron", "dropout"),
     "pool": ("stride", "padding", "dilation", "neuron", "dropout"),
+    "mean": ("stride", "padding", "dilation", "dropout"),
+    "max": ("stride", "padding", "dilation", "dropout"),
     "average": (),
     "readout": ("weight_scale", "bias", "tau"),
 }
 # The kinds of words without neurons after their layer; a block has its own.
-WITHOUT_NEURONS = ("average", "readout", "block")
+WITHOUT_NEURONS = ("mean", "max", "average", "readout", "block")
+_OF_FRAMES = ("conv", "block", "pool", "mean", "max")
 
 
 def _one_or_two(least: int) -> Any:
@@ -183,7 +188,7 @@ class Word:
 
     @property
     def kind(self) -> str:
-        """The kind: "input", "dense", "recurrent", "conv", "block", "pool", "average" or "readout"."""
+        """The kind: "input", "dense", "recurrent", "conv", "block", "pool", "mean", "max", "average" or "readout"."""
         return kind_of("Word", self.text)
 
     def options(self) -> dict[str, Any]:
@@ -249,7 +254,7 @@ def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
         where = f"{word.text!r} in {notation!r}"
         if word.kind == "input":
             raise ValueError(f"{where} is an input, which must be the first word")
-        if word.kind in ("conv", "block", "pool") and len(shape) != 3:
+        if word.kind in _OF_FRAMES and len(shape) != 3:
             raise ValueError(f"{where} needs frames (H, W, C), its input is {shape}")
         if stages and isinstance(stages[-1], ReadOut):
             raise ValueError(f"{where} stands after a read-out, which must be the last word")
@@ -333,6 +338,8 @@ def _layer(word: Word, shape: Shape, neuron: Neuron) -> Layer:
     options = {name: value for name, value in options.items() if value is not None}
     if word.kind == "average":
         return Average(number)
+    if word.kind in ("mean", "max"):
+        return (AvgPool if word.kind == "mean" else MaxPool)(number, **options)
     if word.kind == "readout":
         own: dict[str, Any] = {} if word.weight_scale is None else {"weight_scale": word.weight_scale}
         return ReadOut(_inputs(shape), number, tau=word.tau, dt=neuron.dt, bias=word.bias, **own)
@@ -382,9 +389,10 @@ class Network(Sequential):
     ``34x34x2-16c5-2a-32c3-2a-64c3-10``: the input, rows x columns x channels; ``16c5`` a convolution of 16 maps with a
     5 x 5 kernel, padded by half its kernel (``16c5v``: not padded); ``32b3`` two such convolutions with a skip
     connection (`Residual`); ``2a`` sum pooling over 2 x 2; a bare number a dense layer; ``256r`` a dense layer with
-    `Recurrent` neurons, whose recurrent weights start orthogonal; ``10avg`` the mean over each of 10 groups of
-    channels; and ``10out`` a read-out of 10 potentials (`ReadOut`). No neurons follow the last two. An input without
-    rows and columns is a bare number: ``200-256-200``.
+    `Recurrent` neurons, whose recurrent weights start orthogonal. These words have no neurons: ``2mean`` and ``2max``,
+    the mean and the largest of 2 x 2 (`AvgPool`, `MaxPool`); ``10avg``, the mean over each of 10 groups of channels;
+    and ``10out``, a read-out of 10 potentials (`ReadOut`). An input without rows and columns is a bare number:
+    ``200-256-200``.
 
     Args:
         notation: the words of the layers, joined by hyphens; or a sequence of `Word`, each with its options.

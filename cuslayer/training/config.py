@@ -139,6 +139,15 @@ class _Simulation:
     batch: int | None = field(default=None, metadata=key(counted, "simulation.nSample"))
 
 
+@dataclass(frozen=True)
+class _Picture:
+    """The changes of pictures in training."""
+
+    shift: int = field(default=0, metadata=key(from_zero))
+    mirror: float = field(default=0.0, metadata=key(check.not_negative))
+    erase: int = field(default=0, metadata=key(from_zero))
+
+
 def _share_or_list(name: str, value: Any) -> float | str:
     if isinstance(value, str):
         return value
@@ -164,6 +173,7 @@ class Config:
         layers: the words of the network, the input first; strings become words. Frames are WxHxC, columns first, as in
             SLAYER's files. Empty without a network.
         sound: how to read sounds if `data` is a file of sounds; None for recordings of events.
+        picture: for frames of numbers, the changes in training: shift, mirror and erase of `OtherPicture`.
         error: "NumSpikes", "ProbSpikes", "SpikeTime" or "CrossEntropy".
         over: for CrossEntropy, how the loss reduces the output over time: "max", "mean", "sum", "last" or "every".
         smoothing: for CrossEntropy, the part of the desired probability that all classes share equally.
@@ -210,6 +220,7 @@ class Config:
     sound: SoundConfig | None = field(
         default=None, metadata=key(as_given, write=lambda sound: None if sound is None else sound.to_yaml())
     )
+    picture: tuple[int, float, int] | None = field(default=None, metadata=key(_Picture, "training.picture"))
     error: str = field(default="NumSpikes", metadata=key(choice(ERRORS), "training.error.type", "always"))
     over: str = field(default="max", metadata=key(choice(OVER), "training.error.over", types="CrossEntropy"))
     smoothing: float = field(

@@ -16,7 +16,19 @@ import numpy as np
 from cuslayer._base import check
 from cuslayer._tape import no_grad
 from cuslayer.backend import Array
-from cuslayer.data import NMNIST, Digits, EventFolder, Events, Loader, Subset, load, open_folder, read_events, split
+from cuslayer.data import (
+    NMNIST,
+    Digits,
+    EventFolder,
+    Events,
+    Loader,
+    OtherPicture,
+    Subset,
+    load,
+    open_folder,
+    read_events,
+    split,
+)
 from cuslayer.data.datasets import Dataset
 from cuslayer.data.formats.base import Missing
 from cuslayer.data.time_series import READERS
@@ -95,6 +107,9 @@ def load_data(config: Config, net: Network, *, other: bool = False, train: bool 
         return Loader(of, lengths=padded, seed=config.seed, **given, **more)
 
     changed = None if config.sound is None else config.sound.transform(config.neuron.dt, config.duration)
+    if config.picture is not None:
+        with check.about("training.picture"):
+            changed = OtherPicture(*config.picture)
     train_loader = loader(train_set, shuffle=True, transform=changed)
     test_loader, validation_loader = (None if each is None else loader(each) for each in (test_set, validation_set))
     shown: Any = train_set if test_set is None else test_set

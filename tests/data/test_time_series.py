@@ -124,6 +124,40 @@ def test_mnist_is_a_pixel_a_step(tmp_path):
     assert np.array_equal(load("smnist", packed, "test")[2][0], rows[2][0])
 
 
+def test_fashion_mnist_is_a_constant_current(tmp_path):
+    pictures, labels = RNG.integers(0, 256, (3, 28, 28)), np.array([7, 0, 9])
+    mnist(tmp_path, pictures, labels)
+    data = load("fashion-mnist", tmp_path, dt=2.0, duration=10.0)
+    assert (data.shape, data.steps, data.dt, data.names[data.labels[0]]) == ((28, 28, 1), 5, 2.0, "sneaker")
+    assert (data[1][0][:, :, :, 0] == np.float32(pictures[1]) / np.float32(255)).all()
+    assert data[1][0].strides[0] == 0
+    assert load("fashion-mnist", tmp_path).steps == 4
+    with pytest.raises(ValueError, match=r"^load: duration must be at least a step of 2 ms, got 0.5$"):
+        load("fashion-mnist", tmp_path, dt=2.0, duration=0.5)
+
+
+def test_a_run_on_pictures_changes_them(tmp_path):
+    """The loader of a run shifts, mirrors and erases training pictures, and no others."""
+    picture = np.zeros((28, 28))
+    picture[10:14, 20:22] = 255
+    for name in ("train", "t10k"):
+        mnist(tmp_path, np.repeat(picture[None], 80, 0), np.arange(80) // 8, name)
+    config = Config(cs.LIF(), 4.0, ("28x28x1", "10"), picture=(1, 0.5, 3), window=(0.0, 4.0), validation=0.25, batch=60)
+    config = replace(config, dataset="fashion-mnist", data=str(tmp_path))
+    data = load_data(config, config.network(), train=True)
+    (train,) = (np.asarray(x) for x, _ in data.train)
+    (kept,) = (np.asarray(x) for x, _ in data.validation)
+    assert (kept == np.float32(picture / 255)[:, :, None]).all()
+    assert (train == train[0]).all()
+    bright = train[0, :, 1:-1, 1:-1, 0] == 1
+    rows, columns = bright.any(2), bright.any(1)
+    assert {int(r.argmax()) for r in rows} == {8, 9, 10}
+    assert {int(c.argmax()) for c in columns} == {4, 5, 6, 18, 19, 20}
+    noisy = ((train[0] > 0) & (train[0] < 1)).sum((1, 2, 3))
+    assert noisy.max() <= 9
+    assert 15 < (noisy > 0).sum() < 45
+
+
 def test_damaged_mnist(tmp_path):
     pictures, labels = np.zeros((3, 28, 28)), np.zeros(3)
     images = mnist(tmp_path, pictures, labels) / "train-images-idx3-ubyte"

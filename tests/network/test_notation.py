@@ -230,6 +230,17 @@ def test_options_become_layers():
     assert net.output_shape((6, 5, 2)) == (3,)
 
 
+def test_poolings_without_neurons():
+    net = cs.Network([Word("9x9x2"), Word("4c3"), Word("3max", stride=2), Word("2mean", padding=1), Word("5")], SRM)
+    assert kinds(net) == ["Conv", "SRM", "MaxPool", "AvgPool", "Dense", "SRM"]
+    assert net.output_shape((9, 9, 2)) == (5,)
+    assert net[4].in_features == (3, 3, 4)
+    with pytest.raises(ValueError, match=r"^Word: '2mean' is a mean word, which takes no bias, got True$"):
+        Word("2mean", bias=True)
+    with pytest.raises(ValueError, match=r"'2max' in '5-2max' needs frames \(H, W, C\), its input is \(5,\)$"):
+        cs.Network("5-2max", SRM)
+
+
 class OnAGrid(cs.LIF):
     weight_grid = 2.0, (-8.0, 8.0)
 

@@ -78,7 +78,7 @@ OTHER = Config(
     **{"validation": 0.25, "patience": 4},
     **{"data": "some/folder", "train_list": "a.txt", "test_list": "b.txt", "out": "results/1"},
     **{"checkpoint_minutes": 0.5, "checkpoint_steps": 7, "micro": 4, "fast": True, "sparsity": (1e-6, 200.0)},
-    **{"truncate": 50, "recompute": 70},
+    **{"truncate": 50, "recompute": 70, "picture": (2, 0.5, 0)},
 )
 
 
@@ -155,7 +155,7 @@ def test_the_text_of_a_file():
     digest = hashlib.sha256(text.encode()).hexdigest()
     assert digest == "b9e90d08d4c2a834cdf944318b9b48abf38f05f864f38027685709288633489e", text
     digest = hashlib.sha256(OTHER.to_yaml().encode()).hexdigest()
-    assert digest == "cf1d7a06d02a578420e1ff99a1280a6481dbb10d65cf4304d95a04deac89690d"
+    assert digest == "bd97e20cf9c4477021095fa7f64d35887fe2bde3961478f62bd52da6391bd86b"
 
 
 @pytest.mark.parametrize("keys", ["{true: 61, false: 9}", "{'true': 61, 'false': 9}", "{True: 61, False: 9}"])
@@ -396,11 +396,12 @@ EVERY = [name for name in named_configs() if not name.startswith("spoken")]
 LISTED = ", ".join(named_configs())
 # Files of arrays say what they hold.
 IN_TIME = {"braille": (12, 27, 77.0), "braille-spikes": (96, 27, 77.0), "qtdb": (4, 6, 1301.0)}
+IN_TIME |= dict.fromkeys(("fashion-mnist", "fashion-mnist-residual"), ((28, 28, 1), 10, 4.0))
 IN_TIME |= {"smnist": (1, 10, 784.0), "psmnist": (1, 10, 784.0)}
 
 
 def test_there_is_one_for_each_data_set():
-    assert sorted((*set(NAMES) - {"arrays"}, "digits")) == sorted(EVERY)
+    assert sorted((*set(NAMES) - {"arrays"}, "digits", "fashion-mnist-residual")) == sorted(EVERY)
     folder = Path(__file__).parents[2] / "examples" / "configs"
     assert {path.name for path in folder.iterdir()} == {f"{name}.yaml" for name in named_configs()}
 
@@ -411,13 +412,13 @@ def test_a_configuration_fits_its_data_set(name):
     net = config.network()
     if name in IN_TIME:
         inputs, classes, duration = IN_TIME[name]
-        shape = (inputs,)
+        shape = inputs if isinstance(inputs, tuple) else (inputs,)
     else:
         known = Digits if name == "digits" else _KNOWN[name]
         shape, classes, duration = tuple(known.shape), known.classes, known.duration
     assert net.input_shape == shape
     assert net(np.zeros((1, 1, *net.input_shape), bool)).shape == (1, 1, classes)
-    assert config.dataset == (None if name == "digits" else name)
+    assert config.dataset == (None if name == "digits" else name.removesuffix("-residual"))
     assert config.data is None
     dt = 10.0 if name.endswith("smnist") else 1.0  # the published step of its neurons
     assert (config.neuron.dt, config.duration) == (dt, duration * dt)
