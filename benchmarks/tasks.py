@@ -3,9 +3,10 @@
     python benchmarks/tasks.py qtdb --data FOLDER_OF_QTDB             # also braille, braille-spikes: FOLDER_OF_BRAILLE
     python benchmarks/tasks.py spoken-digits --data recordings.npz    # each speaker is the test of runs without him
     python benchmarks/tasks.py smnist --data MNIST --seeds 0          # also psmnist: two to five hours a seed
+    python benchmarks/tasks.py fashion-mnist --data FASHION --jobs 1  # also fashion-mnist-residual
 
-Each run is `cuslayer train NAME --data DATA --seed SEED` with one thread, for psmnist with `--resume --epochs 170`
-after it. Runs in the results are not repeated. A tenth of the training set, another for each seed, is for validation
+Each run is `cuslayer train NAME --data DATA --seed SEED` with a thread for each core that no other job has, for psmnist
+with `--resume --epochs 170` after it. Runs in the results are not repeated. A tenth of the training set, another for each seed, is for validation
 and chooses the epoch of the weights.
 
 The figures, with versions and machine, go to benchmarks/results/tasks.json and the page of the task.
@@ -37,6 +38,7 @@ matplotlib.use("Agg")
 SPEAKERS = "george", "jackson", "lucas", "nicolas", "theo", "yweweler"
 PAGES = {"qtdb": "heartbeats", "braille": "braille", "braille-spikes": "braille", "spoken-digits": "spoken-digits"}
 PAGES |= dict.fromkeys(("smnist", "psmnist"), "sequential-mnist")
+PAGES |= dict.fromkeys(("fashion-mnist", "fashion-mnist-residual"), "fashion-mnist")
 MORE = {"psmnist": ("--epochs", "170")}  # what a completed run goes on with
 # Accuracies in %, the first on the official test set.
 PUBLISHED = {
@@ -47,12 +49,14 @@ PUBLISHED = {
     },
     "braille": {"Mueller-Cleve 2022": "96.7"},
     "braille-spikes": {"Mueller-Cleve 2022": "about 80"},
+    "fashion-mnist": {"larger networks, T = 4 to 20": "93.9 to 94.4"},
+    "fashion-mnist-residual": {"larger networks, T = 4 to 20": "93.9 to 94.4"},
     "smnist": {"DH-SNN (Zheng 2024)": "98.9", "BRF (Higuchi 2024)": "99.1"},
     "psmnist": {"DH-SNN (Zheng 2024)": "94.5", "BRF (Higuchi 2024)": "95.0"},
 }
 
 
-def train(name: str, data: Path, pictures: bool, run: tuple[int, str | None]) -> dict:
+def train(name: str, data: Path, pictures: bool, threads: int, run: tuple[int, str | None]) -> dict:
     """Return what a run of the command line says: accuracies in % and seconds of its epochs, and its whole time."""
     start, (seed, speaker) = time.perf_counter(), run
     config = yaml.safe_load((common.ROOT / f"examples/configs/{name}.yaml").read_text("utf-8"))
@@ -62,7 +66,7 @@ def train(name: str, data: Path, pictures: bool, run: tuple[int, str | None]) ->
         (Path(folder) / f"{name}.yaml").write_text(yaml.safe_dump(config), "utf-8")
         given = [f"{folder}/{name}.yaml", "--data", str(data), "--seed", str(seed)]
         draw = partial(picture, name) if pictures and seed == 0 and speaker in (None, SPEAKERS[0]) else None
-        found = trained(*given, threads=1, look=draw, more=MORE.get(name, ()))
+        found = trained(*given, threads=threads, look=draw, more=MORE.get(name, ()))
     return {"task": name, "seed": seed, "speaker": speaker, **found, "minutes": (time.perf_counter() - start) / 60}
 
 
@@ -78,6 +82,10 @@ def picture(name: str, folder: Path) -> None:
     with cs.no_grad(), cs.record(run.net) as seen:
         out = run.net(given).numpy()[:, 0]
     layers = [each.spikes.values for each in seen if "spikes" in each.names]
+    if given.ndim == 5:
+        figure = of_frames(given[0, 0, :, :, 0], layers[0][:, 0], out, data.train.dataset.names)
+        figure.savefig(common.DOCS / f"images/{name}.png", dpi=100, facecolor="white", metadata={"Software": None})
+        return
     figure, axes = plt.subplots(2 + len(layers), sharex=True, figsize=(9, 3 + 1.3 * len(layers)), layout="constrained")
     size = float(abs(given).max())
     axes[0].imshow(given.reshape(steps, -1).T, cmap="RdBu", vmin=-size, vmax=size, aspect="auto", interpolation="none")
@@ -94,6 +102,25 @@ def picture(name: str, folder: Path) -> None:
     for axis, text in zip(axes, texts, strict=True):
         axis.set(ylabel=text, title="", xlabel="step" if axis is axes[-1] else "")
     figure.savefig(common.DOCS / f"images/{name}.png", dpi=100, facecolor="white", metadata={"Software": None})
+
+
+def of_frames(picture: np.ndarray, spikes: np.ndarray, out: np.ndarray, names: Sequence[str]) -> plt.Figure:
+    """Draw a picture, the spikes of four maps (T, H, W, C) at each step, and the read-outs (T, classes)."""
+    maps = np.argsort(-spikes.sum(axis=(0, 1, 2)))[:4]
+    figure, axes = plt.subplots(len(maps), 2 + len(spikes), figsize=(10, 6), layout="constrained")
+    for axis in axes.flat:
+        axis.set_axis_off()
+    axes[0, 0].imshow(picture, cmap="gray")
+    axes[0, 0].set_title("input")
+    for row, channel in enumerate(maps):
+        for t, frame in enumerate(spikes):
+            axes[row, 1 + t].imshow(frame[:, :, channel], cmap="gray_r", interpolation="none")
+            axes[row, 1 + t].set_title(f"map {channel}, step {t}", fontsize=8)
+    answer = figure.add_subplot(axes[0, 0].get_gridspec()[:, -1])
+    answer.barh(range(len(names)), out.mean(axis=0), color="#0072B2")
+    answer.set_yticks(range(len(names)), names)
+    answer.set_xlabel("read-out, mean over time")
+    return figure
 
 
 def lines(name: str, results: dict) -> list[str]:
@@ -134,7 +161,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     speakers = SPEAKERS if options.task == "spoken-digits" else (None,)
     known = {(r["seed"], r["speaker"]) for r in results["runs"] if r["task"] == options.task}
     runs = [(seed, speaker) for seed in options.seeds for speaker in speakers if (seed, speaker) not in known]
-    learn = partial(train, options.task, options.data.resolve(), options.out == common.RESULTS)
+    threads = max(1, (os.cpu_count() or 1) // options.jobs)
+    learn = partial(train, options.task, options.data.resolve(), options.out == common.RESULTS, threads)
     with ThreadPoolExecutor(options.jobs) as pool:
         for run in pool.map(learn, runs):
             results["runs"].append(run)
