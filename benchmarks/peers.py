@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import math
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -47,8 +49,8 @@ class Comparison:
         self.machine = common.describe()
         self.folder = str(Path(options.data).resolve()) if options.data else None
         self.versions: dict[str, str] = {}
-        wanted = [name for name in NAMES if name != "ours" and name in options.only]
-        self.problems = process.install(options.env, wanted) if set(options.works) & set(TRAINING) else {}
+        wanted = {peer for name in set(options.works) & set(TRAINING) for peer, _ in TRAINING[name].peers}
+        self.problems = process.install(options.env, sorted(wanted & set(options.only) - {"ours"}))
 
     def start(self, peer: str) -> Worker:
         """Start the process of a library.
@@ -68,11 +70,14 @@ class Comparison:
         return worker
 
     def build(self, worker: Worker, work: Work, form: str, rates: list[float] | None = None) -> dict:
-        """Build a network on a batch: of recordings, or random, where each input fires in a share of the steps."""
+        """Build a network on a batch: of recordings, or random images, or inputs that fire in a share of the steps."""
         steps = min(work.steps, self.options.steps)
-        batch = self.scratch / f"batch{work.batch}-{work.activity}-{steps}-{len(work.sensor)}.npz"
+        batch = self.scratch / f"batch{work.batch}-{work.activity}-{steps}-{math.prod(work.sensor)}.npz"
         if not batch.exists():
-            if work.activity is None:
+            if work.images:
+                spikes = np.random.default_rng(0).random((1, work.batch, *work.sensor), np.float32)
+                labels = np.arange(work.batch) % 10
+            elif work.activity is None:
                 dataset = open_folder(self.folder)[0] if self.folder else Digits("train")
                 count = min(work.batch, len(dataset))
                 spikes, labels = next(iter(Loader(dataset, count, steps=steps, shuffle=True, seed=0)))
@@ -80,7 +85,7 @@ class Comparison:
                 drawn = np.random.default_rng(0).random((steps, work.batch, *work.sensor), np.float32)
                 spikes, labels = drawn < work.activity, np.arange(work.batch) % 10
             np.savez(batch, spikes=spikes, labels=labels)
-        given = {"layers": work.layers, "batch": work.batch, "threads": self.machine["cores"], "initial": work.initial}
+        given = asdict(work) | {"steps": steps, "threads": self.machine["cores"]}
         return worker.ask("build", batch=str(batch), work=given, form=form, rates=rates)
 
     def peers(self, work: Work) -> list[tuple[str, str]]:
@@ -97,13 +102,13 @@ class Comparison:
         work, rows, all_ours = TRAINING[name], [], []
         repeats = self.options.repeats or work.repeats
         with self.start("ours") as ours:
-            self.build(ours, work, "default")
+            self.build(ours, work, work.ours)
             gradients = ours.ask("check", tolerance=GRADIENT_TOLERANCE)
         print(f"{name}: gradients off by {gradients['error']:.1e} ({gradients['dtype']})", flush=True)
-        if gradients["error"] > GRADIENT_TOLERANCE:
+        if not gradients["error"] <= GRADIENT_TOLERANCE:
             raise SystemExit(f"peers: {name}: cuslayer's gradients differ from the plain matrix path's")
         with self.start("ours") as ours:
-            mine = {"peer": "ours", "key": "default", **self.build(ours, work, "default")}
+            mine = {"peer": "ours", "key": work.ours, **self.build(ours, work, work.ours)}
             ours.ask("step")
             for peer, form in self.peers(work):
                 row: dict[str, Any] = {"peer": peer, "key": form, "form": form}
@@ -138,12 +143,15 @@ class Comparison:
         print(f"{name}:", flush=True)
         self.versions = {"Python": self.machine["python"]}
         found = self.training(name) if name in TRAINING else self.ours_alone(name)
-        random = name == "stream" or (name in TRAINING and TRAINING[name].activity is not None)
         recordings = "recordings from `--data`" if self.options.data else "the embedded digits"
+        if name == "stream" or (name in TRAINING and TRAINING[name].activity is not None):
+            recordings = "random spikes"
+        elif name in TRAINING and TRAINING[name].images:
+            recordings = "random images"
         found["run"] = {
             "date": datetime.date.today().isoformat(),
             "command": command,
-            "recordings": "random spikes" if random else recordings,
+            "recordings": recordings,
             "steps": min(TRAINING.get(name, TRAINING[works.ALONE]).steps, self.options.steps),
             "threads": self.machine["cores"],
             "machine": self.machine,

@@ -6,8 +6,8 @@
     python benchmarks/tasks.py fashion-mnist --data FASHION --jobs 1  # also fashion-mnist-residual
 
 Each run is `cuslayer train NAME --data DATA --seed SEED` with a thread for each core that no other job has, for psmnist
-with `--resume --epochs 170` after it. Runs in the results are not repeated. A tenth of the training set, another for each seed, is for validation
-and chooses the epoch of the weights.
+with `--resume --epochs 170` after it. Runs in the results are not repeated. A tenth of the training set, another for
+each seed, is for validation and chooses the epoch of the weights.
 
 The figures, with versions and machine, go to benchmarks/results/tasks.json and the page of the task.
 """

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 
 from common import table
-from comparison.works import MEMORY, NAMES, ON_JAX, ON_TORCH, PEERS, SWEEPS, TRAINING
+from comparison.works import NAMES, ON_JAX, ON_TORCH, PEERS, SWEEPS, TRAINING
 
 # Okabe and Ito's colours, which people who do not see red or green tell apart, each with a mark of its own.
 _LINES = {
@@ -21,6 +21,7 @@ _LINES = {
     "brainevent": ("#cc79a7", ">"),
 }
 # How many times faster than the fastest of some peers; at every activity; how many times less memory than the leanest.
+# Seconds and bytes of a step of one of cuslayer's forms.
 _FASTER = (
     ("mlp8", ON_TORCH, 12.0),
     ("mlp8", ON_JAX, 6.0),
@@ -30,9 +31,22 @@ _FASTER = (
     ("cnn8-initial", ON_TORCH, 4.0),
     ("recurrent32", ON_TORCH, 3.0),
     ("sequence64", PEERS, 4.0),
+    ("field4", ON_TORCH, 2.0),
+    ("field16", ON_TORCH, 2.5),
+    ("residual", ON_TORCH, 2.0),
+    ("spikformer", ("spikingjelly",), 1.5),
+    ("gesture", ("snntorch",), 15.0),
 )
-_AT_EVERY_ACTIVITY, _LEANER = 4.0, 3.0
-# The columns of the page's table: the works that are no sweep.
+_AT_EVERY_ACTIVITY = 4.0
+_LEANER = {"mlp32": 3.0, "cnn8": 3.0, "field16": 1.0, "residual": 1.0}
+_SECONDS = (
+    ("dense256", "lif", 45e-3),
+    ("dense256", "default", 45e-3),
+    ("dense256", "adlif", 60e-3),
+    ("gesture1200", "default", 0.4),
+)
+_BYTES = {"gesture1200": 0.8e9}
+# The columns of the page's two tables: the works that are no sweep. The second has memory too.
 _HEADS = {
     "mlp8": "MLP, batch 8",
     "mlp32": "MLP, batch 32",
@@ -41,6 +55,16 @@ _HEADS = {
     "recurrent32": "recurrent, batch 32",
     "sequence64": "784 steps, batch 64",
 }
+_FIELD = {
+    "field4": "images, 4 steps",
+    "field16": "images, 16 steps",
+    "residual": "residual",
+    "spikformer": "Spikformer",
+    "dense256": "128-128-128-20",
+    "gesture": "128 x 128, 300 steps",
+    "gesture1200": "128 x 128, 1,200 steps",
+}
+_TITLES = _HEADS | _FIELD
 # Seconds of a step of a stream, and of a recording's inference.
 _STREAM, _INFERENCE = 100e-6, 3e-3
 
@@ -60,7 +84,7 @@ def aims(found: dict) -> list[dict]:
         if ran := _compared(works, name, peers):
             best = min(ran, key=lambda r: r["times"])
             is_found = f"{best['times']:.1f} times ({NAMES[best['peer']]})"
-            add(f"{_HEADS[name]}: faster than {_on(peers)}", f"{factor:g} times", is_found, best["times"] >= factor)
+            add(f"{_TITLES[name]}: faster than {_on(peers)}", f"{factor:g} times", is_found, best["times"] >= factor)
     for sweep, (_, names) in SWEEPS.items():
         for peers in (ON_TORCH, ON_JAX):
             points = [(name, row) for name in names for row in _compared(works, name, peers)]
@@ -69,14 +93,22 @@ def aims(found: dict) -> list[dict]:
                 what = f"{_HEADS[sweep]}, at every activity: faster than {_on(peers)}"
                 times = f"{least['times']:.1f} times ({NAMES[least['peer']]}, {_percent(name)} %)"
                 add(what, f"{_AT_EVERY_ACTIVITY:g} times", times, least["times"] >= _AT_EVERY_ACTIVITY)
-    for name in MEMORY:
+    for name, factor in _LEANER.items():
         ours, *ran = [row for row in works.get(name, {}).get("rows", ()) if "bytes" in row] or [{}]
         ran = [row for row in ran if row["peer"] != "ours"]
         if ran and ours["peer"] == "ours":
             leanest = min(ran, key=lambda r: r["bytes"])
             times = leanest["bytes"] / ours["bytes"]
             is_found = f"{times:.1f} times ({NAMES[leanest['peer']]})"
-            add(f"{_HEADS[name]}: less memory than the leanest", f"{_LEANER:g} times", is_found, times >= _LEANER)
+            add(f"{_TITLES[name]}: less memory than the leanest", f"{factor:g} times", is_found, times >= factor)
+    for name, form, most in _SECONDS:
+        for row in works.get(name, {}).get("rows", ()):
+            if (row["peer"], row["key"]) == ("ours", form):
+                what = f"{_TITLES[name]}: a training step, {row['form'].partition(',')[0]}"
+                add(what, f"{1e3 * most:g} ms", f"{1e3 * row['step']:.0f} ms", row["step"] < most)
+    for name, most in _BYTES.items():
+        if size := works.get(name, {}).get("rows", [{}])[0].get("bytes"):
+            add(f"{_TITLES[name]}: peak memory", _megabytes(most), _megabytes(size), size < most)
     if "stream" in works:
         seconds = works["stream"]["seconds"]
         what = "MLP as a stream: a step of 1 ms, from events to output spikes"
@@ -89,7 +121,12 @@ def aims(found: dict) -> list[dict]:
 
 
 def _on(peers: tuple[str, ...]) -> str:
-    return {ON_TORCH: "the fastest on PyTorch", ON_JAX: "the fastest on JAX"}.get(peers, "the fastest")
+    several = {ON_TORCH: "the fastest on PyTorch", ON_JAX: "the fastest on JAX", PEERS: "the fastest"}
+    return several.get(peers) or NAMES[peers[0]]
+
+
+def _megabytes(size: float) -> str:
+    return f"{size / 1e6:,.0f} MB"
 
 
 def _percent(name: str) -> str:
@@ -107,9 +144,9 @@ def _timed(found: dict) -> list[dict]:
     return [row for row in found["rows"] if "step" in row]
 
 
-def by_library(works: dict) -> list[str]:
-    """Return the table of each library's fastest form on each work: ms, and how many times cuslayer's."""
-    names = {name: head for name, head in _HEADS.items() if name in works}
+def by_library(works: dict, heads: dict[str, str], memory: bool) -> list[str]:
+    """Return the table of each library's fastest form on each work: ms, how many times cuslayer's, and peak memory."""
+    names = {name: head for name, head in heads.items() if name in works}
     rows = []
     for peer in ("ours", *PEERS):
         cells = []
@@ -117,9 +154,12 @@ def by_library(works: dict) -> list[str]:
             ran = [row for row in _timed(works[name]) if row["peer"] == peer]
             best = min(ran, key=lambda row: row["step"], default=None) if peer != "ours" else ran[0]
             cells.append(f"{1e3 * best['step']:,.0f}" if best else "-")
-            cells[-1] += f" ({best['times']:.0f}x)" if best and "times" in best else ""
-        rows.append([NAMES[peer], *cells])
-    return table(["ms a step", *names.values()], rows, 1)
+            cells[-1] += f" ({best['times']:.{int(memory)}f}x)" if best and "times" in best else ""
+            if memory and best and "bytes" in best:
+                cells[-1] += f", {_megabytes(best['bytes'])}"
+        if set(cells) != {"-"}:
+            rows.append([NAMES[peer], *cells])
+    return table(["ms a step, peak memory" if memory else "ms a step", *names.values()], rows, 1) if names else []
 
 
 def _fidelity(works: list[dict]) -> str:
@@ -145,13 +185,14 @@ def text(found: dict) -> list[str]:
     dates = sorted({run["date"] for run in runs})
     versions = {name: v for run in runs for name, v in run["versions"].items()}
     parts = [
-        by_library(works),
+        by_library(works, _HEADS, False),
+        by_library(works, _FIELD, True),
         [_fidelity([work for work in works.values() if "rows" in work])],
         table(["what", "found", "aim", "met"], rows, 4),
         [f"{'; '.join(sorted(machines))}; {' to '.join(dict.fromkeys((dates[0], dates[-1])))}."],
         ["Versions: " + ", ".join(f"{name} {v}" for name, v in sorted(versions.items())) + "."],
     ]
-    return [line for part in parts for line in (*part, "")][:-1]
+    return [line for part in parts if part for line in (*part, "")][:-1]
 
 
 def chart(path: Path, found: dict) -> None:

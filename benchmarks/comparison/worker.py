@@ -34,7 +34,10 @@ class Worker:
         Without rates, it settles as it does.
         """
         with np.load(batch) as file:
-            self.network = self.module.Network(work, form, file["spikes"], file["labels"])
+            x = file["spikes"]
+            # An image is there at each step.
+            x = np.broadcast_to(x, (work.get("steps", len(x)), *x.shape[1:]))
+            self.network = self.module.Network(work, form, x, file["labels"])
         if rates is None:
             self.network.settle(samples)
         else:

@@ -33,6 +33,10 @@ class Work:
     repeats: int  # the steps that are timed
     initial: str = "examples"  # how cuslayer's weights begin, see `comparison.models.ours.Network`
     activity: float | None = None  # the share of steps in which each input fires at random; None for recordings
+    images: bool = False  # whether random images are the input at each step
+    ours: str = "default"  # cuslayer's form
+    tau: float = 10.0  # in steps, and the threshold, of neurons that are no SRM
+    threshold: float = 1.0
     like: str | None = None  # the work in which the forms were compared: only a library's fastest one takes part
     steps: int = 300  # of 1 ms
     sensor: tuple[int, ...] = (34, 34, 2)
@@ -113,6 +117,71 @@ TRAINING = {
         sensor=(1,),
     ),
 }
+# Images as a constant current, and Spikformer's tokens; the neurons are SpikingJelly's `LIFNode()`, which halves its
+# input and its voltage at each step.
+_FIELD = {"repeats": 5, "initial": "default", "ours": "lif", "tau": 2.0, "threshold": 2.0, "steps": 4}
+_AT_ONCE = (("spikingjelly", "multi-step"), ("snntorch", "hoisted"), ("norse", "hoisted"))
+_OF_FIELD = (*_AT_ONCE, *((peer, "once") for peer, _ in _AT_ONCE))
+_IMAGES = {"images": True, "sensor": (28, 28, 1), "peers": _OF_FIELD, **_FIELD}
+_FIELD_CNN = [["conv", 32, 3, 1, "norm"], ["average", 2], ["conv", 64, 3, 1, "norm"], ["average", 2]]
+_FIELD_CNN += [["dense", 256], ["readout", 10]]
+_BLOCK = [["conv", 32, 3, 1, "norm"], ["conv", 32, 3, 1, "norm"], ["add", 2]]
+_RESIDUAL = [["conv", 32, 3, 1, "norm"], ["average", 2], *(3 * _BLOCK), ["average", 2], ["readout", 10]]
+_ATTENTION = [["tokens", 192, "norm"], ["attention", 4], ["tokens", 64, "norm"], ["add", 3]]
+_SPIKFORMER = [*_ATTENTION, ["tokens", 256, "norm"], ["tokens", 64, "norm"], ["add", 2], ["readout", 10]]
+_GESTURE = [
+    ["pool", 4],
+    ["conv", 16, 5, 2],
+    ["pool", 2],
+    ["conv", 32, 3, 1],
+    ["pool", 2],
+    ["dense", 512],
+    ["dense", 11],
+]
+_OF_GESTURE = {"initial": "activity", "activity": 0.005, "sensor": (128, 128, 2)}
+_FIELDS = "32c3-BN-LIF-2a-64c3-BN-LIF-2a-256-LIF-10, images of 28 x 28 x 1"
+TRAINING |= {
+    "field4": Work(f"{_FIELDS}, 4 steps, batch 64", _FIELD_CNN, 64, **_IMAGES),
+    "field16": Work(f"{_FIELDS}, 16 steps, batch 64", _FIELD_CNN, 64, **_IMAGES | {"steps": 16}),
+    "residual": Work(
+        "32c3-BN-LIF-2a, three blocks of two 32c3-BN-LIF, 2a-10, images of 28 x 28 x 1, 4 steps, batch 32",
+        _RESIDUAL,
+        32,
+        **_IMAGES,
+    ),
+    "spikformer": Work(
+        "a block of Spikformer, 64 tokens of 64 features, 4 heads, 4 steps, batch 32, 20 % of steps",
+        _SPIKFORMER,
+        32,
+        _AT_ONCE,
+        activity=0.2,
+        sensor=(8, 8, 64),
+        **_FIELD,
+    ),
+    "dense256": Work(
+        "128-128-128-20, 256 steps, batch 256, 2 % of steps",
+        [["dense", 128], ["dense", 128], ["readout", 20]],
+        256,
+        (("ours", "default"), ("ours", "adlif"), *_AT_ONCE),
+        5,
+        initial="activity",
+        activity=0.02,
+        steps=256,
+        sensor=(128,),
+        ours="lif",
+    ),
+    "gesture": Work(
+        "4a-16c5-2a-32c3-2a-512-11, input of 128 x 128 x 2, 300 steps, batch 4, 0.5 % of steps",
+        _GESTURE,
+        4,
+        (("spikingjelly", "multi-step"), ("snntorch", "hoisted"), ("snntorch", "plain"), ("norse", "plain")),
+        3,
+        **_OF_GESTURE,
+    ),
+    "gesture1200": Work(
+        "the same, 1,200 steps, batch 4, 0.5 % of steps", _GESTURE, 4, (), 5, steps=1200, **_OF_GESTURE
+    ),
+}
 # The sweeps over activities: a title, and the names of the works, one for each activity.
 SWEEPS = {name: (TRAINING[name].title, [f"{name}-{percent:g}" for percent in ACTIVITIES]) for name in ("mlp8", "cnn8")}
 for _name, _repeats in (("mlp8", 5), ("cnn8", 3)):
@@ -129,8 +198,6 @@ for _name, _repeats in (("mlp8", 5), ("cnn8", 3)):
             activity=_percent / 100,
             like=_name,
         )
-# The works whose peaks of memory are aimed at.
-MEMORY = ("mlp32", "cnn8")
 # The network of the works that need recordings one by one, or as a stream.
 ALONE = "mlp8"
 WORKS = (*TRAINING, "inference", "stream")

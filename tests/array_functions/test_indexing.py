@@ -40,6 +40,8 @@ INDICES = {
     "none of a mask": np.zeros(5, bool),
     "none of a slice": (slice(2, 2), [0, 0]),
     "an array of one": np.array(3),
+    "a slice of all": slice(None),
+    "all in reverse": slice(None, None, -1),
 }
 OUT_OF_RANGE = {
     "take: index 5 is out of range for axis 0 with size 5": [0, 5],

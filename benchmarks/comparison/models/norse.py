@@ -13,6 +13,7 @@ from comparison.models.torch_network import SteppedNetwork
 PACKAGES = ("norse", "torch")
 FORMS = {
     "hoisted": "LIFBox, products of all steps hoisted",
+    "once": "LIFBox, products hoisted, that of the first convolution at one step",
     "plain": "LIFBox, step by step",
     "adaptive hoisted": "LSNNRecurrentCell, the read-out's products of all steps hoisted",
 }
@@ -22,8 +23,8 @@ _DT = 0.001
 
 class Network(SteppedNetwork):
     def neuron(self, threshold: float) -> torch.nn.Module:
-        # An input counts for a TAUth of itself here, and so must the threshold.
-        p = norse.torch.LIFBoxParameters(tau_mem_inv=rate(stages.TAU), v_th=torch.as_tensor(threshold / stages.TAU))
+        # An input counts for a part of itself here, and so must the threshold.
+        p = norse.torch.LIFBoxParameters(tau_mem_inv=rate(self.tau), v_th=torch.as_tensor(threshold / self.tau))
         return norse.torch.LIFBoxCell(p, dt=_DT)
 
     def recurrent_neuron(self, threshold: float, shape: stages.Shape, kind: str, size: int) -> torch.nn.Module:

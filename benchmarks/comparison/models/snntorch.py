@@ -13,6 +13,7 @@ from comparison.models.torch_network import SteppedNetwork
 PACKAGES = ("snntorch", "torch")
 FORMS = {
     "hoisted": "Leaky, products of all steps hoisted",
+    "once": "Leaky, products hoisted, that of the first convolution at one step",
     "plain": "Leaky, step by step",
     "adaptive hoisted": "RSynaptic, which does not adapt, products of all steps hoisted",
 }
@@ -20,10 +21,10 @@ FORMS = {
 
 class Network(SteppedNetwork):
     def neuron(self, threshold: float) -> torch.nn.Module:
-        return snntorch.Leaky(beta=math.exp(-1 / stages.TAU), threshold=threshold)
+        return snntorch.Leaky(beta=1 - 1 / self.tau, threshold=threshold)
 
     def recurrent_neuron(self, threshold: float, shape: stages.Shape, kind: str, size: int) -> torch.nn.Module:
-        options = {"beta": math.exp(-1 / stages.TAU), "threshold": threshold, "linear_features": size}
+        options = {"beta": 1 - 1 / self.tau, "threshold": threshold, "linear_features": size}
         if kind == "recurrent":
             return snntorch.RLeaky(**options)
         neurons = snntorch.RSynaptic(alpha=math.exp(-1 / stages.TAU_CURRENT), **options)

@@ -14,7 +14,11 @@ from comparison.models.torch_network import SteppedNetwork
 from spikingjelly.activation_based import functional, layer, neuron
 
 PACKAGES = ("spikingjelly", "torch")
-FORMS = {"multi-step": "LIFNode, multi-step", "plain": "LIFNode, step by step"}
+FORMS = {
+    "multi-step": "LIFNode, multi-step",
+    "once": "LIFNode, multi-step, the first convolution at one step",
+    "plain": "LIFNode, step by step",
+}
 
 
 class WithOwnSpikes(torch.nn.Module):
@@ -30,7 +34,7 @@ class WithOwnSpikes(torch.nn.Module):
 
 class Network(SteppedNetwork):
     def recurrent_neuron(self, threshold: float, shape: stages.Shape, kind: str, size: int) -> torch.nn.Module:
-        cell = neuron.LIFNode(tau=stages.TAU, decay_input=False, v_threshold=threshold, detach_reset=True)
+        cell = neuron.LIFNode(tau=self.tau, decay_input=False, v_threshold=threshold, detach_reset=True)
         mode = "s" if self.form == "plain" else "m"
         return layer.ElementWiseRecurrentContainer(cell, WithOwnSpikes(size), step_mode=mode)
 
@@ -39,7 +43,7 @@ class Network(SteppedNetwork):
         named = "backend" in inspect.signature(neuron.LIFNode.__init__).parameters
         fused = {"backend": "cupy"} if named and mode == "m" and self.device.type == "cuda" else {}
         return neuron.LIFNode(
-            tau=stages.TAU, decay_input=False, v_threshold=threshold, detach_reset=True, step_mode=mode, **fused
+            tau=self.tau, decay_input=False, v_threshold=threshold, detach_reset=True, step_mode=mode, **fused
         )
 
     def start(self) -> None:

@@ -34,11 +34,12 @@ class TorchNetwork:
         torch.set_num_threads(work["threads"])
         self.device = torch.device(work.get("device", "cpu"))
         self.layers, self.form = work["layers"], form
+        self.tau, self.threshold = work.get("tau", stages.TAU), work.get("threshold", stages.THRESHOLD)
         befores = [before for before, _ in stages.shapes(self.layers, spikes.shape[2:])]
         self.synapses = nn.ModuleList(
             [self.synapse(before, *layer) for layer, before in zip(self.layers, befores, strict=True)]
         ).to(self.device)
-        self.thresholds = [threshold(*layer) for layer in self.layers]
+        self.thresholds = [self.threshold_of(*layer) for layer in self.layers]
         self.neurons = nn.ModuleList(
             [
                 self.recurrent_neuron(each, before, *layer).to(self.device)
@@ -47,24 +48,42 @@ class TorchNetwork:
                 for layer, before, each in zip(self.layers, befores, self.thresholds, strict=True)
             ]
         )
-        with torch.no_grad():
-            for k, (kind, *_) in enumerate(self.layers):
-                if kind != "pool":
-                    w = self.weight(k)
-                    w.add_(stages.shift(w.std().item(), w[0].numel()))
+        if work.get("initial") != "default":
+            self.shift()
         x = torch.from_numpy(spikes).to(self.device)
-        self.x = self.layout(x.movedim(-1, 2) if self.layers[0][0] == "conv" else x.flatten(2))
+        images, tokens = (kind in [word[0] for word in self.layers] for kind in ("conv", "tokens"))
+        self.x = self.layout(x.movedim(-1, 2) if images else x if tokens else x.flatten(2))
+        self.labels = torch.from_numpy(labels).to(self.device)
         self.wanted = torch.from_numpy(stages.wanted(labels, self.layers[-1][1])).to(self.device)
         weights = [p for part in (self.synapses, self.neurons) for p in part.parameters() if p.requires_grad]
         captured = self.device.type == "cuda"
         self.optimizer = torch.optim.Adam(weights, lr=stages.LEARNING_RATE, fused=True, capturable=captured)
 
-    def synapse(self, shape: stages.Shape, kind: str, size: int, *rest: int) -> nn.Module:
+    def synapse(self, shape: stages.Shape, kind: str, size: int, *rest: Any) -> nn.Module:
         """Return a layer without its neurons for an input of a shape (H, W, C) or (C,)."""
         if kind == "conv":
-            window, padding = rest
-            return nn.Conv2d(shape[-1], size, window, padding=padding, bias=False)
-        return nn.AvgPool2d(size) if kind == "pool" else nn.Linear(math.prod(shape), size, bias=False)
+            window, padding, *norm = rest
+            conv = nn.Conv2d(shape[-1], size, window, padding=padding, bias=False)
+            return nn.Sequential(conv, nn.BatchNorm2d(size)) if norm else conv
+        if kind in ("pool", "average"):
+            return nn.AvgPool2d(size)
+        if kind == "tokens":
+            return nn.Sequential(nn.Linear(shape[-1], size, bias=False), nn.BatchNorm1d(size))
+        if kind == "attention":
+            return Attention(size)
+        return nn.Identity() if kind == "add" else nn.Linear(math.prod(shape), size, bias=False)
+
+    def threshold_of(self, kind: str, size: int, *rest: Any) -> float:
+        """Return the threshold of a layer's neurons: torch pools by the mean, which is the sum at a lower threshold."""
+        return self.threshold / (stages.POOL_GAIN * size * size) if kind == "pool" else self.threshold
+
+    def shift(self) -> None:
+        """Let neurons fire at any rate."""
+        with torch.no_grad():
+            for k, (kind, *_) in enumerate(self.layers):
+                if kind not in ("pool", "average", "add"):
+                    w = self.weight(k)
+                    w.add_(stages.shift(w.std().item(), w[0].numel()))
 
     def fixed_neuron(self, threshold: float) -> nn.Module:
         """Return the neurons of a layer on the device, without parameters that are trained."""
@@ -84,18 +103,20 @@ class TorchNetwork:
 
     def forward(self, x: torch.Tensor, note: Note | None = None) -> torch.Tensor:
         """Return the output's spikes; call `note` with each layer's, at all time steps or, in some forms, at one."""
-        for k in range(len(self.layers)):
-            x = self.fire(k, x)
+
+        def noted(k: int, spikes: torch.Tensor) -> torch.Tensor:
             if note:
-                note(k, x)
-        return x
+                note(k, spikes)
+            return spikes
+
+        return stages.run(self.layers, self.fire, x, noted)
 
     def rates(self) -> list[float]:
         """Return the share of steps in which each layer's neurons fire."""
         found: list[list[float]] = [[] for _ in self.layers]
         with torch.no_grad():
             self.forward(self.x, lambda k, s: found[k].append((s != 0).float().mean().item()))
-        return [float(np.mean(parts)) for parts in found]
+        return [float(np.mean(parts)) for parts in found if parts]
 
     def calibrate(self, rates: list[float], samples: int | None) -> None:
         """Scale the weights, and the thresholds behind pooling, until the neurons fire at given rates."""
@@ -113,8 +134,7 @@ class TorchNetwork:
     def step(self) -> dict[str, float]:
         """Take a training step and return the seconds of its parts."""
         start = time.perf_counter()
-        rate = self.forward(self.x).mean(self.time_axis)
-        loss = ((rate - self.wanted) ** 2).sum()
+        loss = self.loss(self.forward(self.x).mean(self.time_axis))
         forward = time.perf_counter()
         self.optimizer.zero_grad()
         loss.backward()
@@ -124,6 +144,12 @@ class TorchNetwork:
         return {"forward": forward - start, "backward": backward - forward, "optimizer": end - backward}
 
     train = step
+
+    def loss(self, mean: torch.Tensor) -> torch.Tensor:
+        """Return the loss of the output's mean over time."""
+        if self.layers[-1][0] == "readout":
+            return nn.functional.cross_entropy(mean, self.labels)
+        return ((mean - self.wanted) ** 2).sum()
 
     def measure(self) -> dict[str, Any]:
         """Return the median seconds of a training step on a GPU, and of a CUDA graph of it, or why there is none."""
@@ -170,7 +196,8 @@ class SteppedNetwork(TorchNetwork):
     """Time first, and neurons that are called step by step, in one of two forms.
 
     "plain": the whole network at one step, then at the next.
-    Any other: a layer's product for all steps at once, then its neurons step by step, then the next layer.
+    Any other: a layer's product for all steps at once, then its neurons step by step, then the next layer. With "once"
+    the product of the first layer is that of one step: the input does not change.
 
     A library's subclass has `cell(k, current, state)`, which returns the spikes of a layer's neurons at a step, and
     their state, which is None before the first.
@@ -189,7 +216,11 @@ class SteppedNetwork(TorchNetwork):
 
     def fire(self, k: int, x: torch.Tensor) -> torch.Tensor:
         self.start()
-        return self.run(k, product_of_all(self.synapses[k], x))
+        once = k == 0 and self.form == "once"
+        current = product_of_all(self.synapses[k], x[:1] if once else x, 4 if self.layers[k][0] == "tokens" else 2)
+        if once:
+            current = current.expand(len(x), *current.shape[1:])
+        return current if self.layers[k][0] in stages.WITHOUT_NEURONS else self.run(k, current)
 
     def forward(self, x: torch.Tensor, note: Note | None = None) -> torch.Tensor:
         return self.plain(x, note) if self.form == "plain" else super().forward(x, note)
@@ -200,22 +231,34 @@ class SteppedNetwork(TorchNetwork):
         output = []
         for s in x.unbind(0):
             for k, synapse in enumerate(self.synapses):
-                s, states[k] = self.cell(k, synapse(s.flatten(1) if is_dense(synapse) else s), states[k])
+                s = synapse(s.flatten(1) if is_dense(synapse) else s)
+                if self.layers[k][0] in stages.WITHOUT_NEURONS:
+                    continue
+                s, states[k] = self.cell(k, s, states[k])
                 if note:
                     note(k, s)
             output.append(s)
         return torch.stack(output)
 
 
-def threshold(kind: str, size: int, *rest: int) -> float:
-    """Return the threshold of a layer's neurons: torch pools by the mean, which is the sum at a lower threshold."""
-    return stages.THRESHOLD / (stages.POOL_GAIN * size * size) if kind == "pool" else stages.THRESHOLD
+class Attention(nn.Module):
+    """Spiking self-attention without its neurons: `stages`' "attention"."""
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        parts = x.flatten(1, -2).unflatten(-1, (3, self.heads, -1))
+        q, k, v = parts.permute(2, 0, 3, 1, 4)  # (T N, heads, tokens, features)
+        y = stages.ATTENTION_SCALE * (q @ k.mT @ v)
+        return y.transpose(1, 2).reshape(*x.shape[:-1], -1)
 
 
 def is_dense(synapse: nn.Module) -> bool:
     return isinstance(synapse, nn.Linear)
 
 
-def product_of_all(synapse: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """Return the output of a layer for all time steps and samples, the first two axes of x, at once."""
-    return synapse(x.flatten(2)) if is_dense(synapse) else synapse(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+def product_of_all(synapse: nn.Module, x: torch.Tensor, axes: int = 2) -> torch.Tensor:
+    """Return the output of a layer for all time steps and samples, the first axes of x, at once."""
+    return synapse(x.flatten(2)) if is_dense(synapse) else synapse(x.flatten(0, axes - 1)).unflatten(0, x.shape[:axes])

@@ -25,6 +25,11 @@ __all__ = [
     "weighted_pool_adjoint",
 ]
 
+# From so many channels on, a sum over the channels of a pixel fills a vector.
+_MANY_CHANNELS = 8
+# So many rows of a window are counted in uint8.
+_COUNTED = 255
+
 
 @inlined
 def _add(total: Any, pixel: Any, weight: Any, weighted: bool) -> None:
@@ -59,6 +64,36 @@ def _pool(first: int, last: int, x: Any, w: Any, out: Any, window: Any, gain: An
                         _add(total, x[frame, y, z], w[i, j] if weighted else real(1), weighted)
                 for c in range(0 if weighted else total.size):
                     total[c] *= gain
+
+
+@compiled
+def _pool_spikes(first: int, last: int, x: Any, out: Any, window: Any, gain: Any) -> None:
+    """Count the spikes x (frames, rows, columns channels) of windows, times the gain: by columns, then of windows."""
+    (kernel_h, kernel_w), (down, across), (top, left), (gap_h, gap_w) = window
+    channels = out.shape[3]
+    width = x.shape[2] // channels
+    counts = np.empty(x.shape[2], np.uint8)
+    for frame in range(first, last):
+        for row in range(out.shape[1]):
+            counts[:] = 0
+            for i in range(kernel_h):
+                y = row * down + i * gap_h - top
+                if y < 0 or y >= x.shape[1]:
+                    continue
+                for k in range(counts.size):
+                    counts[k] += x[frame, y, k]
+            total = out[frame, row].reshape(-1)
+            total[:] = 0
+            for j in range(kernel_w):
+                begin = j * gap_w - left
+                # The columns whose tap is within the image.
+                least, end = max(0, -(begin // across)), min(out.shape[2], -((begin - width) // across))
+                for c in range(channels):
+                    for column in range(least, end):
+                        at = np.uint64((begin + column * across) * channels + c)
+                        total[np.uint64(column * channels + c)] += counts[at]
+            for k in range(total.size):
+                total[k] *= gain
 
 
 @compiled
@@ -187,9 +222,13 @@ def forward(x: Array, window: Window, gain: Any, *, ceil: bool = True) -> Array:
     """Sum each window of x (frames, H, W, C) channel by channel, times gain; spikes count as float32."""
     dtype = numeric_type(x.dtype)
     out = empty((len(x), *window.outputs(x.shape[1:3], ceil=ceil), x.shape[3]), dtype)
-    numbers = x.view(np.uint8) if x.dtype == bool else x
-    no_taps = np.empty((0, 0), dtype)
-    parallel_for(_pool, len(x), numbers, no_taps, out, window, dtype.type(gain), grain=1)
+    of_all = dtype.type(gain)
+    if x.dtype == bool and x.shape[3] < _MANY_CHANNELS and window.kernel[0] <= _COUNTED:
+        lines = np.ascontiguousarray(x).view(np.uint8).reshape(*x.shape[:2], x.shape[2] * x.shape[3])
+        parallel_for(_pool_spikes, len(x), lines, out, window, of_all, grain=1)
+    else:
+        numbers = x.view(np.uint8) if x.dtype == bool else x
+        parallel_for(_pool, len(x), numbers, np.empty((0, 0), dtype), out, window, of_all, grain=1)
     return out
 
 
