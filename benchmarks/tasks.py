@@ -76,7 +76,7 @@ def picture(name: str, folder: Path) -> None:
     data = load_data(run.config, run.net, train=True)
     x, target, *lengths = next(iter(data.validation or data.test))
     given = x.numpy() if isinstance(x, cs.Tensor) else x
-    chosen = int(abs(given).sum(axis=(0, 2)).argmax())
+    chosen = int(abs(given).sum(axis=(0, *range(2, given.ndim))).argmax())
     steps = int(lengths[0][chosen]) if lengths else len(x)
     given = np.ascontiguousarray(given[:steps, chosen : chosen + 1])
     with cs.no_grad(), cs.record(run.net) as seen:
@@ -119,7 +119,7 @@ def of_frames(picture: np.ndarray, spikes: np.ndarray, out: np.ndarray, names: S
     answer = figure.add_subplot(axes[0, 0].get_gridspec()[:, -1])
     answer.barh(range(len(names)), out.mean(axis=0), color="#0072B2")
     answer.set_yticks(range(len(names)), names)
-    answer.set_xlabel("read-out, mean over time")
+    answer.set_xlabel("mean read-out")
     return figure
 
 

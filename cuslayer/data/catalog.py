@@ -230,8 +230,8 @@ def load(
     >>> load("mnist", "data")
     Traceback (most recent call last):
         ...
-    ValueError: load: name must be one of cifar10dvs, dvsgesture, nmnist, ntidigits, shd, ssc, arrays, \
-fashion-mnist, braille, braille-spikes, psmnist, qtdb, smnist, got 'mnist'; did you mean smnist?
+    ValueError: load: name must be one of cifar10dvs, dvsgesture, nmnist, ntidigits, shd, ssc, fashion-mnist, \
+arrays, braille, braille-spikes, psmnist, qtdb, smnist, got 'mnist'; did you mean smnist?
     """
     if check.one_of("name", name, NAMES) in READERS:
         dt = check.time_step("dt", dt)

@@ -13,7 +13,7 @@ import numpy as np
 from cuslayer._base import check
 from cuslayer.backend import Array
 from cuslayer.network.graph import Address
-from cuslayer.network.network import Sequential, graph_of
+from cuslayer.network.network import Sequential, graph_of, replace_stage
 from cuslayer.network.walk import check_network
 from cuslayer.neurons.base import is_neuron
 from cuslayer.optim import Optimizer
@@ -204,7 +204,7 @@ class Advice:
         if self.setting in SCALES:
             net[self.at].scale_output(self.value / self.now)
         elif self.setting == "BatchNorm":
-            _replace_stage(net, self.at, Sequential())
+            replace_stage(net, self.at, Sequential())  # type: ignore[arg-type]
         elif self.setting == "lr":
             if not isinstance(optimizer, Optimizer):
                 raise TypeError(f"lr needs the optimizer, got {type(optimizer).__name__}; pass apply(net, optimizer)")
@@ -217,12 +217,7 @@ class Advice:
                 neuron, everywhere = node.stage, self.setting == "scale_rho"
                 if is_neuron(neuron) and hasattr(neuron, self.setting) and (everywhere or node.address == self.layer):
                     value = getattr(neuron, self.setting) * self.value / self.now if everywhere else self.value
-                    _replace_stage(net, node.path, _with(neuron, self.setting, value))
-
-
-def _replace_stage(net: Any, address: Any, stage: Any) -> None:
-    path = address if isinstance(address, tuple) else (address,)
-    net[path[:-1]].stages[path[-1]] = stage
+                    replace_stage(net, node.path, _with(neuron, self.setting, value))
 
 
 def _with(neuron: Any, setting: str, value: float) -> Any:

@@ -18,6 +18,7 @@ from cuslayer.layers.base import Layer, Synapse
 from cuslayer.layers.batch_norm import BatchNorm
 from cuslayer.layers.pool import Windowed
 from cuslayer.loss.base import desired_rate
+from cuslayer.network.errors import balance_errors
 from cuslayer.network.graph import Address, Graph, GraphNode, as_input, finite_input, output_neurons
 from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Walk, check_network, check_neurons, eval_mode
@@ -115,6 +116,9 @@ def calibrate(
     rate. Their potential is ``u = c psp(W s) + refraction``. It scales gains of pooling layers like weights. A
     `BatchNorm` gets the mean and the variance of the input, and its factor is scaled in place of the weights before it.
     `Recurrent.balance` then scales the weights among `Recurrent` neurons so that errors keep their size through time.
+    At the end, neurons with the default scale of the surrogate get a `scale_rho` with which errors keep their size from
+    the last neurons to the first, through any number of layers: the norm over samples, steps and neurons, for random
+    errors of the output that are the same at every step.
 
     The search for c is a bisection. It starts where the potential has a standard deviation of ``theta / 2``
     (fluctuation-driven initialization). The directions of the weights do not change. Layers receive spikes from the
@@ -191,6 +195,8 @@ def _scaled(
         net(x.data[:, :1])  # raises for a wrong input before a weight changes
         run = CalibrationRun(wanted, kept, {})
         run.scale(net, x)
+        with no_grad(False):
+            balance_errors(net, x)
     return Calibration(tuple(run.rows))
 
 

@@ -14,11 +14,22 @@ from cuslayer._base.sequences import ended
 from cuslayer._tape import POTENTIAL_FORMATS, Tensor, grad_enabled, keep_unpacked, potential_format
 from cuslayer.backend import Array, Setting
 from cuslayer.layers.base import Layer, Shape, lists_parameters, names_in, tensors_and_layers
-from cuslayer.network.graph import INPUT, Graph, GraphNode, GraphPart, as_input, flow, number_range, observed, plan
+from cuslayer.network.graph import (
+    INPUT,
+    Address,
+    Graph,
+    GraphNode,
+    GraphPart,
+    as_input,
+    flow,
+    number_range,
+    observed,
+    plan,
+)
 from cuslayer.network.join import SKIPS, Join
 from cuslayer.network.shapes import LayerMemoryError, check_shapes, layer_error, output_step, shapes_of, warn_of_delays
 from cuslayer.network.stream import Stream, in_chunks
-from cuslayer.neurons.base import Neuron, is_stateful
+from cuslayer.neurons.base import Neuron, has_usual_scale, is_balanced, is_stateful, with_balanced_scale
 
 Stage: TypeAlias = "Layer | Neuron | Callable[[Tensor], Tensor]"
 
@@ -189,26 +200,34 @@ class Container(Layer):
         return self.parameter_names(above)
 
     def state(self) -> dict[str, Array]:
-        """Return copies of the parameters by name, and of the gains of pooling layers, on the CPU."""
-        return super().state() | {name: np.array(getattr(layer, key)) for name, (layer, key) in self._numbers().items()}
+        """Return copies of the parameters by name, on the CPU, and numbers that `calibrate` sets, such as gains."""
+        numbers = {name: np.array(getattr(layer, key)) for name, (layer, key) in self._numbers().items()}
+        nodes = graph_of(self).nodes
+        scales = {str(node): node.stage.scale_rho for node in nodes if is_balanced(node.stage)}
+        return super().state() | numbers | {f"{node}.scale_rho": np.array(float(s)) for node, s in scales.items()}
 
     @check.operation
     def load_state(self, state: Mapping[str, Array]) -> None:
-        """Set the parameters and gains from the arrays that `state` returned. Missing gains do not change.
+        """Set the parameters and numbers from the arrays that `state` returned. Missing numbers do not change.
 
         Raises:
             ValueError: a name is missing or unknown, or a shape differs. Nothing then changes.
         """
         numbers = self._numbers()
         given = {name: check.number(name, state[name]) for name in numbers if name in state}
+        balanced = self._balanced()
+        scales = {name: check.positive(name, state[name]) for name in balanced if name in state}
         super().load_state(state)
         for name, value in given.items():
             setattr(*numbers[name], value)
+        for name, value in scales.items():
+            node = balanced[name]
+            replace_stage(self, node.path, with_balanced_scale(node.stage, value))
 
     @check.operation("load_state")
     def check_state(self, state: Mapping[str, Any]) -> None:
-        numbers = self._numbers()
-        for name in state.keys() & numbers.keys():
+        numbers = self._numbers().keys() | self._balanced().keys()
+        for name in state.keys() & numbers:
             if state[name].shape:
                 raise ValueError(f"{name} has shape {tuple(state[name].shape)}, it must be a number")
         super().check_state({name: a for name, a in state.items() if name not in numbers})
@@ -217,6 +236,10 @@ class Container(Layer):
         """Return the layer and attribute of each number that belongs to the state, by name."""
         stages = ((node, node.stage) for node in graph_of(self).nodes if isinstance(node.stage, Layer))
         return {f"{node}.{key}": (stage, key) for node, stage in stages for key in stage.state_numbers}
+
+    def _balanced(self) -> dict[str, GraphNode]:
+        """Return the neurons whose surrogate `calibrate` may scale, by the name of the scale in the state."""
+        return {f"{node}.scale_rho": node for node in graph_of(self).nodes if has_usual_scale(node.stage)}
 
     def __getitem__(self, key: Any) -> Any:
         """Return the layer at a position or a path, the layers of a slice as a network, or a given layer.
@@ -461,6 +484,12 @@ def graph_of(net: Container) -> Graph:
     graph = Graph()
     graph.output = net.expand(graph, (), INPUT)
     return graph
+
+
+def replace_stage(net: Container, address: Address, stage: Any) -> None:
+    """Put another stage at an address of a network."""
+    path = address if isinstance(address, tuple) else (address,)
+    net[path[:-1]].stages[path[-1]] = stage
 
 
 def graph_in_chunks(net: Container) -> Graph:

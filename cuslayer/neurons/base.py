@@ -388,12 +388,32 @@ class UsualScale(float):
     """The default scale of a surrogate, which `Recurrent` replaces by a lower one."""
 
 
+class BalancedScale(float):
+    """A scale of a surrogate that `calibrate` has set; it belongs to the state of a network."""
+
+
 USUAL_SCALE = UsualScale(1.0)
+
+
+def is_balanced(neuron: Any) -> bool:
+    """Return whether `calibrate` has set the scale of the surrogate."""
+    return isinstance(getattr(neuron, "scale_rho", None), BalancedScale)
+
+
+def has_usual_scale(neuron: Any) -> bool:
+    """Return whether the scale of the surrogate is the default, or `calibrate` has set it."""
+    usual = isinstance(getattr(neuron, "scale_rho", None), UsualScale) or is_balanced(neuron)
+    return usual and is_dataclass(neuron)
+
+
+def with_balanced_scale(neuron: Any, scale: float) -> Any:
+    """Return neurons with another scale of the surrogate."""
+    return replace(neuron, scale_rho=BalancedScale(scale))
 
 
 def surrogate_scale(name: str, value: Any) -> float:
     """Return the scale of a surrogate as a float, as `check.constant` does."""
-    return value if isinstance(value, UsualScale) else check.constant(name, value)
+    return value if isinstance(value, (UsualScale, BalancedScale)) else check.constant(name, value)
 
 
 def word_or_none(*words: str) -> Callable[[str, Any], str]:

@@ -69,7 +69,8 @@ def test_a_run_with_branches_goes_on_to_the_bit(tmp_path):
     Checkpoint.of(1, first.net, first.optimizer).save(tmp_path / "c.npz")
     again = made()
     checkpoint = load_checkpoint(tmp_path / "c.npz")
-    assert list(checkpoint.network) == ["0.0", "3.0.0"]
+    scales = {f"{node}.scale_rho" for node in ("1", "2.0.1", "3.1")}
+    assert set(checkpoint.network) == {"0.0", "3.0.0"} | scales
     checkpoint.restore(again.net, again.optimizer)
     again.train(batches())
     assert everything(again.net, again.optimizer) == everything(straight.net, straight.optimizer)
