@@ -38,7 +38,7 @@ from cuslayer.layers.delay import shift
 from cuslayer.layers.dense import Dense
 from cuslayer.layers.fused import received
 from cuslayer.layers.synaptic_delay import MOST_LAGS, lagged
-from cuslayer.neurons.base import Neuron, StepByStep, UsualScale, as_neuron
+from cuslayer.neurons.base import Neuron, StepByStep, as_neuron, is_usual
 from cuslayer.neurons.dynamics import of_constants, with_columns
 from cuslayer.neurons.states import PopulationStates
 
@@ -49,8 +49,11 @@ _AT_WORK = np.array([NormalDist(0.0, 0.5).inv_cdf((i + 0.5) / 64) for i in range
 # maximum of recurrent input: the potential's deviation for spikes in all steps, in thresholds, and the recurrent
 # input's deviation, in deviations of the input from the layer before.
 _GAIN, _LOUDEST, _SHARE = 0.9, 0.5, 2.0
-# The default scale of the surrogate: at 1, one optimizer step already unbalances the loop.
+# The default scale of the surrogate: at 1, one optimizer step already unbalances the loop. Errors of the exact gradient
+# grow less, since it includes the reset: there the surrogate is higher, and narrow.
 _SCALE = 0.1
+_EXACT_SCALE = 0.3
+_EXACT_WIDTH = 0.5
 # Errors propagate through _STEPS steps of up to _SAMPLES samples, fewer in large populations, which _PRODUCTS limits.
 # Blocks of _BLOCK steps at both ends are compared.
 _STEPS, _SAMPLES, _PRODUCTS, _BLOCK = 1000, 8, 1 << 28, 20
@@ -187,11 +190,15 @@ def _weight_adjoint(k: Any, s: Array, y: Array, w: Array, geometry: Geometry | N
     return found
 
 
-def _with_low_surrogate(neuron: Neuron) -> Any:
-    """Return neurons with a low surrogate, unless its scale was chosen: errors then grow less in the loop."""
-    if not (isinstance(getattr(neuron, "scale_rho", None), UsualScale) and is_dataclass(neuron)):
-        return neuron
-    return replace(neuron, scale_rho=_SCALE)
+def _for_the_loop(neuron: Any) -> Any:
+    """Return neurons with the gradient and the surrogate of a loop, where nobody chose them."""
+    defaults: dict[str, Any] = {"gradient": "exact"} if is_usual(neuron, "gradient") else {}
+    exact = "exact" in (neuron.gradient, defaults.get("gradient"))
+    if exact and is_usual(neuron, "scale_rho", "tau_rho"):
+        defaults |= {"scale_rho": _EXACT_SCALE, "tau_rho": _EXACT_WIDTH}
+    elif is_usual(neuron, "scale_rho"):
+        defaults["scale_rho"] = _SCALE
+    return replace(neuron, **defaults) if defaults and is_dataclass(neuron) else neuron  # type: ignore[type-var]
 
 
 def _of_neuron(name: str) -> Any:
@@ -216,7 +223,9 @@ class Recurrent(Layer, Neuron):
     bound keeps the size of errors: each pass round the loop multiplies an error by ``|e| D |H|``, e an eigenvalue of W.
     The second, which applies with the default scale_rho, limits the recurrent input. See `balance` for real input.
 
-    The default scale_rho is 0.1 here: with a lower surrogate the weights W are larger, and an optimizer step changes
+    Where you did not choose them, the neurons get other defaults here. gradient is "exact", except of SRM: a loop
+    amplifies the errors of "slayer". scale_rho is 0.3 and tau_rho 0.5 with the exact gradient, unless you chose
+    tau_rho, and scale_rho is 0.1 else: with a lower surrogate the weights W are larger, and an optimizer step changes
     the loop less.
 
     Args:
@@ -253,7 +262,7 @@ class Recurrent(Layer, Neuron):
     weight_scale, axon_delay, max_delay = map(_of_neuron, ("weight_scale", "axon_delay", "max_delay"))
 
     def __init__(self, layer: Any, neuron: Any, *, delay: float | None = None) -> None:
-        self.layer, self.neuron = layer, _with_low_surrogate(as_neuron(neuron))
+        self.layer, self.neuron = layer, _for_the_loop(as_neuron(neuron))
         self._check_layer()
         if self.neuron.step_by_step is None:
             raise TypeError(f"neuron must be {_KINDS}, got {check.one_line(neuron)}")

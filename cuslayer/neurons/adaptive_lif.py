@@ -35,8 +35,8 @@ class AdaptiveLIF(StepNeuron):
     lava-dl, decays are ``1 - a`` and so on, ``tau = -dt / log(1 - decay)``, threshold_step is rise, and scale_ref is 2.
 
     Backward is ``g_u[t] = dt rho(u[t]) g[t]``, ``g_v[t] = g_u[t] + b g_v[t+1]``, ``g_x[t] = g_v[t] + a g_x[t+1]``, g
-    the gradient of the spikes. With ``gradient="exact"`` a spike also gets the errors that it causes through threshold
-    and refraction.
+    the gradient of the spikes. "detached" is the same as "slayer". With ``gradient="exact"`` a spike also gets the
+    errors that it causes through threshold and refraction.
 
     Args:
         tau_i: time constant of the current, ms: a number, or an array that broadcasts to the layer's neurons, such as

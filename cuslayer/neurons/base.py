@@ -141,6 +141,9 @@ class Names(NamedTuple):
         return {**self.needed, **self.options}
 
 
+# The modes of the surrogate gradient.
+GRADIENTS = "slayer", "detached", "exact"
+
 # The option of files for the shape of the surrogate.
 SURROGATE = {"surrogate": "surrogate"}
 
@@ -155,7 +158,7 @@ class Neuron:
     Attributes:
         theta: the threshold.
         dt: the step, ms.
-        gradient: the mode of the surrogate gradient, "slayer" or "exact".
+        gradient: the mode of the surrogate gradient, "slayer", "detached" or "exact".
         period: the minimum number of steps from one spike to the next.
         peak: the peak of the response to a unit input; `psp` is scaled to a peak of 1.
         parts: how `explain` decomposes the potential: "exact" if ``u = psp(x) + refraction``, "stepwise" if it is the
@@ -384,15 +387,31 @@ def set_checked(neuron: Any, **rules: Callable[[str, Any], Any]) -> None:
         object.__setattr__(neuron, name, rule(name, getattr(neuron, name)))
 
 
-class UsualScale(float):
-    """The default scale of a surrogate, which `Recurrent` replaces by a lower one."""
+class Usual:
+    """A default that nobody chose, which `Recurrent` replaces; a base class of numbers and texts."""
+
+
+class UsualNumber(Usual, float):
+    """A default number."""
+
+
+class UsualText(Usual, str):
+    """A default text."""
 
 
 class BalancedScale(float):
     """A scale of a surrogate that `calibrate` has set; it belongs to the state of a network."""
 
 
-USUAL_SCALE = UsualScale(1.0)
+# The defaults of the surrogate gradient, except in a `Recurrent`.
+USUAL_SCALE = UsualNumber(1.0)
+USUAL_WIDTH = UsualNumber(1.0)
+USUAL_GRADIENT = UsualText("slayer")
+
+
+def is_usual(neuron: Any, *names: str) -> bool:
+    """Return whether neurons have defaults of these names that nobody chose."""
+    return all(isinstance(getattr(neuron, name, None), Usual) for name in names)
 
 
 def is_balanced(neuron: Any) -> bool:
@@ -402,8 +421,7 @@ def is_balanced(neuron: Any) -> bool:
 
 def has_usual_scale(neuron: Any) -> bool:
     """Return whether the scale of the surrogate is the default, or `calibrate` has set it."""
-    usual = isinstance(getattr(neuron, "scale_rho", None), UsualScale) or is_balanced(neuron)
-    return usual and is_dataclass(neuron)
+    return is_dataclass(neuron) and (is_usual(neuron, "scale_rho") or is_balanced(neuron))
 
 
 def with_balanced_scale(neuron: Any, scale: float) -> Any:
@@ -411,9 +429,9 @@ def with_balanced_scale(neuron: Any, scale: float) -> Any:
     return replace(neuron, scale_rho=BalancedScale(scale))
 
 
-def surrogate_scale(name: str, value: Any) -> float:
-    """Return the scale of a surrogate as a float, as `check.constant` does."""
-    return value if isinstance(value, (UsualScale, BalancedScale)) else check.constant(name, value)
+def usual_or_constant(name: str, value: Any) -> float:
+    """Return a constant of the surrogate as a float, as `check.constant` does; a default stays one."""
+    return value if isinstance(value, (UsualNumber, BalancedScale)) else check.constant(name, value)
 
 
 def word_or_none(*words: str) -> Callable[[str, Any], str]:

@@ -32,15 +32,19 @@ from cuslayer.kernels.step.derive import StepSpiking
 from cuslayer.kernels.step.kind import Kind, read_step
 from cuslayer.kernels.step.smooth import silent_potentials, small_response
 from cuslayer.neurons.base import (
+    GRADIENTS,
     SURROGATE,
+    USUAL_GRADIENT,
     USUAL_SCALE,
+    USUAL_WIDTH,
     Neuron,
     OnePass,
     StepByStep,
+    UsualText,
     scaled_surrogate,
     set_checked,
     shape_of,
-    surrogate_scale,
+    usual_or_constant,
 )
 from cuslayer.neurons.states import PopulationStates, States
 from cuslayer.surrogates import EXPONENTIAL
@@ -286,10 +290,11 @@ class StepNeuron(Neuron):
 
     Args:
         theta: the threshold.
-        tau_rho: width of the surrogate, in thresholds.
-        scale_rho: scale of the surrogate; by default 1, in a `Recurrent` 0.1.
+        tau_rho: width of the surrogate, in thresholds; by default 1, in a `Recurrent` see there.
+        scale_rho: scale of the surrogate; by default 1, in a `Recurrent` see there.
         dt: the step, ms.
-        gradient: "slayer", which drops the effect of a spike on later steps, or "exact", the whole derivative.
+        gradient: "slayer", which drops the effect of a spike on later steps; "detached", which takes the spikes in the
+            step as constants; or "exact", the whole derivative. By default "slayer", in a `Recurrent` "exact".
         surrogate: the shape f of the surrogate, one of `cs.surrogates` or its name; by default ``exp(-|z|)``.
         trained: whether time constants are trained.
         bounds: minimum and maximum of trained time constants, ms; by default a quarter of a step and 10,000 steps.
@@ -303,13 +308,13 @@ class StepNeuron(Neuron):
             gradients of the states after the step, the potential, the surrogate ``dt rho(u)`` and the gradient of the
             spike; further parameters are values that the step has assigned. It returns the gradients of the states
             before the step, and of x.
-        backward_exact: the same for ``gradient="exact"``; by default `backward`.
+        backward_exact: the same for ``gradient="exact"``; by default `backward`, which "slayer" and "detached" take.
         fading: states that become 0 where they are small, before each eighth step, each with the constant by which the
             step multiplies it; see `flushed` for a check at every step.
         held: the states of stateful neurons between calls, else None. ``held.values``, (states, neurons of all
             samples), may be set before a call; it is None before the first.
         as_if_unfired: the terms that ``gradient="slayer"`` drops: True for all that follow from the spike; False for
-            only the derivative by the spike, which is then a constant.
+            only the derivative by the spike, as "detached" does.
 
     Raises:
         ValueError: a constant is out of its range, the step has wrong parameters or results, or gradient or surrogate
@@ -322,10 +327,10 @@ class StepNeuron(Neuron):
     """
 
     theta: float = 1.0
-    tau_rho: float = 1.0
+    tau_rho: float = USUAL_WIDTH
     scale_rho: float = USUAL_SCALE
     dt: float = 1.0
-    gradient: str = "slayer"
+    gradient: str = USUAL_GRADIENT
     surrogate: Any = EXPONENTIAL
     trained: bool = False
     bounds: Any = None
@@ -353,8 +358,9 @@ class StepNeuron(Neuron):
             cls.time_constants = tuple(dict.fromkeys(cls.decays.values()))
 
     def __post_init__(self) -> None:
-        check.one_of("gradient", self.gradient, ("slayer", "exact"))
-        set_checked(self, theta=check.constant, tau_rho=check.constant, scale_rho=surrogate_scale, dt=check.time_step)
+        check.one_of("gradient", self.gradient, GRADIENTS)
+        set_checked(self, theta=check.constant, dt=check.time_step)
+        set_checked(self, tau_rho=usual_or_constant, scale_rho=usual_or_constant)
         set_checked(self, trained=check.flag, graded=check.flag, stateful=check.flag)
         bounds_in_ms(self.bounds, self.dt)
         for name in self.time_constants:
@@ -497,7 +503,7 @@ class StepNeuron(Neuron):
     @cached_property
     def spiking(self) -> Any:
         """The step, its numbers and the surrogate as an argument of operations."""
-        kind = self.kind()
+        kind = self.kind().detached if self.gradient == "detached" else self.kind()
         own = [name for name in kind.numbers if np.ndim(_data(getattr(self, name))) or _is_trained(getattr(self, name))]
         kind = kind.with_columns(own)
         values = tuple(_as_number(name, getattr(self, name)) for name in kind.numbers)
@@ -569,7 +575,8 @@ class StepNeuron(Neuron):
         for each in fields(self):
             value = getattr(self, each.name)
             always = each.name in self.time_constants or each.name == "theta" or isinstance(value, (Tensor, np.ndarray))
-            if always or value != each.default:
+            chosen = isinstance(each.default, UsualText) and not isinstance(value, UsualText)
+            if always or chosen or value != each.default:
                 shown.append(f"{each.name}={_text(value)}")
         order = sorted(shown, key=lambda text: text.partition("=")[0] not in self.time_constants)
         return f"{type(self).__name__}({', '.join(order)})"

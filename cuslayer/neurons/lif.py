@@ -92,9 +92,11 @@ class LIF(Leaky):
     Backward is, with ``D = dt rho(u)`` and g the gradient of the spikes::
 
         g_u[t] = D[t] g[t] + d g_u[t+1]                                            gradient="slayer"
+        g_u[t] = D[t] g[t] + dr/du d g_u[t+1]                                      gradient="detached"
         g_u[t] = D[t] (g[t] - (u[t] - r_1[t]) d g_u[t+1]) + dr/du d g_u[t+1]       gradient="exact"
 
-    with r_1 the voltage after a spike, and dr/du the derivative of the step as computed.
+    with r_1 the voltage after a spike, and dr/du the derivative of the step as computed: 0 at a spike with
+    ``reset="zero"``, else 1. So "detached" differs from "slayer" with ``reset="zero"`` only.
 
     Args:
         tau: time constant of the voltage, ms: a number, or an array that broadcasts to the layer's neurons, such as

@@ -10,7 +10,7 @@ import numpy as np
 from cuslayer._base import check
 from cuslayer._tape import Tensor
 from cuslayer.backend import to_numpy
-from cuslayer.neurons.base import KINDS, Neuron, UsualScale
+from cuslayer.neurons.base import KINDS, Neuron, UsualNumber, is_usual
 from cuslayer.surrogates import Surrogate, as_constant
 
 
@@ -27,9 +27,10 @@ def neuron_constants(neuron: Neuron) -> dict[str, Any]:
     names = getattr(neuron, "names", None)
     if names is None:
         raise TypeError(f"neuron must be of a named kind ({', '.join(KINDS)}), got {type(neuron).__name__}")
-    found = {"type": names.type} | {theirs: _plain(getattr(neuron, ours)) for theirs, ours in names.all.items()}
-    if isinstance(getattr(neuron, "scale_rho", None), UsualScale) and "scaleRho" in names.options:
-        del found["scaleRho"]
+    found: dict[str, Any] = {"type": names.type}
+    for theirs, ours in names.all.items():
+        if theirs in names.needed or not is_usual(neuron, ours):
+            found[theirs] = _plain(getattr(neuron, ours))
     if isinstance(found.get("surrogate"), Surrogate):
         found["surrogate"] = as_constant(found["surrogate"])
         if found["surrogate"] is None:
@@ -41,7 +42,7 @@ def _plain(value: Any) -> Any:
     """Return a constant for a file: a number or a list in place of an array or a tensor."""
     if isinstance(value, (Tensor, np.ndarray)):
         return to_numpy(value.data if isinstance(value, Tensor) else value).astype(np.float64).tolist()
-    return float(value) if isinstance(value, UsualScale) else value
+    return float(value) if isinstance(value, UsualNumber) else value
 
 
 def make_neuron(at: str, constants: Mapping[str, Any], dt: float) -> Neuron:

@@ -46,7 +46,8 @@ class ResonateAndFire(StepNeuron):
         rho(u) = scale_rho / (tau_rho theta) f((u - theta) / (tau_rho theta))
 
     At each step, backward multiplies the error of z by the conjugate of w, and adds ``dt rho(u[t]) g[t]`` to its
-    imaginary part; its real part is g_x. With ``gradient="exact"`` a spike also gets the error that its reset causes.
+    imaginary part; its real part is g_x. "detached" lets no error of z pass a reset to a
+    constant. With ``gradient="exact"`` a spike also gets the error that its reset causes.
 
     Args:
         tau: time constant of the decay, ms: a number, or an array that broadcasts to the layer's neurons, such as (C,)

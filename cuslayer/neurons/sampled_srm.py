@@ -15,7 +15,7 @@ from cuslayer._tape import Pullback, Tensor, as_tensor, differentiable, save_for
 from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.kernels.step.filters import Sampled
 from cuslayer.kernels.time.sampled_srm.constants import SampledSpiking
-from cuslayer.neurons.base import Neuron, scaled_or_none, scaled_surrogate, set_checked, shape_of
+from cuslayer.neurons.base import GRADIENTS, Neuron, scaled_or_none, scaled_surrogate, set_checked, shape_of
 from cuslayer.neurons.states import Carried, Remembering
 from cuslayer.surrogates import EXPONENTIAL, Surrogate
 
@@ -103,7 +103,8 @@ class SampledSRM(Neuron):
         tau_rho: width of the surrogate, in thresholds.
         scale_rho: scale of the surrogate.
         dt: the step, ms.
-        gradient: "slayer", as published, or "exact", which includes the path through refraction.
+        gradient: "slayer", as published, or "exact", which includes the path through refraction; "detached" is the same
+            as "slayer".
         surrogate: the shape of the surrogate, one of `cs.surrogates` or its name.
 
     Raises:
@@ -133,7 +134,7 @@ class SampledSRM(Neuron):
     parts: ClassVar[str] = "exact"
 
     def __post_init__(self) -> None:
-        check.one_of("gradient", self.gradient, ("slayer", "exact"))
+        check.one_of("gradient", self.gradient, GRADIENTS)
         set_checked(self, theta=check.constant, tau_rho=check.constant, scale_rho=check.constant, dt=check.time_step)
         scaled_surrogate(self, self.dt * self.scale_rho / self.width / self.dt)
         set_checked(self, response=_samples, refractory=_samples)

@@ -14,6 +14,7 @@ from cuslayer.kernels.step.derive import StepSpiking
 from cuslayer.kernels.step.filters import Alpha
 from cuslayer.kernels.step.kind import Kind, ago, flushed, read_step
 from cuslayer.neurons.base import (
+    GRADIENTS,
     SURROGATE,
     USUAL_SCALE,
     Names,
@@ -26,7 +27,7 @@ from cuslayer.neurons.base import (
     set_checked,
     shape_of,
     shown,
-    surrogate_scale,
+    usual_or_constant,
 )
 from cuslayer.neurons.dynamics import simulate
 from cuslayer.neurons.states import PopulationStates
@@ -205,7 +206,8 @@ class SRM(Neuron):
         tau_rho: width of the surrogate, in thresholds.
         scale_rho: scale of the surrogate; by default 1, in a `Recurrent` 0.1.
         dt: the step, ms.
-        gradient: "slayer", as published, or "exact", which includes the path through refraction.
+        gradient: "slayer", as published, or "exact", which includes the path through refraction. "detached" is the same
+            as "slayer": refraction is a sum over spikes, so without their derivative nothing of it is left.
         cutoff: value below which the spike response is truncated; 0 for no truncation.
         ref_cutoff: the same for the absolute value of the refractory response.
         surrogate: the shape of the surrogate, one of `cs.surrogates` or its name.
@@ -246,9 +248,9 @@ class SRM(Neuron):
     )
 
     def __post_init__(self) -> None:
-        check.one_of("gradient", self.gradient, ("slayer", "exact"))
+        check.one_of("gradient", self.gradient, GRADIENTS)
         set_checked(self, theta=check.constant, tau_sr=check.positive, tau_ref=check.positive, scale_ref=check.factor)
-        set_checked(self, tau_rho=check.constant, scale_rho=surrogate_scale, dt=check.time_step)
+        set_checked(self, tau_rho=check.constant, scale_rho=usual_or_constant, dt=check.time_step)
         set_checked(self, cutoff=check.not_negative, ref_cutoff=check.not_negative)
         check.factor("scale_ref theta", self.scale_ref * self.theta)
         scaled_surrogate(self, self.dt * self.scale_rho / self.width / self.dt)

@@ -82,8 +82,8 @@ class Description:
         """Return a value as JSON: plain data unchanged, everything else as a dictionary with one key."""
         if type(x) in _PLAIN:
             return x
-        if isinstance(x, float):
-            return float(x)
+        if isinstance(x, (float, str)):
+            return float(x) if isinstance(x, float) else str(x)
         if isinstance(x, np.generic):
             return self._value(where, x.item())
         if isinstance(x, list):

@@ -35,7 +35,7 @@ from cuslayer.loss import CrossEntropyLoss, ProbabilityWindowLoss, SpikeCountLos
 from cuslayer.loss.base import OVER
 from cuslayer.network.notation import GRAMMAR, TAKES, Network, Word, article, kind_of, read_words, rows_first
 from cuslayer.network.synaptic import SparsityLoss
-from cuslayer.neurons.base import KINDS, Neuron, UsualScale
+from cuslayer.neurons.base import KINDS, Neuron, is_usual
 from cuslayer.neurons.names import make_neuron, neuron_constants
 from cuslayer.neurons.srm import SRM
 from cuslayer.optim import SGD, Adam, NAdam, Schedule, cosine_decay, step_decay
@@ -388,7 +388,7 @@ class Config:
 def _as_written(neuron: Any) -> Any:
     """Return neurons as they are after reading the file, which always has the scale of some surrogates."""
     always = "scaleRho" in getattr(getattr(neuron, "names", None), "needed", ())
-    if always and isinstance(neuron.scale_rho, UsualScale):
+    if always and is_usual(neuron, "scale_rho"):
         return replace(neuron, scale_rho=float(neuron.scale_rho))
     return neuron
 

@@ -92,7 +92,7 @@ class GradientWatch:
             return
         self._warned.add("growth")
         node = self._populations[grown[0]]
-        own = ', the neurons\' gradient="slayer" or a smaller tau_rho' if node.stage.gradient == "exact" else ""
+        own = ', the neurons\' gradient="detached" or a smaller tau_rho' if node.stage.gradient == "exact" else ""
         check.warn(
             f"gradients grow by more than {_MOST:,.0f} through time in layer {node} ({type(node.stage).__name__}); set "
             f"a lower rate of its weights (relative=True), a smaller scale_rho of its neurons{own}, or truncate"

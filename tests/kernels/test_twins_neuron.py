@@ -20,6 +20,7 @@ from cuslayer.kernels.cuda import compile as source
 from cuslayer.kernels.step.derive import StepSpiking
 from cuslayer.kernels.step.print_cuda import header
 from cuslayer.neurons import loihi
+from cuslayer.neurons.base import GRADIENTS
 from tests.kernels.test_twins import Array, close, dtypes, normal, same_bits, seeds, shapes
 from tests.kernels.test_twins import emulator as emulator
 from tests.kernels.test_twins_surrogate import surrogates
@@ -52,7 +53,7 @@ for kind in SHIPPED:  # kinds without options of their own here
 
 @st.composite
 def spikings(draw: st.DrawFn, names: tuple[str, ...] = tuple(KINDS)) -> StepSpiking:
-    options = {"theta": draw(st.floats(0.5, 5)), "gradient": draw(st.sampled_from(["slayer", "exact"]))}
+    options = {"theta": draw(st.floats(0.5, 5)), "gradient": draw(st.sampled_from(GRADIENTS))}
     options |= {"graded": draw(st.booleans()), "tau_rho": draw(st.floats(0.3, 2)), "scale_rho": 0.2}
     options["surrogate"] = draw(st.one_of(st.just("exponential"), surrogates))
     found: StepSpiking = KINDS[draw(st.sampled_from(names))](draw, **options).spiking

@@ -13,6 +13,7 @@ from cuslayer import functions
 from cuslayer._parameter import Bounded
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.recurrent.constants import Geometry
+from cuslayer.neurons.names import make_neuron
 from cuslayer.neurons.step import flushed
 from tests.support.recurrent_programs import ConvWeights, DenseWeights, gradients, spikes
 
@@ -268,9 +269,9 @@ def test_attributes_are_those_of_the_neurons():
 
 
 BALANCED = {
-    "LIF": cs.LIF(),
-    "exact LIF": cs.LIF(gradient="exact", tau_rho=0.4, scale_rho=1.0),
-    "ALIF": cs.AdaptiveLIF(),
+    "LIF": cs.LIF(gradient="slayer"),
+    "exact LIF": cs.LIF(tau_rho=0.4, scale_rho=1.0),
+    "ALIF": cs.AdaptiveLIF(gradient="slayer"),
     "SRM": cs.SRM(scale_rho=1.0),
 }
 
@@ -292,14 +293,36 @@ def test_errors_keep_their_size_through_a_thousand_steps(kind, size):
     assert net[1].growth(net[0](x)) > 1e3
 
 
-def test_a_scale_of_the_surrogate_that_nobody_chose_is_low():
-    """At a scale of 1, the first steps of the optimizer make errors grow without bound."""
-    kinds = cs.LIF(), cs.SRM(), cs.CUBA().spread(3, tau_v=(5, 9)), cs.LIF(scale_rho=1), cs.AdLIF(scale_rho=0.7)
-    assert [cs.Recurrent(cs.Dense(3, 3), kind).neuron.scale_rho for kind in kinds] == [0.1, 0.1, 0.1, 1.0, 0.7]
+def test_a_gradient_and_a_surrogate_that_nobody_chose_are_for_the_loop(tmp_path):
+    """At a scale of 1, the first steps of the optimizer make errors of "slayer" grow without bound."""
+    cs.save(cs.LIF(), tmp_path / "lif.npz")
+    old = {"type": "LIF", "theta": 1.0, "tau": 20.0, "tauRho": 1.0}
+    expected = {
+        cs.LIF(): ("exact", 0.5, 0.3),
+        cs.CUBA().spread(3, tau_v=(5, 9)): ("exact", 0.5, 0.3),
+        cs.AdaptiveLIF(gradient="exact"): ("exact", 0.5, 0.3),
+        cs.LIF(tau_rho=1): ("exact", 1.0, 0.1),
+        cs.LIF(gradient="slayer"): ("slayer", 1.0, 0.1),
+        cs.LIF(gradient="detached"): ("detached", 1.0, 0.1),
+        cs.LIF(scale_rho=1): ("exact", 1.0, 1.0),
+        cs.SRM(): ("slayer", 1.0, 0.1),
+        cs.AdLIF(scale_rho=0.7): ("exact", 0.2, 0.7),
+        # As configurations of version 0.2 have them.
+        make_neuron("", old | {"gradient": "slayer"}, 1.0): ("slayer", 1.0, 0.1),
+        make_neuron("", old | {"gradient": "exact"}, 1.0): ("exact", 1.0, 0.1),
+        # A file says what its network was trained with.
+        cs.load(tmp_path / "lif.npz"): ("slayer", 1.0, 1.0),
+    }
+    for neuron, constants in expected.items():
+        found = cs.Recurrent(cs.Dense(3, 3), neuron).neuron
+        assert (found.gradient, found.tau_rho, found.scale_rho) == constants
+    assert "gradient='exact'" in repr(cs.Recurrent(cs.Dense(3, 3), cs.LIF()))
+    assert "gradient='slayer'" in repr(cs.Recurrent(cs.Dense(3, 3), cs.LIF(gradient="slayer")))
     x, growth = np.random.default_rng(0).random((400, 8, 9)) < 0.05, []
     for scale in ({}, {"scale_rho": 1.0}):
         cs.seed(0)
-        net = cs.Sequential(cs.Dense(9, 20), cs.Recurrent(cs.Dense(20, 20), cs.CUBA(**scale)), cs.ReadOut(20, 3))
+        neuron = cs.CUBA(gradient="slayer", **scale)
+        net = cs.Sequential(cs.Dense(9, 20), cs.Recurrent(cs.Dense(20, 20), neuron), cs.ReadOut(20, 3))
         cs.calibrate(net, [x])
         optimizer = cs.Adam(net.parameters(), lr=0.01)
         for _ in range(3):

@@ -7,7 +7,7 @@ import cuslayer as cs
 from cuslayer.network import stream as chunked
 from cuslayer.training import Trainer
 
-PLAIN = {"scale_rho": 1.0}
+PLAIN = {"scale_rho": 1.0, "gradient": "slayer"}
 KINDS = {
     "SRM": lambda **o: cs.SRM(theta=1.0, tau_sr=3.0, **PLAIN, **o),
     "LIF": lambda **o: cs.LIF(6.0, reset="subtract", **PLAIN, **o),

@@ -17,7 +17,9 @@ VALUES = {
     "SRM: theta must be positive, got 0": lambda: cs.SRM(theta=0),
     "SRM: tau_sr must be finite, got nan": lambda: cs.SRM(tau_sr=float("nan")),
     "SRM: scale_ref must not be negative, got -1": lambda: cs.SRM(scale_ref=-1.0),
-    "SRM: gradient must be one of slayer, exact, got 'exactly'; did you mean exact": lambda: cs.SRM(gradient="exactly"),
+    "SRM: gradient must be one of slayer, detached, exact, got 'exactly'; did you mean exact": lambda: cs.SRM(
+        gradient="exactly"
+    ),
     "neuron: x must be (T, N, ...), got shape (3,)": lambda: cs.SRM()(FLAT),
     "spike: a must be (T, N, ...), got shape (3,)": lambda: cs.SRM().spike(FLAT),
     "psp: x must be (T, N, ...), got shape (3,)": lambda: cs.SRM().psp(FLAT),

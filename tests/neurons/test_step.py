@@ -130,6 +130,73 @@ def test_the_derived_gradient_is_that_of_differences(neuron):
         assert cs.gradcheck(neuron, seed=seed) < 1e-6
 
 
+class Dual:
+    """A number and its derivative: forward-mode differentiation of plain Python, in which a condition is a constant."""
+
+    def __init__(self, value, slope=0.0):
+        self.value, self.slope = value, slope
+
+    def __add__(self, other):
+        other = dual(other)
+        return Dual(self.value + other.value, self.slope + other.slope)
+
+    def __mul__(self, other):
+        other = dual(other)
+        return Dual(self.value * other.value, self.value * other.slope + self.slope * other.value)
+
+    def __neg__(self):
+        return self * -1.0
+
+    def __sub__(self, other):
+        return self + -dual(other)
+
+    def __rsub__(self, other):
+        return -self + other
+
+    def __abs__(self):
+        return -self if self.value < 0 else self
+
+    def __lt__(self, other):
+        return self.value < dual(other).value
+
+    def __ge__(self, other):
+        return self.value >= dual(other).value
+
+    def __gt__(self, other):
+        return self.value > dual(other).value
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
+def dual(value):
+    return value if isinstance(value, Dual) else Dual(value)
+
+
+@pytest.mark.parametrize("neuron", [each for each in NEURONS if not isinstance(each, Compartments)], ids=repr)
+def test_the_detached_gradient_is_that_of_the_program_whose_conditions_are_constants(neuron):
+    generator = np.random.default_rng(0)
+    neuron = neuron.with_gradient("detached")
+    x = generator.normal(0.6, 1.5, (40, 1, 1)) * neuron.theta / neuron.peak * 0.7
+    g, direction = generator.standard_normal((2, 40))
+    columns = [np.atleast_1d(np.asarray(column, np.float64)) for column in neuron.columns.values()]
+    along = generator.standard_normal(len(columns))
+    given = [cs.Tensor(each, requires_grad=True) for each in (x, *columns)]
+    spikes = cs.functions.simulate(*given, spiking=neuron.spiking, trained=True)
+    spikes.backward(g[:, None, None])
+    found = float(sum((each.grad.ravel() * d).sum() for each, d in zip(given, (direction, *along), strict=True)))
+    program = type(neuron).step
+    duals = [Dual(float(column[0]), d) for column, d in zip(columns, along, strict=True)]
+    states = [Dual(0.0)] * len(neuron.states)
+    expected, rho = 0.0, neuron.surrogate
+    for t in range(40):
+        *states, u, s = program(neuron, *duals, *states, Dual(float(x[t, 0, 0]), direction[t]))
+        assert s == spikes.data[t, 0, 0]
+        u = dual(u)
+        expected += g[t] * neuron.dt * float(rho(np.array(u.value))) * u.slope
+    assert 3 < spikes.data.sum() < 37
+    assert found == pytest.approx(expected, rel=1e-9)
+
+
 def test_a_constant_of_any_name_is_trained():
     """Its gradient is a sum over time, here against differences far from the threshold, where spikes carry u."""
     x = np.random.default_rng(0).normal(0.3, 1, (20, 2, 3))

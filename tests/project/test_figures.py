@@ -60,6 +60,13 @@ def test_residual_networks(script):
     assert marked(script, "docs/coming-from-pytorch.md", "residual") == "\n".join(script("residual").lines(found))
 
 
+def test_gradients(script):
+    gradients = script("gradients")
+    for page in gradients.PAGES:
+        lines = gradients.lines(script("common").load("gradients"), page)
+        assert marked(script, f"docs/{page}.md", "gradients") == "\n".join(lines)
+
+
 @pytest.mark.parametrize("name", ["qtdb", "braille", "braille-spikes", "spoken-digits", "smnist", "psmnist"])
 def test_tasks(script, name):
     tasks = script("tasks")

@@ -143,10 +143,20 @@ def test_round_trips(load, config):
     assert type(load(text).loss()) is type(config.loss())
 
 
-@pytest.mark.parametrize(("neuron", "scale"), [(cs.SRM(), 1.0), (cs.LIF(), 0.1), (cs.LIF(scale_rho=1.0), 1.0)])
-def test_a_run_and_its_resume_have_the_same_surrogate_in_the_loop(load, neuron, scale):
+@pytest.mark.parametrize(
+    ("neuron", "constants"),
+    [
+        (cs.SRM(), ("slayer", 1.0, 1.0)),
+        (cs.LIF(), ("exact", 0.3, 0.5)),
+        (cs.LIF(gradient="slayer"), ("slayer", 0.1, 1.0)),
+        (cs.LIF(scale_rho=1.0), ("exact", 1.0, 1.0)),
+    ],
+)
+def test_a_run_and_its_resume_have_the_same_gradient_in_the_loop(load, neuron, constants):
     config = Config(neuron=neuron).with_options(network="12-8r-3")
-    assert [each.network()[1].neuron.scale_rho for each in (config, load(config.to_yaml()))] == [scale, scale]
+    for network in (config.network(), load(config.to_yaml()).network()):
+        neuron = network[1].neuron
+        assert (neuron.gradient, neuron.scale_rho, neuron.tau_rho) == constants
 
 
 def test_the_text_of_a_file():

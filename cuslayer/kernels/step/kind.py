@@ -151,6 +151,11 @@ class Kind:
         """Whether a potential below minus the threshold fires too: ``abs(u) >= theta``."""
         return self.fires and self.derived and cast(ast.Name, self._threshold.left).id != self.potential
 
+    @cached_property
+    def detached(self) -> Kind:
+        """The kind whose gradient takes the spikes in the step as constants; itself if that is its gradient anyway."""
+        return replace(self, unfired=False) if self.unfired and self.own is None else self
+
     def own_backward(self, exact: bool) -> Backward | None:
         """Return the kind's own backward for a mode of the gradient; None if the adjoint is derived."""
         return self.own_exact if exact else self.own
