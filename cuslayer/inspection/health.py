@@ -46,6 +46,10 @@ _MOST = 2**20
 # The share of zeros from which an input is sparse, and the share of the way to the threshold that the mean subtracted
 # from it may be.
 _SPARSE, _CONSTANT = 0.5, 0.3
+# The share of potentials within one width of the surrogate under which it is too narrow.
+_NEAR = 0.02
+# The factor from which weights among neurons are too large.
+_LOUD = 4.0
 # How often to halve the rate of a layer that is still saturated.
 _SCALE_HALVINGS = 4
 # The accepted root mean square change of the potentials by one step, in thresholds, for the layer that changes most:
@@ -65,17 +69,19 @@ def diagnose(
     potentials from the threshold, and the size of the errors. With an optimizer it also has the effect of its first
     step. The first of these that finds something gives the advice:
 
-    1. `BatchNorm` to leave out, if over half of its input is 0 and the mean that it subtracts, alone, moves potentials
-       by over 0.3 of the distance from rest to theta (root mean square of the channels). In silent places the mean is a
-       constant current, which a long response sums up, and half of the channels then fire whatever comes in.
+    1. ``center=False`` for a `BatchNorm`, if over half of its input is 0 and the mean that it subtracts, alone, moves
+       potentials by over 0.3 of the distance from rest to theta (root mean square of the channels). In silent places
+       the mean is a constant current, which a long response sums up, and half of the channels then fire whatever comes
+       in. With ``scale="none"`` there would be nothing left: leave the layer out. Also smaller weights among neurons,
+       as by `Recurrent.balance`, if they are over 4 times as large.
     2. Scales: ``weight_scale``, ``gain`` of a pooling layer, or ``scale``, before neurons that are silent or saturated
        or whose rate is out of range (`LayerHealth.fault`). It finds them like `calibrate`, for hidden neurons at 50 Hz
        and an output at the rate that the loss desires; less where neurons are saturated at that rate.
-    3. ``tau_rho``, if it is below 0.5 and potentials have a median distance of over three surrogate widths from theta:
+    3. ``tau_rho``, if it is below 0.5 and under 2 % of the potentials are within one surrogate width of theta:
        ``rho(u) = scale_rho / w exp(-|u - theta| / w)`` is largest for a width w of ``|u - theta|``.
-    4. ``scale_rho``, which multiplies the error in each of the L layers of neurons, if the error of the first layer is
-       less than 1/100 or, unless the optimizer is `Adam`, which divides by the size of errors, more than 1000 times the
-       last one's: times ``(last / first)^(1 / (L - 1))``.
+    4. ``scale_rho`` of each layer of neurons, which multiplies its error, if the error of the first layer is less than
+       1/100 or more than 1000 times the last one's. Then all errors get the size of the last one. An optimizer that
+       divides by the size of errors, `Adam`, learns with large ones, except where a skip connection adds two of them.
     5. ``lr``, if a step without warm-up changes the potentials of a layer by more than 1.25 theta (root mean square; 3
        with a warm-up), or of all layers by less than 0.03 theta. A change of more than 0.3 theta is enough if the loss
        of the batch rises by half or the output falls silent. The new value changes them by at most 0.4 theta (0.8).
@@ -132,8 +138,9 @@ def diagnose(
     steps = None if optimizer is None else _Steps(net, optimizer, given[0], loss)
     silent, advice = not any(as_tensor(x).data.any() for x, _ in given), list[Advice]()
     if not silent:
-        advice = _norm_advice(net, given[0][0], found) or _scale_advice(net, given, loss, found)
-        advice = advice or _surrogate_advice(net, found, isinstance(optimizer, Adam))
+        advice = _norm_advice(net, given[0][0], found) + _recurrent_advice(net, given[0][0], found)
+        advice = advice or _scale_advice(net, given, loss, found)
+        advice = advice or _surrogate_advice(net, given, loss, found, isinstance(optimizer, Adam))
         if steps is not None and not advice:
             advice = steps.advice(found)
     hints = _hints(found, {each.layer for each in advice if each.setting != "lr"}, silent)
@@ -264,7 +271,7 @@ def _hints(found: NetworkHealth, advised: Collection[Any], silent_input: bool) -
 
 
 def _norm_advice(net: Any, x: Any, before: NetworkHealth) -> list[Advice]:
-    """Return the layers of `BatchNorm` to leave out, whose mean is a constant current in silent places."""
+    """Return the layers of `BatchNorm` that should not subtract the mean, a constant current in silent places."""
     graph, x, found = graph_of(net), as_tensor(x), list[Advice]()
     constants = dict[int, Array]()
     with eval_mode(net, spread=True), no_grad():
@@ -285,7 +292,34 @@ def _norm_advice(net: Any, x: Any, before: NetworkHealth) -> list[Advice]:
                         "most of its input is 0, so the mean that it subtracts is a constant current, which alone "
                         f"moves potentials by {away:.2g} of the distance to theta (root mean square of the channels)"
                     )
-                    found.append(Advice(at.address, name, "BatchNorm", 1.0, 0.0, reason, at=node.address))
+                    # With scale="none" the mean is all that it does.
+                    setting = "BatchNorm" if node.stage.scale == "none" else "center"
+                    found.append(Advice(at.address, name, setting, 1.0, 0.0, reason, at=node.address))
+    return found
+
+
+def _recurrent_advice(net: Any, x: Any, before: NetworkHealth) -> list[Advice]:
+    """Return smaller weights among neurons, if they are far larger than those with which errors keep their size."""
+    x, found = as_tensor(x), list[Advice]()
+    recurrent = [node for node in graph_of(net).nodes if is_neuron(node.stage) and as_neuron(node.stage).own_layer]
+    if before.learned or not recurrent:
+        return found
+    with copied(net) as (twin,), eval_mode(twin, spread=True), no_grad():
+        for at in Walk(twin, x):
+            among = None if at.neurons is None else at.neurons.own_layer
+            if among is None:
+                continue
+            now, given = _weight_scale(among), Tensor(at.inputs[0].data, lengths=x.lengths)
+            growth = at.stage.growth(given)
+            at.stage.balance(given)
+            value = _rounded(_weight_scale(among))
+            if now > _LOUD * value:
+                reason = (
+                    f"they are {now / value:.2g} times as large as those with which errors keep their size through "
+                    f"time; here an error grows {growth:.2g} times in 1,000 steps"
+                )
+                name = f"{among!r} among {at.name}"
+                found.append(Advice(at.address, name, "weight_scale", now, value, reason, at=at.address))
     return found
 
 
@@ -376,32 +410,47 @@ def _rounded(value: float) -> float:
     return float(f"{value:.2e}")
 
 
-def _surrogate_advice(net: Any, before: NetworkHealth, adam: bool) -> list[Advice]:
-    """Return wider surrogates for layers far from the threshold; if there are none, another height for all."""
+def _surrogate_advice(net: Any, batches: Batches, loss: Any, before: NetworkHealth, adam: bool) -> list[Advice]:
+    """Return wider surrogates for layers far from the threshold; if there are none, other heights."""
     if before.learned:
         return []
     found = list[Advice]()
     for seen in before.layers:
         narrow, away = seen.width < 0.5 * abs(seen.gap) and not seen.fault, seen.distance / seen.width
-        if narrow and away > 3.0 and hasattr(net[seen.layer], "tau_rho"):
-            now, height = net[seen.layer].tau_rho, math.exp(-away)
+        if narrow and seen.within < _NEAR and hasattr(net[seen.layer], "tau_rho"):
+            now = net[seen.layer].tau_rho
             reason = (
-                f"in the median u is {seen.distance:.3g} from theta, {away:.3g} widths of the surrogate, which has "
-                f"fallen to {height:.1g} of its height there and lets no error pass"
+                f"in the median u is {seen.distance:.3g} from theta, {away:.3g} widths of the surrogate; only "
+                f"{seen.within:.1%} of the potentials are within one width and let errors pass"
             )
             found.append(Advice(seen.layer, seen.name, "tau_rho", now, _rounded(now * away), reason))
     first, last = before.layers[0], before.layers[-1]
     share = first.error / last.error if last.error else 0.0
     lost = found or not share or any(layer.silent for layer in before.layers)
-    if not lost and not 0.01 <= share <= (math.inf if adam else 1000.0) and hasattr(net[first.layer], "scale_rho"):
-        now, word = net[first.layer].scale_rho, "vanishes" if share < 1 else "explodes"
-        reason = (
-            f"the error {word} on its way back: here it is {share:.2g} times that of the last layer, and scale_rho "
-            "multiplies it in each layer"
-        )
-        value = _rounded(now * share ** (-1 / (len(before.layers) - 1)))
-        found.append(Advice(first.layer, first.name, "scale_rho", now, value, reason))
+    # Adam divides by the size of errors, but not where a skip connection adds those of two branches.
+    joined = any(len(node.inputs) > 1 for node in graph_of(net).nodes)
+    if not lost and not 0.01 <= share <= (math.inf if adam and not joined else 1000.0):
+        found = _heights(net, batches, loss, before)
     return found
+
+
+def _heights(net: Any, batches: Batches, loss: Any, before: NetworkHealth) -> list[Advice]:
+    """Return heights of surrogates, with which the errors of all layers have the size of the last layer's."""
+    found, after = list[Advice](), before
+    with copied(net) as (twin,):
+        for seen in reversed(before.layers[:-1]):
+            share = after.error(seen.layer)
+            if share and hasattr(net[seen.layer], "scale_rho"):
+                now = net[seen.layer].scale_rho
+                reason = (
+                    f"the error is {before.error(seen.layer):.2g} times the last layer's, {share:.2g} times with the "
+                    "changes after it; scale_rho multiplies it"
+                )
+                advice = Advice(seen.layer, seen.name, "scale_rho", now, _rounded(now / share), reason)
+                advice.apply(twin)
+                after = _measure(twin, batches, loss)
+                found.append(advice)
+    return found[::-1]
 
 
 class _Steps:

@@ -13,9 +13,9 @@ import numpy as np
 from cuslayer._base import check
 from cuslayer.backend import Array
 from cuslayer.network.graph import Address
-from cuslayer.network.network import Sequential, graph_of, replace_stage
+from cuslayer.network.network import Sequential, replace_stage
 from cuslayer.network.walk import check_network
-from cuslayer.neurons.base import is_neuron
+from cuslayer.neurons.base import as_neuron, is_neuron
 from cuslayer.optim import Optimizer
 from cuslayer.optim.optimizers import Constant
 from cuslayer.plot.style import axes_grid, open_frame, palette, percent_axis
@@ -152,9 +152,9 @@ class Advice:
       of uniform weights with the present root mean square. A new layer gets it as an argument.
     - ``gain`` of a pooling layer.
     - ``scale`` of any other layer with one parameter, which `apply` multiplies by `value`.
-    - ``tau_rho`` of the neurons of a layer.
-    - ``scale_rho`` of all neurons.
+    - ``tau_rho`` and ``scale_rho`` of the neurons of a layer.
     - ``lr`` of the optimizer or of a group with its own rate.
+    - ``center`` of a `BatchNorm`: `apply` puts one with ``center=False`` in its place, which keeps the trained gain.
     - ``BatchNorm``, a layer to leave out: `apply` puts an empty `Sequential` in its place.
 
     Attributes:
@@ -165,7 +165,7 @@ class Advice:
         now: the present value.
         value: the advised value.
         reason: why to change it.
-        at: the address of the layer whose weights or gain to scale; for other settings None.
+        at: the address of the layer whose weights or gain to scale, or of the `BatchNorm`; for other settings None.
     """
 
     layer: Address | None
@@ -181,6 +181,8 @@ class Advice:
         """The change and its reason as text."""
         if self.setting == "BatchNorm":
             return f"leave BatchNorm out: {self.reason}"
+        if self.setting == "center":
+            return f"BatchNorm with center=False: {self.reason}"
         return f"{self.setting} {self.value:g} instead of {self.now:.3g}: {self.reason}"
 
     def __str__(self) -> str:
@@ -202,9 +204,13 @@ class Advice:
         """
         check_network(net)
         if self.setting in SCALES:
-            net[self.at].scale_output(self.value / self.now)
+            stage = net[self.at]
+            among = as_neuron(stage).own_layer if is_neuron(stage) else None
+            (stage if among is None else among).scale_output(self.value / self.now)
         elif self.setting == "BatchNorm":
             replace_stage(net, self.at, Sequential())  # type: ignore[arg-type]
+        elif self.setting == "center":
+            replace_stage(net, self.at, net[self.at].uncentered())  # type: ignore[arg-type]
         elif self.setting == "lr":
             if not isinstance(optimizer, Optimizer):
                 raise TypeError(f"lr needs the optimizer, got {type(optimizer).__name__}; pass apply(net, optimizer)")
@@ -213,11 +219,8 @@ class Advice:
             constant = isinstance(schedule, Constant) or not self.now
             (group or optimizer).lr = self.value if constant else scaled_by(schedule, self.value / self.now)
         else:
-            for node in graph_of(net).nodes:
-                neuron, everywhere = node.stage, self.setting == "scale_rho"
-                if is_neuron(neuron) and hasattr(neuron, self.setting) and (everywhere or node.address == self.layer):
-                    value = getattr(neuron, self.setting) * self.value / self.now if everywhere else self.value
-                    replace_stage(net, node.path, _with(neuron, self.setting, value))
+            neuron = _with(net[self.layer], self.setting, self.value)
+            replace_stage(net, self.layer, neuron)  # type: ignore[arg-type]
 
 
 def _with(neuron: Any, setting: str, value: float) -> Any:

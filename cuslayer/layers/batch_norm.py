@@ -53,8 +53,8 @@ class BatchNorm(Layer):
 
     The mean suits input that is rarely 0, such as images as a constant current. Where sparse spikes reach neurons with
     a long response, it is a constant current in silent places, which the response sums up: half of the channels then
-    fire whatever comes in. `diagnose` finds such layers. For spikes take ``center=False``, with m = 0 and v the mean
-    square: no channel gets a current without input, and in evaluation the layer is a factor of each channel.
+    fire whatever comes in. For spikes take ``center=False``, as `diagnose` advises, with m = 0 and v the mean square:
+    no channel gets a current without input, and in evaluation the layer is a factor of each channel.
 
     Args:
         features: the number of channels, the last axis of x.
@@ -225,6 +225,13 @@ class BatchNorm(Layer):
         fixed.mean, fixed.var = Tensor(self.mean.data.copy()), Tensor(self.var.data.copy())
         fixed.observe(x)
         return fixed
+
+    def uncentered(self) -> BatchNorm:
+        """Return the layer with ``center=False``; it has the same gain tensor, and the running mean square."""
+        changed = copy.copy(self)
+        changed.center, changed.mean_hook, changed.offset = False, None, None
+        changed.mean, changed.var = Tensor(self.mean.data * 0), Tensor(self.var.data + self.mean.data * self.mean.data)
+        return changed
 
     def constants(self) -> list[Tensor]:
         return [p for p in (self.mean, self.offset) if p is not None]

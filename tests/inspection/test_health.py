@@ -153,20 +153,33 @@ def test_an_inhibited_layer_gets_smaller_weights():
 
 
 @pytest.mark.parametrize(("scale_rho", "word"), [(0.02, "vanishes"), (40.0, "explodes")])
-def test_a_vanishing_or_exploding_error_gets_another_scale(scale_rho, word):
+def test_a_vanishing_or_exploding_error_gets_the_size_of_the_last_one(scale_rho, word):
     srm = cs.SRM(scale_rho=scale_rho)
     net = net_of(30.0, 8.0, 12.0, srm=srm)
     found = cs.diagnose(net, [batch(net)])
     assert not 0.01 <= found.error(1) <= 100
-    (advice,) = found.advice
-    assert (advice.layer, advice.setting, advice.now) == (1, "scale_rho", scale_rho)
-    assert (advice.value > scale_rho) == (word == "vanishes")
-    assert f"the error {word} on its way back" in advice.reason
-    found.apply(net)  # all neurons have the same height
+    assert [(advice.layer, advice.setting, advice.now) for advice in found.advice] == [
+        (1, "scale_rho", scale_rho),
+        (3, "scale_rho", scale_rho),
+    ]
+    for advice in found.advice:
+        assert (advice.value > scale_rho) == (word == "vanishes")
+        assert f"the error is {found.error(advice.layer):.2g} times the last layer's" in advice.reason
+    found.apply(net)
     after = cs.diagnose(net, [batch(net)])
-    assert after.error(1) == pytest.approx(1.0, rel=0.2)
+    assert [after.error(layer) for layer in (1, 3)] == pytest.approx([1.0, 1.0], rel=0.02)
     assert not after.advice
-    assert [neuron.scale_rho for neuron in net.layers[1::2]] == pytest.approx([advice.value] * 3)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_errors_that_grow_hurt_adam_only_where_a_skip_connection_adds_them(skip):
+    srm = cs.SRM(scale_rho=40.0)
+    net = net_of(30.0, 8.0, 12.0, srm=srm, sizes=(60, 40, 40, 4))
+    if skip:
+        net = cs.Sequential(*net[:2], cs.Residual(*net[2:4]), *net[4:])
+    found = cs.diagnose(net, [batch(net)], optimizer=cs.Adam(net.parameters(), lr=0.01, relative=True))
+    assert found.error(1) > 1000
+    assert {advice.setting for advice in found.advice} == ({"scale_rho"} if skip else set())
 
 
 def test_no_advice_for_a_healthy_network_or_without_weights():

@@ -1,4 +1,4 @@
-"""Ten bad starts: following the advice of health to the end gives networks that learn."""
+"""Sick networks: following the advice of health to the end gives networks that learn."""
 
 from __future__ import annotations
 
@@ -15,44 +15,132 @@ from cuslayer.data import Digits, Loader, split
 from cuslayer.inspection import Advice, NetworkHealth
 from cuslayer.training import Trainer
 
-SRM = cs.SRM()
+SRM, LIF, ADLIF = cs.SRM(), cs.LIF(tau=10.0), cs.AdLIF()
 LOSS = cs.SpikeCountLoss(SRM, true=12, false=2)
-ROUNDS = 6
+# The most rounds of advice that are followed.
+ROUNDS = 4
 
 
-def patterns(shape, quarters):
+def patterns(shape, quarters, rates=(0.02, 0.12)):
     """Spikes (60, 24, ...) of four classes: in each a quarter of the inputs fires more often."""
     rng, labels = np.random.default_rng(0), np.arange(24) % 4
-    rates = np.full((4, *shape), 0.02)
+    of_class = np.full((4, *shape), rates[0])
     for k, where in enumerate(quarters):
-        rates[k][where] = 0.12
-    return rng.random((60, 24, *shape)) < rates[labels], labels
+        of_class[k][where] = rates[1]
+    return rng.random((60, 24, *shape)) < of_class[labels], labels
 
 
-FLAT = patterns((30,), [slice(7 * k, 7 * k + 7) for k in range(4)])
+def pictures():
+    """Pictures of the classes of `FRAMES`, as a constant current of 16 steps."""
+    rng, labels = np.random.default_rng(0), np.arange(24) % 4
+    x = 0.5 * rng.random((24, 8, 8, 1), np.float32)
+    for n, k in enumerate(labels):
+        x[n][QUARTERS[k]] += 0.5
+    return np.repeat(x[None], 16, axis=0), labels
+
+
+EIGHTHS = [slice(7 * k, 7 * k + 7) for k in range(4)]
 HALVES = slice(0, 4), slice(4, 8)
-FRAMES = patterns((8, 8, 2), [(rows, columns) for rows in HALVES for columns in HALVES])
+QUARTERS = [(rows, columns) for rows in HALVES for columns in HALVES]
+FLAT = patterns((30,), EIGHTHS)
+RARE = patterns((30,), EIGHTHS, rates=(0.0005, 0.01))
+FRAMES = patterns((8, 8, 2), QUARTERS)
+BUSY = patterns((8, 8, 2), QUARTERS, rates=(0.05, 0.15))
+PICTURES = pictures()
 
 
-def calibrated(net, batch):
+def calibrated(net, batch=FLAT):
     cs.calibrate(net, [batch], output_rate=75.0)
     return net
 
 
-def mlp(*factors, srm=SRM, theta=10.0):
-    """A calibrated network of three layers, their weights then multiplied by factors, and the output's threshold."""
-    last = dataclasses.replace(srm, theta=theta)
-    net = cs.Sequential(cs.Dense(30, 20), srm, cs.Dense(20, 20), srm, cs.Dense(20, 4), srm)
-    calibrated(net, FLAT)
-    for layer, factor in zip(net.layers[::2], factors, strict=False):
+def layers(neuron, count, norm=lambda: ()):
+    """The stages of a network of dense layers."""
+    hidden = (stage for n in [30, *[20] * (count - 2)] for stage in (cs.Dense(n, 20), *norm(), neuron))
+    return cs.Sequential(*hidden, cs.Dense(20, 4), neuron)
+
+
+def scaled(net, *factors):
+    """The network, its dense layers multiplied by factors."""
+    dense = [layer for layer in net.layers if isinstance(layer, cs.Dense)]
+    for layer, factor in zip(dense, factors, strict=False):
         layer.scale_output(factor)
-    net.layers[5] = last
+    return net
+
+
+def mlp(*factors, neuron=SRM):
+    """A calibrated network of three layers, their weights then multiplied by factors."""
+    return scaled(calibrated(layers(neuron, 3)), *factors)
+
+
+def with_theta(*thetas):
+    net = mlp()
+    for position, theta in zip((1, 3, 5), thetas, strict=True):
+        net.layers[position] = dataclasses.replace(SRM, theta=theta)
     return net
 
 
 def cnn(factor=1.0):
     net = calibrated(cs.Network("8x8x2-4c3-2a-4", SRM), FRAMES)
     net[2].scale_output(factor)
+    return net
+
+
+def read_out(*factors, neuron=LIF):
+    hidden = cs.Dense(30, 20), neuron, cs.Dense(20, 20), neuron
+    return scaled(calibrated(cs.Sequential(*hidden, cs.ReadOut(20, 4, tau=20.0))), *factors)
+
+
+def recurrent(factor):
+    population = cs.Recurrent(cs.Dense(20, 20), SRM)
+    net = calibrated(cs.Sequential(cs.Dense(30, 20), population, cs.Dense(20, 4), SRM))
+    population.layer.scale_output(factor)
+    return net
+
+
+def centered(skip):
+    """Convolutions with `BatchNorm` on sparse spikes, with or without skip connections."""
+
+    def layer(inputs):
+        return cs.Conv(inputs, 6, 3, padding=1), cs.BatchNorm(6, height=SRM.theta)
+
+    inner = [(*layer(6), SRM, *layer(6)) for _ in range(2)]
+    blocks = (stage for block in inner for stage in ((cs.Residual(*block), SRM) if skip else (*block, SRM)))
+    return calibrated(cs.Sequential(*layer(2), SRM, *blocks, cs.Dense((8, 8, 6), 4), SRM), FRAMES)
+
+
+def direct(factor):
+    neuron = cs.LIF(tau=2.0)
+    pool = cs.SumPool(2, gain=neuron.pool_gain)
+    net = cs.Sequential(cs.Conv(1, 8, 3, padding=1), neuron, pool, neuron, cs.ReadOut((4, 4, 8), 4, tau=20.0))
+    net[0].scale_output(factor)
+    return net
+
+
+class Attention(cs.Layer):
+    """As in docs/tokens.md, with one head."""
+
+    keeps_steps, memory = True, 0
+
+    def __call__(self, x):
+        q, k, v = x.reshape(*x.shape[:2], 16, 3, -1).transpose(3, 0, 1, 2, 4)
+        return (0.25 * (q @ k.swapaxes(-1, -2) @ v)).reshape(*x.shape[:-1], -1)
+
+    def output_shape(self, shape):
+        return (*shape[:-1], shape[-1] // 3)
+
+
+def transformer(factor):
+    neuron = cs.LIF(tau=4.0)
+
+    def block():
+        attention = cs.Dense(8, 24), neuron, Attention(), neuron, cs.Dense(8, 8), neuron
+        return cs.Residual(*attention), cs.Residual(cs.Dense(8, 16), neuron, cs.Dense(16, 8), neuron)
+
+    net = cs.Sequential(cs.Conv(2, 8, 2, stride=2), neuron, *block(), *block(), cs.ReadOut((4, 4, 8), 4, tau=20.0))
+    for layer in net.layers_within():
+        if isinstance(layer, (cs.Conv, cs.Dense)):
+            layer.scale_output(factor)
     return net
 
 
@@ -68,19 +156,58 @@ def sgd(net, lr=2e-4):
     return cs.SGD(net.parameters(), lr=lr)
 
 
-NARROW = dataclasses.replace(SRM, tau_rho=0.005)
-# For each bad start: the network, its optimizer, its data, and the first settings to change.
-BAD = {
+def loss_of(net):
+    """The loss of a network, by its output."""
+    neuron = net.layers[-1]
+    if isinstance(neuron, cs.ReadOut):
+        return cs.CrossEntropyLoss("mean")
+    return cs.SpikeCountLoss(neuron, true=12, false=2)
+
+
+# For each sick network: the network, its optimizer, its data, and the first settings to change.
+SICK = {
     "first layer too small": (lambda: mlp(0.01), adam, FLAT, {"weight_scale"}),
-    "first layer too large": (lambda: mlp(100.0), sgd, FLAT, {"weight_scale"}),
+    "first layer too large": (lambda: mlp(100.0), lambda net: sgd(net, 2e-3), FLAT, {"weight_scale"}),
+    "layer in the middle silent": (lambda: mlp(1.0, 0.001), adam, FLAT, {"weight_scale"}),
+    "layer in the middle saturated": (lambda: mlp(1.0, 300.0), adam, FLAT, {"weight_scale"}),
     "output silent": (lambda: mlp(1.0, 1.0, 0.001), sgd, FLAT, {"weight_scale"}),
     "all too large": (lambda: mlp(100.0, 100.0, 100.0), adam, FLAT, {"weight_scale"}),
-    "threshold of the output too low": (lambda: mlp(theta=0.02), adam, FLAT, {"weight_scale"}),
+    "thresholds too high": (lambda: with_theta(1000.0, 1000.0, 1000.0), adam, FLAT, {"weight_scale"}),
+    "threshold of the output too low": (lambda: with_theta(10.0, 10.0, 0.02), adam, FLAT, {"weight_scale"}),
+    "hardly any input": (mlp, adam, RARE, {"weight_scale"}),
     "pooling gain too small": (lambda: cnn(0.01), adam, FRAMES, {"gain"}),
-    "surrogate too narrow": (lambda: mlp(srm=NARROW), sgd, FLAT, {"tau_rho"}),
-    "Adam too fast": (mlp, lambda net: adam(net, 5.0), FLAT, {"lr"}),
-    "SGD too slow": (mlp, lambda net: sgd(net, 2e-6), FLAT, {"lr"}),
+    "pooling gain too large": (lambda: cnn(3000.0), adam, FRAMES, {"gain"}),
     "SLAYER's scales": (lambda: cs.Network("8x8x2-8c3-2a-16c3-4", SRM), adam, FRAMES, {"weight_scale", "gain"}),
+    "surrogate too narrow": (lambda: mlp(neuron=cs.SRM(tau_rho=0.005)), sgd, FLAT, {"tau_rho"}),
+    "surrogate too low": (lambda: mlp(neuron=cs.SRM(scale_rho=1e-3)), sgd, FLAT, {"scale_rho"}),
+    "surrogate too high": (lambda: mlp(neuron=cs.SRM(scale_rho=100.0)), lambda n: sgd(n, 1e-3), FLAT, {"scale_rho"}),
+    "surrogate too wide": (lambda: mlp(neuron=cs.SRM(tau_rho=1000.0)), sgd, FLAT, {"lr"}),
+    "Adam too fast": (mlp, lambda net: adam(net, 5.0), FLAT, {"lr"}),
+    "SGD too fast": (mlp, lambda net: sgd(net, 1.0), FLAT, {"lr"}),
+    "SGD too slow": (mlp, lambda net: sgd(net, 2e-6), FLAT, {"lr"}),
+    "eight layers": (lambda: layers(LIF, 8), sgd, FLAT, {"weight_scale"}),
+    "weights among neurons too large": (lambda: recurrent(100.0), adam, FLAT, {"weight_scale"}),
+    "LIF, hidden layers silent": (lambda: read_out(0.02, 0.02), adam, FLAT, {"weight_scale"}),
+    "AdLIF too small": (lambda: read_out(0.01, 0.01, neuron=ADLIF), adam, FLAT, {"weight_scale"}),
+}
+# Their kernels take long to compile, or their networks to train.
+SLOW = {
+    "CUBA too large": (
+        lambda: mlp(100.0, 100.0, 100.0, neuron=cs.CUBA(tau_i=5.0, tau_v=10.0)),
+        adam,
+        FLAT,
+        {"weight_scale"},
+    ),
+    "AdaptiveLIF too small": (
+        lambda: mlp(0.01, 0.01, 0.01, neuron=cs.AdaptiveLIF()),
+        adam,
+        FLAT,
+        {"weight_scale"},
+    ),
+    "pictures as a current, too small": (lambda: direct(1e-4), adam, PICTURES, {"weight_scale"}),
+    "mean of BatchNorm": (lambda: centered(skip=False), adam, FRAMES, {"center"}),
+    "mean of BatchNorm, residual": (lambda: centered(skip=True), adam, FRAMES, {"center"}),
+    "transformer": (lambda: transformer(0.1), lambda net: sgd(net, 0.01), BUSY, {"weight_scale"}),
 }
 GOOD = {"network with the defaults of training": (mlp, usual, FLAT), "convolutions": (cnn, usual, FRAMES)}
 
@@ -88,16 +215,17 @@ GOOD = {"network with the defaults of training": (mlp, usual, FLAT), "convolutio
 def score(net, batch):
     """Return the loss per sample and the accuracy."""
     x, labels = batch
-    spikes = net(x)
-    correct = spikes.data.sum(axis=0).argmax(axis=-1) == labels
-    return LOSS(spikes, labels).item() / len(labels), correct.mean()
+    out = net(x)
+    correct = out.numpy().sum(axis=0).argmax(axis=-1) == labels
+    return loss_of(net)(out, labels).item() / len(labels), correct.mean()
 
 
 def learn(net, optimizer, batch, steps=40):
     x, labels = batch
+    loss = loss_of(net)
     for _ in range(steps):
         optimizer.zero_grad()
-        LOSS(net(x), labels).backward()
+        loss(net(x), labels).backward()
         optimizer.step()
     return score(net, batch)
 
@@ -105,33 +233,31 @@ def learn(net, optimizer, batch, steps=40):
 def follow(net, optimizer, batch):
     """Apply advice until there is none, and return the settings of each round."""
     rounds = []
-    for _ in range(ROUNDS):
-        found = cs.diagnose(net, [batch], loss=LOSS, optimizer=optimizer)
+    for _ in range(ROUNDS + 1):
+        found = cs.diagnose(net, [batch], loss=loss_of(net), optimizer=optimizer)
         if not found.advice:
-            assert "\nadvice: nothing to change" in str(found)
             return rounds
         rounds.append({each.setting for each in found.advice})
         found.apply(net, optimizer)
     return pytest.fail(f"still advice after {ROUNDS} rounds: {rounds}")
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_a_bad_start_learns_after_the_advice(name):
-    make, optimizer_of, batch, settings = BAD[name]
+@pytest.mark.parametrize("name", [*SICK, *(pytest.param(name, marks=pytest.mark.all) for name in SLOW)])
+def test_a_sick_network_learns_after_the_advice(name):
+    make, optimizer_of, batch, settings = (SICK | SLOW)[name]
     cs.seed(3)
     net = make()
-    optimizer, before = optimizer_of(net), score(net, batch)[0]
+    optimizer = optimizer_of(net)
     alone = copy.deepcopy((net, optimizer))
     rounds = follow(net, optimizer, batch)
-    assert rounds
-    assert rounds[0] == settings
     loss, accuracy = learn(net, optimizer, batch)
+    with np.errstate(invalid="ignore", over="ignore"):
+        without, chance = learn(*alone, batch)
+    assert rounds[0] == settings
     assert accuracy > 0.7
     assert loss < 0.5
-    without, chance = learn(*alone, batch)
     assert chance < 0.8
-    assert without > max(0.55, 1.9 * loss)
-    assert before > loss
+    assert without > 2.5 * loss
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -194,13 +320,13 @@ def test_a_network_with_batch_norm_on_sparse_spikes_learns_after_the_advice(neur
         cs.calibrate(net, loader)
     first = loader[0]
     rounds = []
-    for _ in range(ROUNDS):
+    for _ in range(6):
         advice = cs.diagnose(net, [first], loss=loss, optimizer=optimizer)
         advice.apply(net, optimizer)
         rounds.append({each.setting for each in advice.advice})
-    assert rounds[0] == {"BatchNorm"}
+    assert rounds[0] == {"center"}
     assert rounds[-1] == set()
-    Trainer(net, loss, optimizer, calibrate=None).train(loader, steps=60)
+    Trainer(net, loss, optimizer, calibrate=None).train(loader, steps=40)
     # Chance is 0.1. Rounding and the seed decide between 0.33 and 0.45 after these few steps.
     assert Trainer(net, loss, optimizer).test(Loader(held_back, batch=48, steps=80)).accuracy > 0.25
 
@@ -208,7 +334,7 @@ def test_a_network_with_batch_norm_on_sparse_spikes_learns_after_the_advice(neur
 @pytest.mark.parametrize("tau", [2.0, 10.0])
 @pytest.mark.parametrize("scale", ["std", "power", "none"])
 @pytest.mark.parametrize("share", [0.05, 0.95])
-def test_batch_norm_is_to_be_left_out_where_its_mean_alone_moves_potentials(tau, scale, share):
+def test_batch_norm_subtracts_no_mean_where_it_alone_moves_potentials(tau, scale, share):
     """By hand: the constant current of each channel, summed by the response, against the threshold."""
     cs.seed(3)
     srm, rng = cs.SRM(theta=5.0, tau_sr=tau), np.random.default_rng(1)
@@ -219,12 +345,29 @@ def test_batch_norm_is_to_be_left_out_where_its_mean_alone_moves_potentials(tau,
     mean, deviation = current.mean(axis=(0, 1)), current.std(axis=(0, 1))
     divisor = {"std": deviation / 3, "power": 2 ** np.ceil(np.log2(deviation)) / 3, "none": 1.0}[scale]
     away = np.sqrt(np.mean((mean / divisor) ** 2)) * srm.response[:60].sum() / 5.0
-    found = [each for each in cs.diagnose(net, [(x, labels)]).advice if each.setting == "BatchNorm"]
+    setting = "BatchNorm" if scale == "none" else "center"  # without the mean "none" does nothing
+    found = [each for each in cs.diagnose(net, [(x, labels)]).advice if each.setting == setting]
     assert [each.at for each in found] == ([1] if share < 0.5 and away > 0.3 else [])
     if found:
         assert f"{away:.2g} of the distance to theta" in found[0].reason
         found[0].apply(net)
-        np.testing.assert_array_equal(net[1](x).data, x)
+        empty = np.zeros((60, 1, 20))
+        np.testing.assert_array_equal(net[1](empty).data, empty)
+        assert isinstance(net[1], cs.BatchNorm) == (scale != "none")
+
+
+def test_batch_norm_without_its_mean_keeps_its_gain_and_statistics():
+    """In evaluation: the running mean and variance give the running mean square."""
+    cs.seed(3)
+    norm = cs.BatchNorm(4, trained=True, height=2.0, mean_hook=lambda mean: mean)
+    net = cs.Sequential(norm, SRM)
+    x = np.random.default_rng(0).standard_normal((30, 5, 4), np.float32) + 1.0
+    norm.observe(x)
+    Advice(1, "", "center", 1.0, 0.0, "", at=0).apply(net)
+    assert net[0].gain is norm.gain
+    assert net[0].offset is None
+    net.eval()
+    np.testing.assert_allclose(net[0](x).data, 2.0 * x / np.sqrt(np.mean(x**2, axis=(0, 1))), rtol=1e-3)
 
 
 def test_a_rate_of_a_group_and_a_schedule():
@@ -285,7 +428,7 @@ def test_a_learned_network_keeps_its_slow_rate():
         return [a.setting for a in cs.diagnose(net, [FLAT], loss=LOSS, optimizer=sgd(net, 1e-9)).advice]
 
     assert slow() == ["lr"]
-    learn(net, adam(net), FLAT, steps=60)
+    learn(net, adam(net), FLAT, steps=40)
     assert slow() == []
 
 
@@ -327,7 +470,7 @@ def test_advice_that_does_not_help_is_not_given():
     (advice,) = cs.diagnose(net, [FLAT], loss=Contradicting()).advice
     assert (advice.layer, advice.at) == (5, 4)
     assert advice.value < advice.now / 2
-    learn(net, adam(net), FLAT, steps=60)
+    learn(net, adam(net), FLAT, steps=40)
     found = cs.diagnose(net, [FLAT], loss=Contradicting())
     assert found[5].fault == "fast"
     assert found[5].accepted == (1.0, 25.0)
