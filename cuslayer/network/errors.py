@@ -21,8 +21,10 @@ def balance_errors(net: Any, x: Tensor) -> None:
     """Set the default scales of surrogates so that errors have one Euclidean norm in all layers of neurons.
 
     The norm is over samples, steps and neurons. The output has random errors, the same at every step. The last neurons
-    keep their scale.
+    keep their scale. An input of 0 changes nothing.
     """
+    if not x.data.any():
+        return
     factors: list[tuple[GraphNode, float]] = []
     sizes: list[float] = []
 
