@@ -58,6 +58,8 @@ def test_reliability(script):
 def test_residual_networks(script):
     found = script("common").load("residual")
     assert marked(script, "docs/coming-from-pytorch.md", "residual") == "\n".join(script("residual").lines(found))
+    found = script("common").load("depth")
+    assert marked(script, "docs/coming-from-pytorch.md", "depth") == "\n".join(script("depth").lines(found))
 
 
 def test_gradients(script):
