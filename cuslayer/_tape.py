@@ -313,7 +313,10 @@ def _tensor(data: Array | PackedSpikes, node: Node | None = None) -> Tensor:
     if isinstance(data, np.generic):
         data = np.asarray(data)
     tensor.stored, tensor.grad, tensor.node, tensor.requires_grad = data, None, node, node is not None
-    tensor.unpacked, tensor.changes, tensor._lengths, tensor.step = None, [0], None, None
+    tensor.unpacked = None
+    tensor.changes = [0]
+    tensor._lengths = None
+    tensor.step = None
     return tensor
 
 

@@ -229,8 +229,11 @@ class BatchNorm(Layer):
     def uncentered(self) -> BatchNorm:
         """Return the layer with ``center=False``; it has the same gain tensor, and the running mean square."""
         changed = copy.copy(self)
-        changed.center, changed.mean_hook, changed.offset = False, None, None
-        changed.mean, changed.var = Tensor(self.mean.data * 0), Tensor(self.var.data + self.mean.data * self.mean.data)
+        changed.center = False
+        changed.mean_hook = None
+        changed.offset = None
+        changed.mean = Tensor(self.mean.data * 0)
+        changed.var = Tensor(self.var.data + self.mean.data * self.mean.data)
         return changed
 
     def constants(self) -> list[Tensor]:

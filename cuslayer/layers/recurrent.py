@@ -262,7 +262,8 @@ class Recurrent(Layer, Neuron):
     weight_scale, axon_delay, max_delay = map(_of_neuron, ("weight_scale", "axon_delay", "max_delay"))
 
     def __init__(self, layer: Any, neuron: Any, *, delay: float | None = None) -> None:
-        self.layer, self.neuron = layer, _for_the_loop(as_neuron(neuron))
+        self.layer = layer
+        self.neuron = _for_the_loop(as_neuron(neuron))
         self._check_layer()
         if self.neuron.step_by_step is None:
             raise TypeError(f"neuron must be {_KINDS}, got {check.one_line(neuron)}")

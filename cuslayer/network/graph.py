@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 import numpy as np
 
 from cuslayer._base import check
-from cuslayer._still import still_step
+from cuslayer._still import repeat_step, still_step
 from cuslayer._tape import Tensor, as_tensor
 from cuslayer.backend import Setting
 from cuslayer.data.events import Events
@@ -236,9 +236,11 @@ class Step:
         """Return the output of the stages for the input (T, N, ...), or for several inputs of a join."""
         if self.fusion is None:
             return as_tensor(self.stages[0](*inputs))
-        if still_step(inputs[0]) is not None:
+        step = still_step(inputs[0])
+        if step is not None:
             # The first layer maps one step of it, which a pass over all steps does not.
-            return reduce(lambda x, stage: as_tensor(stage(x)), self.stages, inputs[0])
+            still = repeat_step(step, len(inputs[0]))
+            return reduce(lambda x, stage: as_tensor(stage(x)), self.stages, still)
         neurons = [one_pass(neuron) for neuron in self.stages[1::2]]
         return self.fusion.operation(*inputs, list(self.stages[::2]), neurons)
 

@@ -202,9 +202,9 @@ class Container(Layer):
     def state(self) -> dict[str, Array]:
         """Return copies of the parameters by name, on the CPU, and numbers that `calibrate` sets, such as gains."""
         numbers = {name: np.array(getattr(layer, key)) for name, (layer, key) in self._numbers().items()}
-        nodes = graph_of(self).nodes
-        scales = {str(node): node.stage.scale_rho for node in nodes if is_balanced(node.stage)}
-        return super().state() | numbers | {f"{node}.scale_rho": np.array(float(s)) for node, s in scales.items()}
+        neurons = {name: node.stage for name, node in self._balanced().items()}
+        scales = {name: np.array(float(each.scale_rho)) for name, each in neurons.items() if is_balanced(each)}
+        return super().state() | numbers | scales
 
     @check.operation
     def load_state(self, state: Mapping[str, Array]) -> None:
