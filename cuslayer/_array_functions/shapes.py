@@ -378,8 +378,8 @@ def take(x: Any, *, index: Any) -> Row:
     except IndexError as problem:
         raise IndexError(f"{_one_line(problem)}") from None
 
-    # A window over the whole time: the gradient passes as it is. A stride of 0 is its own reverse.
-    whole = not arrays and (part.shape, part.strides) == (shape, x.strides) and 0 not in x.strides
+    # A window over the whole time: the gradient passes as it is.
+    whole = not arrays and (part.shape, part.strides) == (shape, x.strides)
 
     def pullback(g: Array) -> Array:
         if whole:
