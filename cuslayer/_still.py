@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
@@ -12,6 +11,7 @@ import numpy as np
 from cuslayer._base import check
 from cuslayer._tape import Pullback, Tensor, as_tensor, differentiable, saves
 from cuslayer.backend import Array, namespace
+from cuslayer.kernels.host.elementwise import sum_of_first
 
 Call = TypeVar("Call", bound=Callable[..., Tensor])
 
@@ -27,24 +27,7 @@ def repeat_step(step: Tensor, steps: int) -> Tensor:
 @saves("nothing")
 def _repeat(step: Array, /, *, steps: int) -> tuple[Array, Pullback]:
     repeated = namespace(step).broadcast_to(step, (steps, *step.shape[1:]))
-    return repeated, lambda g: _sum_of_steps(g)[None]
-
-
-def _sum_of_steps(g: Array) -> Array:
-    if namespace(g) is not np:
-        total: Array = g.sum(axis=0)
-        return total
-    from cuslayer._base.jit import GRAIN, parallel_for
-
-    flat = g.reshape(len(g), math.prod(g.shape[1:]))
-    sums = np.empty(flat.shape[1], g.dtype)
-    # NumPy adds without the GIL.
-    parallel_for(_add_columns, len(sums), flat, sums, grain=GRAIN)
-    return sums.reshape(g.shape[1:])
-
-
-def _add_columns(first: int, last: int, x: Array, sums: Array) -> None:
-    np.add.reduce(x[:, first:last], axis=0, out=sums[first:last])
+    return repeated, lambda g: (sum_of_first(g) if namespace(g) is np else g.sum(axis=0))[None]
 
 
 def still_step(x: Tensor) -> Tensor | None:

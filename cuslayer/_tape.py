@@ -29,11 +29,13 @@ import numpy.typing as npt
 
 from cuslayer._base import check, instead
 from cuslayer._base.array_like import ArrayLike
-from cuslayer.backend import Array, Setting, namespace, numeric_type, to_device, to_numpy
+from cuslayer.backend import Array, Setting, namespace, numeric, numeric_type, to_device, to_numpy
+from cuslayer.kernels.host.elementwise import computed
+from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.packed import PackedSpikes
 
 # The gradient of one array: an array, None if there is none, or a function that computes it on demand.
-Gradient: TypeAlias = "Array | Callable[[], Array | DeferredGradient] | None"
+Gradient: TypeAlias = "Array | PartGradient | Callable[[], Array | DeferredGradient] | None"
 # Takes the gradient of an operation's result; returns the gradient of its only array, or a tuple or list, one for each.
 Pullback: TypeAlias = "Callable[[Array], Gradient | Sequence[Gradient]]"
 # Takes arrays by position and options by keyword. A pullback of None: no gradient passes.
@@ -70,6 +72,26 @@ class DeferredGradient:
     def materialize(self) -> Array:
         """Return the gradient as an array."""
         return self.value.materialize().reshape(self.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class PartGradient:
+    """A gradient that is 0 outside x[index], for an index with which no element occurs twice.
+
+    The parts of an array, such as its steps in a loop, are added to one array.
+    """
+
+    part: Array
+    index: Any
+    shape: tuple[int, ...]
+
+    def materialize(self) -> Array:
+        """Return the gradient as an array."""
+        xp = namespace(self.part)
+        whole: Array = empty(self.shape, self.part.dtype) if xp is np else xp.empty(self.shape, self.part.dtype)
+        whole[...] = 0
+        whole[self.index] = self.part
+        return whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -322,7 +344,15 @@ def _tensor(data: Array | PackedSpikes, node: Node | None = None) -> Tensor:
 
 def as_array(g: Any) -> Array:
     """Return a gradient as an array, computed if it was deferred."""
-    return g.materialize() if isinstance(g, DeferredGradient) else g
+    return g.materialize() if isinstance(g, (DeferredGradient, PartGradient)) else g
+
+
+def sum_of(a: Array, b: Array) -> Array:
+    """Return a + b; spikes count as 1.0."""
+    if namespace(a) is np:
+        return computed(np.add, a, b)
+    total: Array = numeric(a) + numeric(b)
+    return total
 
 
 def to_shape(grad: Array, shape: tuple[int, ...]) -> Array:
@@ -361,10 +391,10 @@ def _backpropagate(y: Tensor, grad: Any, into: dict[int, Array] | None = None) -
     if grad is None and y.size != 1:
         raise ValueError(f"grad is needed for a tensor of shape {y.shape}")
     start, grad = y if y.node is None else y.node, _ones(y.data) if grad is None else to_device(grad)
-    pending: dict[int, tuple[Node, list[Any]]] = {}
+    pending: dict[int, _Pending] = {}
     queue: list[int] = []
 
-    def accumulate(target: Node | Tensor, g: Array | DeferredGradient, shared: bool) -> None:
+    def accumulate(target: Node | Tensor, g: Array | DeferredGradient | PartGradient, shared: bool) -> None:
         check.same_shape("a gradient", g, "its tensor", target)
         if isinstance(target, Tensor):
             g = as_array(g)
@@ -378,16 +408,18 @@ def _backpropagate(y: Tensor, grad: Any, into: dict[int, Array] | None = None) -
             else:
                 into[id(target)] = g
         elif target.serial in pending:
-            pending[target.serial][1][0] = as_array(pending[target.serial][1][0]) + as_array(g)
+            pending[target.serial].add(g)
         else:
-            pending[target.serial] = target, [g if target.takes_deferred else as_array(g)]
+            pending[target.serial] = _Pending(target, g)
             heapq.heappush(queue, -target.serial)
 
     final = _on_gradient.get() if into is None else None
     uses = {} if final is None else _uses_of_leaves(start)
     accumulate(start, grad, True)
     while queue:
-        node, gradient = pending.pop(-heapq.heappop(queue))
+        arrived = pending.pop(-heapq.heappop(queue))
+        node, gradient = arrived.node, arrived.gradient
+        del arrived
         leaves = [x for x in node.inputs if isinstance(x, Tensor)] if uses else []
         source, found = _weak(gradient[0]), node.input_gradients(gradient)
         while found:
@@ -397,6 +429,29 @@ def _backpropagate(y: Tensor, grad: Any, into: dict[int, Array] | None = None) -
             uses[id(leaf)] -= 1
             if final is not None and not uses[id(leaf)] and leaf.grad is not None:
                 final(leaf)
+
+
+class _Pending:
+    """The sum of the gradients of a node's result that have arrived, in a list that the node empties."""
+
+    __slots__ = ("gradient", "node", "own")
+
+    def __init__(self, node: Node, g: Array | DeferredGradient | PartGradient) -> None:
+        self.node = node
+        # Whether nothing else refers to the array, so that it may change.
+        self.own = isinstance(g, PartGradient)
+        self.gradient = [g if node.takes_deferred and isinstance(g, DeferredGradient) else as_array(g)]
+
+    def add(self, g: Array | DeferredGradient | PartGradient) -> None:
+        """Add a gradient."""
+        total = as_array(self.gradient[0])
+        if isinstance(g, PartGradient):
+            total = total.astype(np.promote_types(total.dtype, g.part.dtype), copy=not self.own)
+            total[g.index] += g.part
+            self.own = True
+        else:
+            total = sum_of(total, as_array(g))
+        self.gradient[0] = total
 
 
 def _uses_of_leaves(start: Node | Tensor) -> dict[int, int]:

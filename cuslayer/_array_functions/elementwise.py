@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,22 @@ from cuslayer._array_functions.table import Row, binary, function, implements, o
 from cuslayer._base import check
 from cuslayer._tape import Gradient, Pullback, Tensor, apply, to_shape
 from cuslayer.backend import Array, namespace, numeric, to_numpy
+from cuslayer.kernels.host.elementwise import computed
+
+
+_OPERATORS: dict[Any, Callable[[Any, Any], Any]] = {
+    np.add: operator.add,
+    np.subtract: operator.sub,
+    np.multiply: operator.mul,
+}
+
+
+def _arithmetic(ufunc: np.ufunc, a: Array, b: Array) -> Array:
+    """Return a function of NumPy of two arrays that broadcast."""
+    # One may be a scalar, which has no device.
+    if namespace(b if isinstance(a, np.generic) else a) is np:
+        return _broadcast(partial(computed, ufunc), a, b)
+    return _broadcast(_OPERATORS[ufunc], numeric(a), numeric(b))
 
 
 def _broadcast(compute: Callable[..., Array], *arrays: Array) -> Array:
@@ -51,7 +68,7 @@ def add(x1: Any, x2: Any) -> Row:
     >>> add([1.0, 2.0], 1).tolist()
     [2.0, 3.0]
     """
-    out = _broadcast(operator.add, numeric(x1), numeric(x2))
+    out = _arithmetic(np.add, x1, x2)
     return out, lambda g: (lambda: to_shape(g, x1.shape), lambda: to_shape(g, x2.shape))
 
 
@@ -62,7 +79,7 @@ def subtract(x1: Any, x2: Any) -> Row:
     >>> subtract([1.0, 2.0], 1).tolist()
     [0.0, 1.0]
     """
-    out = _broadcast(operator.sub, numeric(x1), numeric(x2))
+    out = _arithmetic(np.subtract, x1, x2)
     return out, lambda g: (lambda: to_shape(g, x1.shape), lambda: -to_shape(g, x2.shape))
 
 
@@ -78,8 +95,11 @@ def multiply(x1: Any, x2: Any) -> Row:
 
 def product(a: Array, b: Array) -> tuple[Array, Pullback]:
     """Return a b and its pullback."""
-    out = _broadcast(operator.mul, numeric(a), numeric(b))
-    return out, lambda g: (lambda: to_shape(g * b, a.shape), lambda: to_shape(g * a, b.shape))
+    out = _arithmetic(np.multiply, a, b)
+    return out, lambda g: (
+        lambda: to_shape(_arithmetic(np.multiply, g, b), a.shape),
+        lambda: to_shape(_arithmetic(np.multiply, g, a), b.shape),
+    )
 
 
 @binary(np.divide, operators="__truediv__ __rtruediv__")

@@ -38,7 +38,7 @@ def matmul(x1: Any, x2: Any) -> Row:
     rows, columns = a.reshape(1, -1) if a.ndim == 1 else a, b.reshape(-1, 1) if b.ndim == 1 else b
     if rows.shape[-1] != columns.shape[-2]:
         raise ValueError(f"a has {rows.shape[-1]} columns, b has {columns.shape[-2]} rows")
-    out, pullback = _matrices(numeric(rows), numeric(columns))
+    out, pullback = _matrices(rows, columns)
     if a.ndim == b.ndim == 1:
         # Two vectors need no matrix product.
         return out.reshape(()), lambda g: (lambda: g * numeric(b), lambda: g * numeric(a))
@@ -67,8 +67,10 @@ def _matrices(a: Array, b: Array) -> tuple[Array, Any]:
 
 def _multiplied(a: Array, b: Array) -> Array:
     """Return a @ b with the same bits on any number of cores."""
-    with kernels.cpu.dense.single_threaded_blas():
-        return a @ b
+    if namespace(a) is np:
+        return kernels.cpu.dense.matrices(a, b)
+    product: Array = numeric(a) @ numeric(b)
+    return product
 
 
 @binary(np.dot, methods="dot", saves="others")

@@ -16,8 +16,9 @@ import numpy as np
 from cuslayer._array_functions.table import Row, all_axes, function, implements, one_axis
 from cuslayer._base import check
 from cuslayer._base.array_like import Axis
-from cuslayer._tape import Pullback, Tensor, as_tensor, note_change
+from cuslayer._tape import Gradient, PartGradient, Pullback, Tensor, as_tensor, note_change
 from cuslayer.backend import Array, contiguous, cupy, namespace, to_device, to_numpy
+from cuslayer.kernels.host.elementwise import copied
 
 _CPU, _CUDA = (1, 3), (2, 13)  # DLPack's device numbers: host memory, GPU memory
 
@@ -86,7 +87,12 @@ def _transposed(x: Array, order: tuple[int, ...], given: Any = None) -> Row:
     if len(order) != x.ndim:
         raise ValueError(f"axes must name all {x.ndim} axes of x, got {given}")
     back = tuple(order.index(n) for n in range(x.ndim))
-    return contiguous(x.transpose(order)), lambda g: contiguous(g.transpose(back))
+    return _in_order(x.transpose(order)), lambda g: _in_order(g.transpose(back))
+
+
+def _in_order(view: Array) -> Array:
+    """Return a view with its elements in C order, copied only if necessary."""
+    return contiguous(view) if namespace(view) is not np or view.flags.c_contiguous else copied(view)
 
 
 @implements(methods="transpose")
@@ -103,7 +109,7 @@ def swapaxes(a: Any, axis1: int, axis2: int) -> Row:
     [[1.0, 3.0], [2.0, 4.0]]
     """
     i, j = one_axis(axis1, a.ndim), one_axis(axis2, a.ndim)
-    return contiguous(a.swapaxes(i, j)), lambda g: contiguous(g.swapaxes(i, j))
+    return _in_order(a.swapaxes(i, j)), lambda g: _in_order(g.swapaxes(i, j))
 
 
 @function(np.moveaxis, saves="nothing")
@@ -381,13 +387,13 @@ def take(x: Any, *, index: Any) -> Row:
     # A window over the whole time: the gradient passes as it is.
     whole = not arrays and (part.shape, part.strides) == (shape, x.strides)
 
-    def pullback(g: Array) -> Array:
+    def pullback(g: Array) -> Gradient:
         if whole:
             return g
-        grad = xp.zeros(shape, g.dtype)
         if once:
-            grad[index] = g
-        elif xp is np:
+            return PartGradient(g, index, shape)
+        grad = xp.zeros(shape, g.dtype)
+        if xp is np:
             np.add.at(grad, index, g)
         else:
             add_at(grad, host, g)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
 from cuslayer._array_functions.shapes import joined
 from cuslayer._base import check
-from cuslayer._tape import Pullback, Tensor, differentiable, saves
+from cuslayer._tape import Pullback, Tensor, differentiable, saves, sum_of
 from cuslayer.backend import Array, numeric
 from cuslayer.layers.base import Layer, Shape
 
@@ -75,10 +76,7 @@ def join(*branches: Array, how: str) -> tuple[Array, Pullback]:
     shapes = [x.shape for x in branches]
     _check_shapes(how, shapes)
     if how == "add":
-        total = numeric(branches[0])
-        for x in branches[1:]:
-            total = total + numeric(x)
-        return total, lambda g: [g] * len(shapes)
+        return numeric(reduce(sum_of, branches)), lambda g: [g] * len(shapes)
     return joined(branches, axis=-1)
 
 

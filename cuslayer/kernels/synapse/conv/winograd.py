@@ -255,8 +255,9 @@ def _transform_taps(w: Array) -> Array:
     # A row has the powers of a point over its distance to the others; the last one is infinity's.
     rows = [[p**i / math.prod(p - other for other in _POINTS if other != p) for i in range(kernel)] for p in _POINTS]
     g = np.array([*rows, [0.0] * (kernel - 1) + [1.0]])
-    taps = np.einsum("ai,bj,ijco->aboc", g, g, w[::-1, ::-1].astype(np.float64))
-    return taps.reshape(_ELEMENTS**2, *taps.shape[2:])
+    windows = w[::-1, ::-1].swapaxes(2, 3).reshape(kernel**2, -1).astype(np.float64)
+    taps = np.einsum("ek,kn->en", np.kron(g, g), windows)
+    return taps.reshape(_ELEMENTS**2, w.shape[3], w.shape[2])
 
 
 def by_tiles(g: Array, w: Array, image: tuple[int, int], window: Window) -> Array:

@@ -16,6 +16,7 @@ threads.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ from threadpoolctl import ThreadpoolController
 
 from cuslayer._base.jit import compiled, inlined, parallel_for
 from cuslayer._base.threads import thread_count
-from cuslayer.backend import Array
+from cuslayer.backend import Array, numeric_type
 from cuslayer.kernels.host.llvm import VECTOR_BYTES
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.rows import copy_vector, scratch
@@ -107,6 +108,32 @@ def matmul(a: Array, b: Array) -> Array:
     with single_threaded_blas():
         parallel_for(_multiply_rows, len(a), a, b, out, grain=_PRODUCT_ROWS)
     return out
+
+
+# At most so many products of matrices are parts of their own.
+_MOST_PARTS = 1024
+
+
+def matrices(a: Array, b: Array) -> Array:
+    """Return a @ b, whose axes before the last two broadcast. Spikes count as 1.0."""
+    dtype = np.result_type(numeric_type(a.dtype), numeric_type(b.dtype))
+    if b.ndim == 2:
+        rows = a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
+        return matmul(rows.astype(dtype, copy=False), b.astype(dtype, copy=False)).reshape(*a.shape[:-1], b.shape[-1])
+    leading = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    out = empty((*leading, a.shape[-2], b.shape[-1]), dtype)
+    a = np.broadcast_to(a, (*leading, *a.shape[-2:]))
+    b = np.broadcast_to(b, (*leading, *b.shape[-2:]))
+    parts = list(np.ndindex(leading[:2] if math.prod(leading[:2]) <= _MOST_PARTS else leading[:1]))
+    with single_threaded_blas():
+        parallel_for(_multiply_matrices, len(parts), parts, a, b, out, grain=1)
+    return out
+
+
+def _multiply_matrices(first: int, last: int, parts: list[tuple[int, ...]], a: Array, b: Array, out: Array) -> None:
+    with np.errstate(over="ignore", invalid="ignore"):
+        for part in parts[first:last]:
+            np.matmul(a[part], b[part], out=out[part], dtype=out.dtype)
 
 
 @inlined
