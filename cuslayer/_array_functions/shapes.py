@@ -18,7 +18,7 @@ from cuslayer._base import check
 from cuslayer._base.array_like import Axis
 from cuslayer._tape import Gradient, PartGradient, Pullback, Tensor, as_tensor, note_change
 from cuslayer.backend import Array, contiguous, cupy, namespace, to_device, to_numpy
-from cuslayer.kernels.host.elementwise import copied
+from cuslayer.kernels.host.elementwise import in_order
 
 _CPU, _CUDA = (1, 3), (2, 13)  # DLPack's device numbers: host memory, GPU memory
 
@@ -87,12 +87,7 @@ def _transposed(x: Array, order: tuple[int, ...], given: Any = None) -> Row:
     if len(order) != x.ndim:
         raise ValueError(f"axes must name all {x.ndim} axes of x, got {given}")
     back = tuple(order.index(n) for n in range(x.ndim))
-    return _in_order(x.transpose(order)), lambda g: _in_order(g.transpose(back))
-
-
-def _in_order(view: Array) -> Array:
-    """Return a view with its elements in C order, copied only if necessary."""
-    return contiguous(view) if namespace(view) is not np or view.flags.c_contiguous else copied(view)
+    return in_order(x.transpose(order)), lambda g: in_order(g.transpose(back))
 
 
 @implements(methods="transpose")
@@ -109,7 +104,7 @@ def swapaxes(a: Any, axis1: int, axis2: int) -> Row:
     [[1.0, 3.0], [2.0, 4.0]]
     """
     i, j = one_axis(axis1, a.ndim), one_axis(axis2, a.ndim)
-    return _in_order(a.swapaxes(i, j)), lambda g: _in_order(g.swapaxes(i, j))
+    return in_order(a.swapaxes(i, j)), lambda g: in_order(g.swapaxes(i, j))
 
 
 @function(np.moveaxis, saves="nothing")

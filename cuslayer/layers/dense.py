@@ -12,8 +12,9 @@ import numpy as np
 from cuslayer import kernels
 from cuslayer._base import check
 from cuslayer._tape import DeferredGradient, Gradient, Pullback, Tensor, as_tensor, differentiable, saves, takes_packed
-from cuslayer.backend import Array, contiguous, to_numpy
+from cuslayer.backend import Array, to_numpy
 from cuslayer.kernels.constants import Product, Window, places_of, side_by_side
+from cuslayer.kernels.host.elementwise import in_order
 from cuslayer.kernels.step.derive import StepSpiking
 from cuslayer.layers.base import Shape, Synapse, WeightHooks, check_dense
 from cuslayer.layers.conv import Delaying
@@ -222,9 +223,9 @@ def _integrate(
     y, _, _ = k.scan.forward(x[None], given, integrator, held)
 
     def pullback(g: Array) -> tuple[Array, Callable[[], Array]]:
-        reversed_g = contiguous(g[::-1]).astype(dtype, copy=False)
+        reversed_g = in_order(g[::-1]).astype(dtype, copy=False)
         later = None if states is None else states.end(reversed_g, 1)
-        g_x = contiguous(k.scan.forward(reversed_g[None], given, integrator, later)[0][::-1])
+        g_x = in_order(k.scan.forward(reversed_g[None], given, integrator, later)[0][::-1])
 
         def of_keep() -> Array:
             found = (g_x[1:] * y[:-1]).sum(axis=0).reshape(-1)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer.backend import Array, numeric_type
+from cuslayer.backend import Array, contiguous, namespace, numeric_type
 
 from .memory import empty
 
@@ -24,9 +24,11 @@ def computed(function: Callable[..., Any], *arrays: Array) -> Array:
     return _write(function, out, arrays, dtype=out.dtype)
 
 
-def copied(x: Array) -> Array:
-    """Return a copy of x with its elements in C order."""
-    return _write(_copy, empty(x.shape, x.dtype), (x,))
+def in_order(view: Array) -> Array:
+    """Return a view of an array, on any device, with its elements in C order, copied only if necessary."""
+    if namespace(view) is not np or view.flags.c_contiguous:
+        return contiguous(view)
+    return _write(_copy, empty(view.shape, view.dtype), (view,))
 
 
 def _copy(x: Array, out: Array) -> None:
