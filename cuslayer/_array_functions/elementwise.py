@@ -15,7 +15,6 @@ from cuslayer._tape import Gradient, Pullback, Tensor, apply, to_shape
 from cuslayer.backend import Array, namespace, numeric, to_numpy
 from cuslayer.kernels.host.elementwise import computed
 
-
 _OPERATORS: dict[Any, Callable[[Any, Any], Any]] = {
     np.add: operator.add,
     np.subtract: operator.sub,

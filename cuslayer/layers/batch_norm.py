@@ -27,7 +27,7 @@ from cuslayer._tape import (
 )
 from cuslayer.backend import Array, Setting, namespace, numeric
 from cuslayer.kernels.host.memory import count_elements
-from cuslayer.kernels.norm.scaling import Scale, Scaling, move
+from cuslayer.kernels.norm.scaling import Scale, Scaling, applied, move
 from cuslayer.kernels.step.derive import StepSpiking
 from cuslayer.layers.base import Layer, Shape
 from cuslayer.layers.fused import fire, fire_adjoint
@@ -171,6 +171,19 @@ class BatchNorm(Layer):
     def fire(self, x: Any, neurons: OnePass) -> Tensor:
         """Return the spikes of neurons after the layer, computed in one pass."""
         return self._operate(_norm_neuron, x, **neurons._asdict())
+
+    def fixed_map(self, weight: Array) -> Array | None:
+        """Return centre, factor and addend of each channel in evaluation, (3, features); None if weight does not fit."""
+        if weight.dtype != self.mean.dtype or weight.shape[-1] != self.features:
+            return None
+        centre = self.mean if self.mean_hook is None else as_tensor(self.mean_hook(self.mean))
+        gain, offset = (None if p is None else p.data for p in (self.gain, self.offset))
+        numbers = applied(Scale(self.mean.data, self.var.data, centre.data, gain, offset, self._scaling))
+        return np.stack(numbers[:3])
+
+    @property
+    def _scaling(self) -> Scaling:
+        return Scaling(self.scale, self.height, self.eps, self.exponents)
 
     def _operate(self, operation: Callable[..., Tensor], x: Any, **options: Any) -> Tensor:
         """Return an operation of the input, the trained tensors and the layer."""
@@ -327,7 +340,7 @@ def _normalized(
     centre = mean
     gain = given[0] if trained else None
     offset = given[1] if trained == 2 else namespace(x).zeros_like(centre) if trained else None
-    scaling = Scaling(norm.scale, norm.height, norm.eps, norm.exponents)
+    scaling = norm._scaling
     if norm.mean_hook is not None:
         leaf = Tensor(mean, requires_grad=True)
         hooked = norm.mean_hook(leaf)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -27,6 +27,7 @@ from cuslayer._tape import (
 )
 from cuslayer.backend import Array, numeric_type
 from cuslayer.kernels.constants import Pooling, Product, Window
+from cuslayer.kernels.norm.scaling import shifted
 from cuslayer.kernels.step.derive import StepSpiking
 from cuslayer.layers.base import Pair, check_dense, check_frames, prepare
 
@@ -57,22 +58,15 @@ def _by_steps(x: Array, steps: int) -> tuple[int, int]:
     return steps, x.size // max(steps, 1)
 
 
-def _shift(bias: tuple[Array, ...], weight: Array) -> dict[str, Array]:
-    """Return the argument of a pass for a bias, in the weight's type; none without a bias."""
+def shift_of(bias: Sequence[Array], weight: Array, normalization: Array | None = None) -> Array | None:
+    """Return the shift of a pass, see `norm.scaling.shifted`, for a bias, if any, and a normalization."""
     if len(bias) > 1:
         raise TypeError(f"bias must be one array, got {len(bias)}")
-    if not bias:
-        return {}
-    if bias[0].shape != weight.shape[-1:]:
+    if bias and bias[0].shape != weight.shape[-1:]:
         raise ValueError(f"bias must be ({weight.shape[-1]},), got shape {bias[0].shape}")
-    return {"shift": bias[0].astype(weight.dtype, copy=False)}
-
-
-def _shifted(weighted: Array, shift: Array | None = None) -> Array:
-    """Return a weighted input (..., outputs) plus a bias; it may be overwritten."""
-    if shift is not None:
-        weighted += shift
-    return weighted
+    if normalization is not None:
+        return np.concatenate([*(b[None] for b in bias), normalization]).astype(weight.dtype, copy=False)
+    return bias[0].astype(weight.dtype, copy=False) if bias else None
 
 
 @differentiable
@@ -87,6 +81,7 @@ def dense_neuron(
     *bias: Array,
     spiking: StepSpiking,
     constants: tuple[Array, ...] = (),
+    normalization: Array | None = None,
 ) -> tuple[Array, Pullback]:
     """Return ``neuron(dense(x, weight))``, or ``neuron(dense(x, weight) + bias)``.
 
@@ -100,6 +95,8 @@ def dense_neuron(
         bias: (outputs,); may be omitted.
         spiking: the kind of neuron and its constants, the attribute `spiking` of neurons.
         constants: the constants that may differ between neurons, arrays that broadcast to them.
+        normalization: (3, outputs), centre, factor and addend of a `BatchNorm` in evaluation before the neurons, on a
+            CPU and without gradients; None for none.
 
     Returns:
         Spikes, boolean, (T, N, outputs) or (T, N, places..., outputs).
@@ -121,12 +118,12 @@ def dense_neuron(
     k, shape, outputs = kernels.of(weight), x.shape, weight.shape[1]
     rows = k.spikes.synapse_input(k.spikes.in_frames(x, (math.prod(leading), weight.shape[0])))
     placed = spiking.placed(constants, weight, (*leading[2:], outputs))
-    shift = _shift(bias, weight)
+    shift = shift_of(bias, weight, normalization)
     fused = k.fused.dense_kernels(rows, spiking)
     if fused:
-        u, s = fused.dense_neuron(rows, shape[0], weight, placed, spiking, wanted_dtype(weight.dtype), **shift)
+        u, s = fused.dense_neuron(rows, shape[0], weight, placed, spiking, wanted_dtype(weight.dtype), shift=shift)
     else:
-        weighted = _shifted(k.dense.forward(rows, weight), **shift)
+        weighted = shifted(k.dense.forward(rows, weight), shift)
         u, s = fire(k, weighted, shape[0], placed, spiking)
     potential = save_for_backward(k, u)
 
@@ -161,6 +158,7 @@ def conv_neuron(
     padding: Pair = 0,
     dilation: Pair = 1,
     groups: int = 1,
+    normalization: Array | None = None,
 ) -> tuple[Array, Pullback]:
     """Return ``neuron(conv(x, weight))``, or ``neuron(conv(x, weight) + bias)``.
 
@@ -180,12 +178,14 @@ def conv_neuron(
     k, frames, window, groups = prepare(x, weight, stride, padding, dilation, groups)
     shape, steps, maps = x.shape, x.shape[0], window.outputs(x.shape[2:4], ceil=False)
     placed = spiking.placed(constants, weight, (*maps, weight.shape[3]))
-    shift = _shift(bias, weight)
+    shift = shift_of(bias, weight, normalization)
     fused = k.fused.conv_kernels(frames, window, groups, spiking)
     if fused:
-        u, s = fused.conv_neuron(frames, steps, weight, window, placed, spiking, wanted_dtype(weight.dtype), **shift)
+        u, s = fused.conv_neuron(
+            frames, steps, weight, window, placed, spiking, wanted_dtype(weight.dtype), shift=shift
+        )
     else:
-        u, s = fire(k, _shifted(k.conv.forward(frames, weight, window, groups), **shift), steps, placed, spiking)
+        u, s = fire(k, shifted(k.conv.forward(frames, weight, window, groups), shift), steps, placed, spiking)
     blocks = k.fused.from_blocks if fused else None
     potential = save_for_backward(k, u, from_blocks=blocks)
 
@@ -295,15 +295,15 @@ def conv_pool(
     pooling = pooling._replace(constants=pooling.spiking.placed(pooling.constants, single, maps))
     # Pooling and its neurons compute in float32, whatever the weights' type.
     fuse = weight.dtype == np.float32
-    shift = _shift(bias, weight)
+    shift = shift_of(bias, weight)
     fused = k.fused.conv_pool_kernels(frames, window, groups, pooling, spiking) if fuse else None
     if fused:
         options = (window, placed, spiking, pooling)
         keep = (recomputable() and k.fused.saved_type(frames)) or wanted_dtype(weight.dtype)
-        u, pooled_u, s = fused.conv_pool(frames, steps, weight, *options, keep, **shift)
+        u, pooled_u, s = fused.conv_pool(frames, steps, weight, *options, keep, shift=shift)
         dtype = weight.dtype
     else:
-        u, fired = fire(k, _shifted(k.conv.forward(frames, weight, window, groups), **shift), steps, placed, spiking)
+        u, fired = fire(k, shifted(k.conv.forward(frames, weight, window, groups), shift), steps, placed, spiking)
         pooled = k.pool.forward(fired, pooling.window, pooling.gain)
         pooled_u, s = fire(k, pooled, steps, pooling.constants, pooling.spiking)
         dtype = pooled.dtype
@@ -313,7 +313,9 @@ def conv_pool(
 
     def adjoint(g: Array, keep: bool) -> tuple[Array, Array]:
         if fused:
-            return fused.conv_pool_adjoint(frames, steps, g, potential(), pooled_potential(), *options, keep, **shift)
+            return fused.conv_pool_adjoint(
+                frames, steps, g, potential(), pooled_potential(), *options, keep, shift=shift
+            )
         g = fire_adjoint(k, g, pooled_potential(), steps, pooling.constants, pooling.spiking)
         g = k.pool.adjoint(g, image, pooling.window, pooling.gain)
         errors = fire_adjoint(k, g, potential(), steps, placed, spiking)

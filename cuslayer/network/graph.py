@@ -21,7 +21,7 @@ import numpy as np
 
 from cuslayer._base import check
 from cuslayer._still import repeat_step, still_step
-from cuslayer._tape import Tensor, as_tensor
+from cuslayer._tape import Tensor, as_tensor, grad_enabled
 from cuslayer.backend import Setting
 from cuslayer.data.events import Events
 from cuslayer.kernels.constants import Pooling
@@ -153,20 +153,27 @@ def flow(items: Iterable[Item], output: int, values: dict[int, Any]) -> Iterator
 class Fusion(NamedTuple):
     """A pattern of stages that run as one operation."""
 
-    # The classes of its layers, each followed by neurons. A subclass with its own `__call__` does not fit, nor does
-    # pooling with a weight hook, or a layer with delays.
-    layers: tuple[type[Layer], ...]
+    # The classes of its layers, and None for neurons. A subclass with its own `__call__` does not fit, nor does pooling
+    # with a weight hook, or a layer with delays.
+    pattern: tuple[type[Layer] | None, ...]
     # The fused operation: a function of the input, the layers and the `OnePass` of their neurons.
     operation: Callable[..., Tensor]
 
     def fits(self, stages: Sequence[Any]) -> bool:
-        """Return whether the first stages are the pattern's layers, and neurons with one mode of the gradient."""
-        count = len(self.layers)
-        layers, neurons = stages[: 2 * count : 2], stages[1 : 2 * count : 2]
-        if len(neurons) < count or not all(map(_computes_as, layers, self.layers)):
+        """Return whether the first stages are the pattern's, and all neurons have one mode of the gradient."""
+        if len(stages) < len(self.pattern):
             return False
-        found = [one_pass(neuron) for neuron in neurons]
-        return None not in found and len({each.spiking.exact for each in cast("list[OnePass]", found)}) == 1
+        layers, neurons = self.split(stages)
+        kinds = [kind for kind in self.pattern if kind is not None]
+        if None in neurons or not all(map(_computes_as, layers, kinds)):
+            return False
+        return len({neuron.spiking.exact for neuron in cast("list[OnePass]", neurons)}) == 1
+
+    def split(self, stages: Sequence[Any]) -> tuple[list[Any], list[OnePass | None]]:
+        """Return the layers among the first stages, and the `OnePass` of the neurons."""
+        placed = list(zip(self.pattern, stages, strict=False))
+        layers = [stage for kind, stage in placed if kind is not None]
+        return layers, [one_pass(stage) for kind, stage in placed if kind is None]
 
 
 def one_pass(stage: Any) -> OnePass | None:
@@ -212,15 +219,30 @@ def _norm(x: Tensor, layers: list[Any], neurons: list[OnePass]) -> Tensor:
     return spikes
 
 
+def _normalized(x: Tensor, layers: list[Any], neurons: list[OnePass]) -> Tensor:
+    synapse, norm = layers
+    normalization = None if norm.training or grad_enabled() else norm.fixed_map(synapse.effective_weight().data)
+    # On a GPU spikes are packed, and passes have no normalization.
+    if normalization is None or x.dtype != bool or not isinstance(x.stored, np.ndarray):
+        spikes: Tensor = norm.fire(synapse(x), neurons[0])
+        return spikes
+    options = neurons[0]._asdict() | {"normalization": normalization}
+    if isinstance(synapse, Conv):
+        return conv_neuron(x, *_parameters(synapse), **options, **synapse.geometry())
+    return dense_neuron(x, *_parameters(synapse), **options)
+
+
 FUSIONS = (
-    Fusion((Conv, SumPool), _conv_pool),
-    Fusion((Conv,), _conv),
-    Fusion((Dense,), _dense),
-    Fusion((SumPool,), _pool),
-    Fusion((BatchNorm,), _norm),
+    Fusion((Conv, None, SumPool, None), _conv_pool),
+    Fusion((Conv, None), _conv),
+    Fusion((Conv, BatchNorm, None), _normalized),
+    Fusion((Dense, None), _dense),
+    Fusion((Dense, BatchNorm, None), _normalized),
+    Fusion((SumPool, None), _pool),
+    Fusion((BatchNorm, None), _norm),
 )
 # The maximum number of stages that run as one.
-_LONGEST = max(2 * len(fusion.layers) for fusion in FUSIONS)
+_LONGEST = max(len(fusion.pattern) for fusion in FUSIONS)
 
 
 @dataclass(frozen=True)
@@ -241,8 +263,7 @@ class Step:
             # The first layer maps one step of it, which a pass over all steps does not.
             still = repeat_step(step, len(inputs[0]))
             return reduce(lambda x, stage: as_tensor(stage(x)), self.stages, still)
-        neurons = [one_pass(neuron) for neuron in self.stages[1::2]]
-        return self.fusion.operation(*inputs, list(self.stages[::2]), neurons)
+        return self.fusion.operation(*inputs, *self.fusion.split(self.stages))
 
     @property
     def last(self) -> int:
@@ -286,7 +307,7 @@ def plan(graph: Graph) -> list[Step]:
             chain.append(node)
         stages = [node.stage for node in chain]
         fusion = next((fusion for fusion in FUSIONS if fusion.fits(stages)), None)
-        count = 1 if fusion is None else 2 * len(fusion.layers)
+        count = 1 if fusion is None else len(fusion.pattern)
         steps.append(Step(at, tuple(stages[:count]), fusion, chain[0].inputs))
         at += count
     return steps

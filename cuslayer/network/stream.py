@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any, NamedTuple, TypeAlias
 
@@ -16,8 +16,10 @@ from cuslayer.backend import Array, generator_state, load_generator_state, names
 from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.kernels.spikes.packed import PackedSpikes
 from cuslayer.layers import BatchNorm, Conv, Dense, Dropout, SumPool
+from cuslayer.layers.fused import shift_of
 from cuslayer.network.graph import (
     INPUT,
+    Fusion,
     Graph,
     GraphNode,
     Step,
@@ -152,36 +154,42 @@ class Stream:
 
 def _items(graph: Graph, step: Step, on_cpu: bool) -> list[_Item]:
     """Return a step of a plan with a state: on the CPU, stages that run as one if they can; others one by one."""
-    run = _fused(step.fusion.layers, *step.stages) if on_cpu and step.fusion is not None else None
+    run = _fused(step.fusion, step.stages) if on_cpu and step.fusion is not None else None
     if run is not None:
         return [_Item(run, step.inputs, step.last)]
     return [_Item(_alone(graph.nodes[part.start], on_cpu), part.inputs, part.last) for part in step.parts()]
 
 
-def _fused(kinds: tuple[Any, ...], layer: Any, neuron: Any, *pooled: Any) -> Run | None:
-    """Return a layer and its neurons, with or without pooling and its neurons, with a state; None if not fused."""
+def _fused(fusion: Fusion, stages: Sequence[Any]) -> Run | None:
+    """Return layers and their neurons with a state; None if not fused."""
     from cuslayer.kernels.fused.streams import StreamedConv, StreamedDense  # imports Numba
 
-    if kinds in ((SumPool,), (BatchNorm,)):
+    layers: Any
+    neurons: Any
+    layers, neurons = fusion.split(stages)
+    layer = layers[0]
+    if not isinstance(layer, (Conv, Dense)):
         return None
-    weight, first = layer.effective_weight().data, one_pass(neuron)
-    if first is None:
-        return None
-    bias = None if layer.bias is None else layer.bias.data.astype(weight.dtype)
-    if kinds == (Dense,):
-        return StreamedDense(weight, first.constants, first.spiking, bias)
+    weight, first = layer.effective_weight().data, neurons[0]
+    normalization = None
+    if isinstance(layers[-1], BatchNorm):
+        normalization = layers[-1].fixed_map(weight)
+        if normalization is None:
+            return None
+    shift = shift_of([] if layer.bias is None else [layer.bias.data], weight, normalization)
+    if isinstance(layer, Dense):
+        return StreamedDense(weight, first.constants, first.spiking, shift)
     options = layer.geometry()
     window = Window.of(weight.shape[:2], options["stride"], options["padding"], options["dilation"])
     if options["groups"] != 1:
         return None
-    if kinds == (Conv,):
-        return StreamedConv(weight, window, first.constants, first.spiking, bias=bias)
-    pool, after = pooled
-    of_pool: Any = one_pass(after)
+    if not isinstance(layers[-1], SumPool):
+        return StreamedConv(weight, window, first.constants, first.spiking, shift=shift)
+    pool, of_pool = layers[1], neurons[1]
     pooling = Pooling(pool.window, pool.gain, of_pool.constants, of_pool.spiking)
     if not pool.window.tiles or weight.dtype != np.float32:
         return None
-    return StreamedConv(weight, window, first.constants, first.spiking, pooling, bias)
+    return StreamedConv(weight, window, first.constants, first.spiking, pooling, shift)
 
 
 def _alone(node: GraphNode, on_cpu: bool) -> Run:

@@ -151,3 +151,52 @@ def test_the_hook_of_the_mean_in_training_in_evaluation_and_in_a_stream():
     expected = x - np.array([2.0, -2.0, 0.0], np.float32)
     np.testing.assert_array_equal(norm(x).data, expected)
     np.testing.assert_array_equal(cs.Sequential(norm).stream()(x), expected)
+
+
+FOLDED = {
+    "convolution with a bias": lambda: (
+        cs.Conv(2, 8, 3, padding=1, weight_scale=20.0, bias=True),
+        BatchNorm(8, trained=True),
+    ),
+    "strides, no mean": lambda: (cs.Conv(2, 8, 3, stride=2, weight_scale=20.0), BatchNorm(8, center=False)),
+    "groups, powers of two": lambda: (cs.Conv(2, 8, 3, groups=2, weight_scale=20.0), BatchNorm(8, scale="power")),
+    "dense with a bias": lambda: (cs.Dense((9, 9, 2), 16, weight_scale=20.0, bias=True), BatchNorm(16, height=3.0)),
+    "dense, a hook": lambda: (
+        cs.Dense((9, 9, 2), 13, weight_scale=20.0),
+        BatchNorm(13, scale="none", mean_hook=partial(cs.functions.quantize, step=0.5)),
+    ),
+    "another type": lambda: (cs.Conv(2, 8, 3, weight_scale=20.0), double(BatchNorm(8))),
+}
+
+
+def double(norm):
+    norm.mean.data = norm.mean.data.astype(np.float64)
+    norm.var.data = norm.var.data.astype(np.float64)
+    return norm
+
+
+@pytest.mark.parametrize("name", FOLDED)
+@pytest.mark.parametrize("activity", [0.02, 0.3])
+def test_evaluation_in_the_pass_of_the_layer_has_the_same_bits(name, activity, monkeypatch):
+    """Without gradients and in a stream, BatchNorm is a part of the layer's pass."""
+    cs.seed(0)
+    layer, norm = FOLDED[name]()
+    net = cs.Sequential(layer, norm, cs.LIF(theta=1.0))
+    x = np.random.default_rng(0).random((40, 3, 9, 9, 2)) < activity
+    for _ in range(3):
+        net(x)
+    net.eval()
+    expected = net(x).data
+    with cs.no_grad():
+        stages = x
+        for stage in net:
+            stages = stage(stages)
+        with monkeypatch.context() as patched:
+            if name != "another type":
+                patched.setattr(BatchNorm, "_operate", None)
+            once = net(x).data
+    stream = net.stream()
+    chunks = np.concatenate([stream(x[:7]), stream(x[7:8]), stream(x[8:])])
+    assert 0.01 < expected.mean() < 0.9
+    for other in (stages.data, once, chunks):
+        np.testing.assert_array_equal(other, expected)

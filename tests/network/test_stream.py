@@ -324,7 +324,9 @@ def test_one_pass_is_two(sizes, outputs, least, most, numbers, kind, dtype):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fused, "_LEAST", least)
         patch.setattr(fused, "_MOST", most)
-        patch.setattr(fused, "dense_neuron", lambda x, *rest: shapes.append(x.shape) or one_pass(x, *rest))
+        patch.setattr(
+            fused, "dense_neuron", lambda x, *rest, **shift: shapes.append(x.shape) or one_pass(x, *rest, **shift)
+        )
         with cs.no_grad():
             s = functions.dense_neuron(x, w, **options)
         trained = [cs.Tensor(w, requires_grad=True) for _ in range(2)]

@@ -33,7 +33,7 @@ from cuslayer.kernels.fused.sources import (
     ProductErrors,
 )
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.norm.scaling import Applied, Scale, applied
+from cuslayer.kernels.norm.scaling import Applied, Scale, applied, shifted
 from cuslayer.kernels.scan.blocks import Block, backward_of, forward_of
 from cuslayer.kernels.spikes.cpu import SpikeList
 from cuslayer.kernels.step.derive import StepSpiking
@@ -104,7 +104,7 @@ def dense_neuron(
 
     The rows are all samples of a step, one after the other, step by step. Without `keep` there are no potentials. Where
     tables are faster, the layer and the neurons are two passes. `constants` differ between neurons; see `blocks.py`.
-    `shift` (outputs,) is added to the weighted input.
+    `shift` is applied to the weighted input, see `norm.scaling.shifted`.
     """
     w = np.ascontiguousarray(w)
     outputs = w.shape[1]
@@ -112,9 +112,7 @@ def dense_neuron(
     samples = shape[0] // max(steps, 1)
     flat = (steps, samples * outputs)
     if prefers_tables(x, w):
-        weighted = forward(x, w)
-        if shift is not None:
-            weighted += shift
+        weighted = shifted(forward(x, w), shift)
         u, s = spiking.fire(kernels.cpu, weighted.reshape(flat), constants)
         return w[:0] if keep is None else u.reshape(shape), s.reshape(shape)
     u = empty((0, 0) if keep is None else flat, w.dtype)
@@ -271,7 +269,7 @@ class ConvPass:
             constants: the constants that differ between the neurons; see `blocks.py`.
             spiking: their other constants.
             keep: None for an empty u.
-            shift: (outputs,), added to the weighted input; None for nothing.
+            shift: a bias, a normalization or both, see `norm.scaling.shifted`; None for neither.
         """
         u, _, s = self.conv_pool(x, steps, w, window, constants, spiking, None, keep, shift)
         return u, s

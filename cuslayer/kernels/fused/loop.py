@@ -28,6 +28,9 @@ from cuslayer.kernels.scan import blocks
 from cuslayer.kernels.scan.blocks import Block, begin, load_saved, padded
 from cuslayer.kernels.synapse.conv.spikes import CHUNK
 
+# Columns to which a shift is applied at a time.
+_TOGETHER = 512
+
 
 def by_type(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function for compiled loops; the class of its last argument chooses the implementation.
@@ -129,7 +132,7 @@ class Stage(NamedTuple):
 
     blocks: Blocks
     neurons: Block
-    shift: Array  # (K,), added to the weighted input: column m gets number m % K; without elements for none
+    shift: Array  # (rows, K), see `norm.scaling.shifted`: column m has the numbers m % K; without elements for none
     memory: Memory
     u: Array  # the potentials, (steps, columns) or block by block (blocks steps, width); without elements for none
     apart: int  # the rows of u from block to block; 0 if blocks are columns of the same rows
@@ -147,7 +150,11 @@ def stage_of(
     none = np.empty((0, 0), neurons.numbers.dtype)
     if memory is None:
         memory = Memory(none, none, np.empty((0, 0), np.uint8))
-    return Stage(b, neurons, none.reshape(-1) if shift is None else np.ascontiguousarray(shift), memory, u, apart)
+    numbers = none
+    if shift is not None:
+        # Of some pixels side by side: short loops are slow.
+        numbers = np.tile(np.atleast_2d(shift), max(1, _TOGETHER // max(1, shift.shape[-1])))
+    return Stage(b, neurons, numbers, memory, u, apart)
 
 
 class Pooled(NamedTuple):
@@ -243,18 +250,26 @@ def _save_values(values: Any, t: int, memory: Any, row: int, at: int, size: int)
 
 
 @compiled
-def _add_shift(first: int, last: int, rows: Any, rows_at: int, at: int, size: int, shift: Any) -> None:
-    """Add a bias to the weighted input of the columns [at, at + size) in a ring buffer."""
+def _apply_shift(first: int, last: int, rows: Any, rows_at: int, at: int, size: int, shift: Any) -> None:
+    """Apply `norm.scaling.shifted` to the columns [at, at + size) in a ring buffer."""
+    channels = shift.shape[1]
     for t in range(first, last):
         row = rows[t % len(rows), rows_at : rows_at + size]
         begin = 0
-        channel = at % len(shift)
+        channel = at % channels
         while begin < size:
-            count = min(len(shift) - channel, size - begin)
+            count = min(channels - channel, size - begin)
             out = row[begin : begin + count]
-            addends = shift[channel : channel + count]
-            for j in range(count):
-                out[j] += addends[j]
+            if len(shift) != 3:
+                bias = shift[0, channel : channel + count]
+                for j in range(count):
+                    out[j] += bias[j]
+            if len(shift) > 1:
+                centre = shift[len(shift) - 3, channel : channel + count]
+                factor = shift[len(shift) - 2, channel : channel + count]
+                added = shift[len(shift) - 1, channel : channel + count]
+                for j in range(count):
+                    out[j] = (out[j] - centre[j]) * factor[j] + added[j]
             begin += count
             channel = 0
 
@@ -332,7 +347,7 @@ def forward(
                 _save_states(block, number, memory, neurons.states * size, pooled.saved)
             fill(since, until, begun, x, x_at, at, size, buffer, source)
             if stage.shift.size:
-                _add_shift(since, until, x, x_at, at, size, stage.shift)
+                _apply_shift(since, until, x, x_at, at, size, stage.shift)
             potential = _potentials(t, end, steps, chunk, block, stage, unread)
             potential_at = 0 if stage.apart or not stage.u.size else at
             blocks.forward(since, until, memory, x, x_at, potential, potential_at, fired, fired_at, size, neurons)
@@ -477,7 +492,7 @@ def backward(
                         earliest = max(t - saved.neurons.history, 0)
                         fill(earliest, filled, 0, x, 0, at, size, source_buffer, source)
                         if stage.shift.size:
-                            _add_shift(earliest, filled, x, 0, at, size, stage.shift)
+                            _apply_shift(earliest, filled, x, 0, at, size, stage.shift)
                         filled = earliest
                         _restore(t, end, steps, block, size, restoring, x, fired, restored, saved)
                     receive(t, end, grads_after, at_after, size_after, buffer, errors)

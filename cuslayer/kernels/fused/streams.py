@@ -77,10 +77,10 @@ class StreamedNeurons(_Streamed):
 class StreamedDense(_Streamed):
     """A dense layer (inputs, outputs) and its neurons, called chunk by chunk (T, N, ...)."""
 
-    def __init__(self, weight: Array, constants: Any, spiking: StepSpiking, bias: Array | None = None) -> None:
+    def __init__(self, weight: Array, constants: Any, spiking: StepSpiking, shift: Array | None = None) -> None:
         super().__init__(weight.dtype)
         self._weight = np.ascontiguousarray(weight)
-        self._bias = bias
+        self._shift = shift
         self._table = self._weight.reshape(-1)
         self._constants = constants
         self._spiking = spiking
@@ -96,7 +96,7 @@ class StreamedDense(_Streamed):
         if self._stage is None:
             placed = self._spiking.placed(self._constants, w, (*places, outputs))
             self._stage = self._begin(
-                dense_blocks(samples, outputs, _LEAST, _MOST, 1), placed, self._spiking, self._bias
+                dense_blocks(samples, outputs, _LEAST, _MOST, 1), placed, self._spiking, self._shift
             )
         few = rows.size + steps * samples * outputs <= _FEW
         if rows.dtype == bool and few:
@@ -123,11 +123,11 @@ class StreamedConv(_Streamed):
         constants: Any,
         spiking: StepSpiking,
         pooling: Pooling | None = None,
-        bias: Array | None = None,
+        shift: Array | None = None,
     ) -> None:
         super().__init__(weight.dtype)
         self._weight = weight
-        self._bias = bias
+        self._shift = shift
         self._window = window
         self._pooling = pooling
         self._constants = constants
@@ -149,7 +149,7 @@ class StreamedConv(_Streamed):
         m, b, image, tiles, after = map_of(unpooled, self._pooling, w.dtype)
         if self._stage is None:
             placed = self._spiking.placed(self._constants, w, (m.rows, m.columns, m.outputs))
-            self._stage = self._begin(b, placed, self._spiking, self._bias)
+            self._stage = self._begin(b, placed, self._spiking, self._shift)
             if self._pooling is not None and tiles is not None and after is not None:
                 spiking = self._pooling.spiking
                 placed = spiking.placed(self._pooling.constants, w, (*image, m.outputs))

@@ -40,6 +40,24 @@ class Applied(NamedTuple):
     mean: Array  # the mean of its batch
 
 
+def shifted(weighted: Array, shift: Array | None) -> Array:
+    """Return a weighted input (..., K) after a shift; it may be overwritten.
+
+    A shift is a bias (K,); or rows (3, K), centre, factor and addend of a normalization, ``(x - centre) factor +
+    added``; or (4, K), a bias and these; or None.
+    """
+    if shift is None:
+        return weighted
+    rows = shift if shift.ndim == 2 else shift[None]
+    if len(rows) != 3:
+        weighted += rows[0]
+    if len(rows) > 1:
+        weighted -= rows[-3]
+        weighted *= rows[-2]
+        weighted += rows[-1]
+    return weighted
+
+
 def move(running: Array, found: Array, momentum: float) -> None:
     """Move a running statistic towards the batch's, in place."""
     running[...] = running + running.dtype.type(momentum) * (found.astype(running.dtype) - running)
