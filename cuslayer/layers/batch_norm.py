@@ -173,7 +173,7 @@ class BatchNorm(Layer):
         return self._operate(_norm_neuron, x, **neurons._asdict())
 
     def fixed_map(self, weight: Array) -> Array | None:
-        """Return centre, factor and addend of each channel in evaluation, (3, features); None if weight does not fit."""
+        """Return centre, factor and addend of each channel in evaluation, (3, features); None if sizes differ."""
         if weight.dtype != self.mean.dtype or weight.shape[-1] != self.features:
             return None
         centre = self.mean if self.mean_hook is None else as_tensor(self.mean_hook(self.mean))

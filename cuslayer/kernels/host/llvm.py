@@ -158,6 +158,11 @@ class Emitter:
         count = getattr(kind, "count", 0)
         return Emitted(self, ir.Constant(kind, [number] * count if count else number))
 
+    def opaque(self, number: Emitted) -> Emitted:
+        """Return a number from which LLVM derives no others: it would chain addresses, each waiting for the last."""
+        same = ir.InlineAsm(ir.FunctionType(number.kind, [number.kind]), "", "=r,0")
+        return Emitted(self, self.builder.call(same, [number.raw]))
+
     def call(self, name: str, result: Any, *arguments: Emitted) -> Emitted:
         """Return the result of an intrinsic function of LLVM."""
         function = ir.FunctionType(result, [argument.kind for argument in arguments])

@@ -44,9 +44,18 @@ NEIGHBOURS = 6
 TABLES = 6
 ROWS = TABLES * NEIGHBOURS
 # Runs of a product and the vectors of each: their sums, a row of the second factor and a number fit in the registers.
-_MOST_RUNS = 8 if FEATURES.get("avx512f") else 4
+_REGISTERS = 32 if FEATURES.get("avx512f") else 16
 _MOST_COLUMNS = 3
-_PRODUCTS = [(runs, vectors) for runs in (8, 4, 2, 1) if runs <= _MOST_RUNS for vectors in range(1, _MOST_COLUMNS + 1)]
+_RUNS_OF_PRODUCTS = 14, 8, 7, 4, 2, 1
+_PRODUCTS = [
+    (runs, vectors)
+    for vectors in range(1, _MOST_COLUMNS + 1)
+    for runs in _RUNS_OF_PRODUCTS
+    if runs * vectors + vectors + 1 <= _REGISTERS
+]
+# Runs whose addresses are computed from one.
+_NEAR = 4
+_MOST_RUNS = tuple(max(runs for runs, count in _PRODUCTS if count == vectors) for vectors in (1, 2, 3))
 
 
 class Rows:
@@ -64,8 +73,10 @@ class Rows:
         self.zero = [Emitted(code, ir.Constant(self.vector, [0.0] * self.lanes))] * (runs * vectors)
         self._suffix = f"v{self.lanes}f{8 * like.itemsize}"
         self._align = code.value(like.itemsize, I32)
-        lanes = Emitted(code, ir.Constant(ir.VectorType(I64, self.lanes), list(range(self.lanes))))
-        self._mask = lanes.compare("<", (code.value(width) - (vectors - 1) * self.lanes).splat(self.lanes))
+        # Of 32 bits: LLVM would join the masks of two halves at each use.
+        lanes = Emitted(code, ir.Constant(ir.VectorType(I32, self.lanes), list(range(self.lanes))))
+        remaining = (code.value(width) - (vectors - 1) * self.lanes).into("trunc", I32)
+        self._mask = lanes.compare("<", remaining.splat(self.lanes))
 
     def _places(self, at: Emitted, apart: Emitted | int) -> list[tuple[Emitted, bool]]:
         """Return where the vectors of each run begin, and whether they are complete."""
@@ -300,7 +311,9 @@ def _multiply(
             row = line.load(b, b_at + j * b_j + place)
             products = list[Emitted]()
             for run in range(block.runs):
-                number = a.load(a_at + j * a_j + k * a_k + a_row * run).splat(block.lanes)
+                if run % _NEAR == 0:
+                    near = code.opaque(a_at + j * a_j + k * a_k + a_row * run)
+                number = a.load(near + a_row * (run % _NEAR)).splat(block.lanes)
                 of_run = sums[run * block.vectors : (run + 1) * block.vectors]
                 products += [block.add_product(number, value, total) for value, total in zip(row, of_run, strict=True)]
             return products
@@ -321,6 +334,15 @@ def product_columns(width: int, itemsize: int) -> int:
     vectors = -(-width // lanes)
     blocks = max(1, -(-vectors // _MOST_COLUMNS))
     return max(1, -(-vectors // blocks)) * lanes
+
+
+@compiled
+def _tall(rows: int) -> int:
+    """Return the most rows of a block of a product, at most `rows`."""
+    for runs in _RUNS_OF_PRODUCTS:
+        if runs <= rows:
+            return runs
+    return 1
 
 
 @compiled
@@ -348,10 +370,9 @@ def multiply_listed(
     for column in range(0, width, at_once):
         wide = min(at_once, width - column)
         row = 0
-        tall = _MOST_RUNS
+        most = _MOST_RUNS[(wide * out.itemsize + REGISTER_BYTES - 1) // REGISTER_BYTES - 1]
         while row < rows:
-            while tall > rows - row:
-                tall //= 2
+            tall = _tall(min(most, rows - row))
             at = out_at + row * out_row + column
             at_a = a_at + row * a_row
             at_b = b_at + column

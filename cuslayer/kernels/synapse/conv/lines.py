@@ -161,6 +161,12 @@ def convolve(x: Array, w: Array, window: Window, groups: int) -> Array:
 
 
 @compiled
+def _add_row(total: Any, row: Any) -> None:
+    for j in range(total.size):
+        total[j] += row[j]
+
+
+@compiled
 def _add_gradients(first: int, last: int, parts_at: Any, x: Any, g: Any, parts: Any, s: _Lines) -> None:
     """Add the gradients of the weight of parts of the frames; parts (parts, kh, kw, C / groups, outputs)."""
     high, wide = s.window.kernel
@@ -199,8 +205,11 @@ def _add_gradients(first: int, last: int, parts_at: Any, x: Any, g: Any, parts: 
                                 multiply(sums, 0, share, *by_term, *sizes, terms, share)
                             for term in range(terms):
                                 of_term = total[i * terms + term, group * share : (group + 1) * share]
-                                for j in range(share):
-                                    of_term[j] += sums[j * terms + term if few else term * share + j]
+                                if few:
+                                    for j in range(share):
+                                        of_term[j] += sums[j * terms + term]
+                                else:
+                                    _add_row(of_term, sums[term * share : (term + 1) * share])
 
 
 def weight_gradient(x: Array, g: Array, window: Window, groups: int) -> Array:
