@@ -242,9 +242,12 @@ class SRM(Neuron):
         "SRMALPHA",
         needed={
             **{"theta": "theta", "tauSr": "tau_sr", "tauRef": "tau_ref", "scaleRef": "scale_ref"},
-            **{"tauRho": "tau_rho", "scaleRho": "scale_rho"},
+            "tauRho": "tau_rho",
         },
-        options={"gradient": "gradient", "cutoff": "cutoff", "refCutoff": "ref_cutoff", **SURROGATE},
+        options={
+            **{"scaleRho": "scale_rho", "gradient": "gradient", "cutoff": "cutoff", "refCutoff": "ref_cutoff"},
+            **SURROGATE,
+        },
     )
 
     def __post_init__(self) -> None:

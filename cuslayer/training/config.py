@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import KW_ONLY, dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,7 +35,7 @@ from cuslayer.loss import CrossEntropyLoss, ProbabilityWindowLoss, SpikeCountLos
 from cuslayer.loss.base import OVER
 from cuslayer.network.notation import GRAMMAR, TAKES, Network, Word, article, kind_of, read_words, rows_first
 from cuslayer.network.synaptic import SparsityLoss
-from cuslayer.neurons.base import KINDS, Neuron, is_usual
+from cuslayer.neurons.base import KINDS, Neuron
 from cuslayer.neurons.names import make_neuron, neuron_constants
 from cuslayer.neurons.srm import SRM
 from cuslayer.optim import SGD, Adam, NAdam, Schedule, cosine_decay, step_decay
@@ -210,7 +210,9 @@ class Config:
         out: the folder for results; None for a new folder under runs/.
     """
 
-    neuron: Neuron = field(default_factory=SRM, metadata=key(as_given, "neuron", "always", write=neuron_constants))
+    neuron: Neuron = field(
+        default_factory=partial(SRM, scale_rho=1.0), metadata=key(as_given, "neuron", "always", write=neuron_constants)
+    )
     duration: float = field(default=300.0, metadata=key(check.positive, "simulation.tSample", "always"))
     layers: tuple[Word, ...] = field(
         default=(Word("34x34x2"), Word("256"), Word("10")),
@@ -298,8 +300,7 @@ class Config:
             raise ValueError("layer is missing: the configuration has no network")
         # Training changes constants only in the network. Words that share neurons still share them.
         layers, neuron = deepcopy((self.layers, self.neuron))
-        words = [replace(rows_first(word), neuron=_as_written(word.neuron)) for word in layers]
-        return Network(words, _as_written(neuron))
+        return Network(list(map(rows_first, layers)), neuron)
 
     def loss(self) -> SpikeCountLoss | ProbabilityWindowLoss | SpikeTimeLoss | CrossEntropyLoss | SparsityLoss:
         """Return a new loss."""
@@ -385,14 +386,6 @@ class Config:
         return document
 
 
-def _as_written(neuron: Any) -> Any:
-    """Return neurons as they are after reading the file, which always has the scale of some surrogates."""
-    always = "scaleRho" in getattr(getattr(neuron, "names", None), "needed", ())
-    if always and is_usual(neuron, "scale_rho"):
-        return replace(neuron, scale_rho=float(neuron.scale_rho))
-    return neuron
-
-
 _ALL_OR_NONE = (
     "; a file with one of simulation, neuron and training.error needs all three, a file with none of them has defaults"
 )
@@ -419,8 +412,8 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
     """Read a training configuration from YAML with SLAYER's keys.
 
     - ``simulation``: Ts, tSample;
-    - ``neuron``: type SRMALPHA with theta, tauSr, tauRef, scaleRef, tauRho, scaleRho, or type LOIHI with vThMant,
-      vDecay, iDecay, refDelay, wgtExp, tauRho, scaleRho;
+    - ``neuron``: type SRMALPHA with theta, tauSr, tauRef, scaleRef, tauRho and any scaleRho, which calibration sets by
+      default, or type LOIHI with vThMant, vDecay, iDecay, refDelay, wgtExp, tauRho, scaleRho;
     - ``training.error``: type NumSpikes with tgtSpikeRegion {start, stop}, tgtSpikeCount {true, false} and optionally
       numSpikesScale and piecewise; ProbSpikes with tgtSpikeRegion and probSlidingWin; SpikeTime; or CrossEntropy with
       optionally over and tgtSpikeRegion;
