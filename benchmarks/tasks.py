@@ -4,6 +4,7 @@
     python benchmarks/tasks.py spoken-digits --data recordings.npz    # each speaker is the test of runs without him
     python benchmarks/tasks.py smnist --data MNIST --seeds 0          # also psmnist: two to five hours a seed
     python benchmarks/tasks.py fashion-mnist --data FASHION --jobs 1  # also fashion-mnist-residual
+    python benchmarks/tasks.py digits-residual                        # the embedded digits
 
 Each run is `cuslayer train NAME --data DATA --seed SEED` with a thread for each core that no other job has, for psmnist
 with `--resume --epochs 170` after it. Runs in the results are not repeated. A tenth of the training set, another for
@@ -39,6 +40,7 @@ SPEAKERS = "george", "jackson", "lucas", "nicolas", "theo", "yweweler"
 PAGES = {"qtdb": "heartbeats", "braille": "braille", "braille-spikes": "braille", "spoken-digits": "spoken-digits"}
 PAGES |= dict.fromkeys(("smnist", "psmnist"), "sequential-mnist")
 PAGES |= dict.fromkeys(("fashion-mnist", "fashion-mnist-residual"), "fashion-mnist")
+PAGES["digits-residual"] = "coming-from-pytorch"  # it has no picture
 MORE = {"psmnist": ("--epochs", "170")}  # what a completed run goes on with
 # Accuracies in %, the first on the official test set.
 PUBLISHED = {
@@ -56,15 +58,16 @@ PUBLISHED = {
 }
 
 
-def train(name: str, data: Path, pictures: bool, threads: int, run: tuple[int, str | None]) -> dict:
+def train(name: str, data: Path | None, pictures: bool, threads: int, run: tuple[int, str | None]) -> dict:
     """Return what a run of the command line says: accuracies in % and seconds of its epochs, and its whole time."""
     start, (seed, speaker) = time.perf_counter(), run
     config = yaml.safe_load((common.ROOT / f"examples/configs/{name}.yaml").read_text("utf-8"))
     if speaker is not None:
         config["sound"]["test"] = {"speaker": [speaker]}
+    pictures = pictures and data is not None
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / f"{name}.yaml").write_text(yaml.safe_dump(config), "utf-8")
-        given = [f"{folder}/{name}.yaml", "--data", str(data), "--seed", str(seed)]
+        given = [f"{folder}/{name}.yaml", "--seed", str(seed), *(["--data", str(data)] if data else [])]
         draw = partial(picture, name) if pictures and seed == 0 and speaker in (None, SPEAKERS[0]) else None
         found = trained(*given, threads=threads, look=draw, more=MORE.get(name, ()))
     return {"task": name, "seed": seed, "speaker": speaker, **found, "minutes": (time.perf_counter() - start) / 60}
@@ -130,7 +133,7 @@ def lines(name: str, results: dict) -> list[str]:
         tested = {f"{s} is the test": [r["test"][-1] for r in runs if r["speaker"] == s] for s in SPEAKERS}
         tested["mean of the speakers"] = [mean(each) for each in zip(*tested.values(), strict=False)]
     else:
-        tested = {"validation recordings": [max(r["validation"]) for r in runs]}
+        tested = {"validation recordings": [max(r["validation"]) for r in runs if r["validation"]]}
         tested["official test set"] = [r["test"][-1] for r in runs if r["test"]]
     rows = []
     if name.endswith("smnist"):
@@ -152,17 +155,20 @@ def lines(name: str, results: dict) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = common.parser(__doc__)
     parser.add_argument("task", choices=list(PAGES))
-    parser.add_argument("--data", type=Path, required=True, help="what `cuslayer train TASK --data` takes")
+    parser.add_argument("--data", type=Path, help="what `cuslayer train TASK --data` takes")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args(arguments)
+    if (options.data is None) != (options.task == "digits-residual"):
+        parser.error("--data is needed for all tasks but digits-residual")
     results = {"runs": [], "machines": {}} | common.load("tasks", options.out)
     results["machines"][options.task] = common.describe()
     speakers = SPEAKERS if options.task == "spoken-digits" else (None,)
     known = {(r["seed"], r["speaker"]) for r in results["runs"] if r["task"] == options.task}
     runs = [(seed, speaker) for seed in options.seeds for speaker in speakers if (seed, speaker) not in known]
     threads = max(1, (os.cpu_count() or 1) // options.jobs)
-    learn = partial(train, options.task, options.data.resolve(), options.out == common.RESULTS, threads)
+    data = None if options.data is None else options.data.resolve()
+    learn = partial(train, options.task, data, options.out == common.RESULTS, threads)
     with ThreadPoolExecutor(options.jobs) as pool:
         for run in pool.map(learn, runs):
             results["runs"].append(run)
