@@ -87,9 +87,7 @@ class PartGradient:
 
     def materialize(self) -> Array:
         """Return the gradient as an array."""
-        xp = namespace(self.part)
-        whole: Array = empty(self.shape, self.part.dtype) if xp is np else xp.empty(self.shape, self.part.dtype)
-        whole[...] = 0
+        whole = zeros_beside(self.part, self.shape)
         whole[self.index] = self.part
         return whole
 
@@ -347,6 +345,16 @@ def as_array(g: Any) -> Array:
     return g.materialize() if isinstance(g, (DeferredGradient, PartGradient)) else g
 
 
+def zeros_beside(x: Array, shape: tuple[int, ...]) -> Array:
+    """Return zeros of a shape in the type of x, on its device."""
+    if namespace(x) is not np:
+        zeros: Array = namespace(x).zeros(shape, x.dtype)
+        return zeros
+    zeros = empty(shape, x.dtype)
+    zeros[...] = 0
+    return zeros
+
+
 def sum_of(a: Array, b: Array) -> Array:
     """Return a + b; spikes count as 1.0."""
     if namespace(a) is np:
@@ -448,9 +456,9 @@ class _Pending:
         if isinstance(g, PartGradient):
             total = total.astype(np.promote_types(total.dtype, g.part.dtype), copy=not self.own)
             total[g.index] += g.part
-            self.own = True
         else:
             total = sum_of(total, as_array(g))
+        self.own = True
         self.gradient[0] = total
 
 

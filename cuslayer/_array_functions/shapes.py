@@ -16,7 +16,7 @@ import numpy as np
 from cuslayer._array_functions.table import Row, all_axes, function, implements, one_axis
 from cuslayer._base import check
 from cuslayer._base.array_like import Axis
-from cuslayer._tape import Gradient, PartGradient, Pullback, Tensor, as_tensor, note_change
+from cuslayer._tape import Gradient, PartGradient, Pullback, Tensor, as_tensor, note_change, zeros_beside
 from cuslayer.backend import Array, contiguous, cupy, namespace, to_device, to_numpy
 from cuslayer.kernels.host.elementwise import in_order
 
@@ -387,7 +387,7 @@ def take(x: Any, *, index: Any) -> Row:
             return g
         if once:
             return PartGradient(g, index, shape)
-        grad = xp.zeros(shape, g.dtype)
+        grad = zeros_beside(g, shape)
         if xp is np:
             np.add.at(grad, index, g)
         else:

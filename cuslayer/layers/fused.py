@@ -82,7 +82,7 @@ def dense_neuron(
     spiking: StepSpiking,
     constants: tuple[Array, ...] = (),
     normalization: Array | None = None,
-) -> tuple[Array, Pullback]:
+) -> tuple[Array, Pullback | None]:
     """Return ``neuron(dense(x, weight))``, or ``neuron(dense(x, weight) + bias)``.
 
     Backward needs the list of spikes and the potential, which the gradient overwrites. On a GPU, one pass takes spikes
@@ -96,7 +96,7 @@ def dense_neuron(
         spiking: the kind of neuron and its constants, the attribute `spiking` of neurons.
         constants: the constants that may differ between neurons, arrays that broadcast to them.
         normalization: (3, outputs), centre, factor and addend of a `BatchNorm` in evaluation before the neurons, on a
-            CPU and without gradients; None for none.
+            CPU; no gradient then passes. None for none.
 
     Returns:
         Spikes, boolean, (T, N, outputs) or (T, N, places..., outputs).
@@ -139,7 +139,7 @@ def dense_neuron(
             *(partial(to_shape, errors, b.shape) for b in bias),
         ]
 
-    return s.reshape(*leading, outputs), pullback
+    return s.reshape(*leading, outputs), pullback if normalization is None else None
 
 
 @differentiable
@@ -159,7 +159,7 @@ def conv_neuron(
     dilation: Pair = 1,
     groups: int = 1,
     normalization: Array | None = None,
-) -> tuple[Array, Pullback]:
+) -> tuple[Array, Pullback | None]:
     """Return ``neuron(conv(x, weight))``, or ``neuron(conv(x, weight) + bias)``.
 
     On the CPU, one pass weights, filters and thresholds a few rows of a map at a time, while they are in the cache. The
@@ -204,7 +204,7 @@ def conv_neuron(
 
     deferred = bool(fused and fused.takes_products)
     pullback = _pullback(adjoint, of_input, fused, bias, s.shape, weight.dtype, deferred=deferred)
-    return s.reshape(*shape[:2], *s.shape[1:]), pullback
+    return s.reshape(*shape[:2], *s.shape[1:]), pullback if normalization is None else None
 
 
 def _pullback(

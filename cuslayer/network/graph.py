@@ -221,15 +221,17 @@ def _norm(x: Tensor, layers: list[Any], neurons: list[OnePass]) -> Tensor:
 
 def _normalized(x: Tensor, layers: list[Any], neurons: list[OnePass]) -> Tensor:
     synapse, norm = layers
-    normalization = None if norm.training or grad_enabled() else norm.fixed_map(synapse.effective_weight().data)
     # On a GPU spikes are packed, and passes have no normalization.
-    if normalization is None or x.dtype != bool or not isinstance(x.stored, np.ndarray):
-        spikes: Tensor = norm.fire(synapse(x), neurons[0])
-        return spikes
-    options = neurons[0]._asdict() | {"normalization": normalization}
-    if isinstance(synapse, Conv):
-        return conv_neuron(x, *_parameters(synapse), **options, **synapse.geometry())
-    return dense_neuron(x, *_parameters(synapse), **options)
+    if not (norm.training or grad_enabled()) and x.dtype == bool and isinstance(x.stored, np.ndarray):
+        parameters = _parameters(synapse)
+        normalization = norm.fixed_map(parameters[0].data)
+        if normalization is not None:
+            options = neurons[0]._asdict() | {"normalization": normalization}
+            if isinstance(synapse, Conv):
+                return conv_neuron(x, *parameters, **options, **synapse.geometry())
+            return dense_neuron(x, *parameters, **options)
+    spikes: Tensor = norm.fire(synapse(x), neurons[0])
+    return spikes
 
 
 FUSIONS = (
