@@ -43,6 +43,14 @@ def test_errors_keep_their_size_through_eight_layers(kind, norm):
     assert [stage.scale_rho for stage in net if is_balanced(stage)] == pytest.approx(scales, rel=0.3)
 
 
+def test_an_exact_gradient_never_gets_a_higher_surrogate():
+    for gradient, raised in (("slayer", True), ("exact", False)):
+        cs.seed(1)
+        net = cs.Sequential(cs.Dense(30, 24), cs.LIF(gradient=gradient, tau_rho=100.0), cs.Dense(24, 4), cs.LIF())
+        cs.calibrate(net, [X], rate=60.0)
+        assert (net[1].scale_rho > 1.0) == raised
+
+
 def test_a_residual_block_and_a_read_out():
     cs.seed(0)
     block = cs.Residual(cs.Conv(3, 3, 3, padding=1), cs.LIF(), cs.Conv(3, 3, 3, padding=1), cs.LIF())
