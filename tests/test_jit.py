@@ -93,7 +93,7 @@ def test_parts_cover_the_range_once_in_whole_grains(cores, size, grain):
 def test_the_last_parts_are_small():
     """All threads end at about the same time, and small parts are few."""
     for grains, threads in [(16, 2), (128, 2), (2550, 2), (2550, 64), (3, 8)]:
-        sizes = [last - first for first, last in jit._shares(grains, threads)]
+        sizes = [last - first for first, last in jit._shares(grains, 1, threads)]
         assert sum(sizes) == grains
         assert sizes == sorted(sizes, reverse=True) or sizes[:-1] == sorted(sizes[:-1], reverse=True)
         assert sizes[-1] <= max(1, grains / (16 * threads))

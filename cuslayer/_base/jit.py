@@ -20,7 +20,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -157,14 +157,18 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
-def _shares(grains: int, threads: int) -> list[tuple[int, int]]:
-    """Return the parts of a range, large ones first: free threads take the next part, so that all end together."""
-    found, first, least = [], 0, max(1, grains // (16 * threads))
+@lru_cache(4096)
+def _shares(size: int, grain: int, threads: int) -> tuple[tuple[int, int], ...]:
+    """Return the parts of [0, size), large ones first: free threads take the next part, so that all end together."""
+    grains = -(-size // grain)
+    least = max(1, grains // (16 * threads))
+    parts = []
+    first = 0
     while first < grains:
         last = min(first + max(least, (grains - first) // (2 * threads)), grains)
-        found.append((first, last))
+        parts.append((first * grain, min(last * grain, size)))
         first = last
-    return found
+    return tuple(parts)
 
 
 def parallel_for(
@@ -177,11 +181,10 @@ def parallel_for(
     page by page, for each part.
     """
     threads = thread_count()
-    grains = -(-size // grain)
-    if threads == 1 or grains <= 1:
+    if threads == 1 or size <= grain:
         kernel(0, size, *arguments, *memory())
         return
-    parts = iter([(first * grain, min(last * grain, size)) for first, last in _shares(grains, threads)])
+    parts = iter(_shares(size, grain, threads))
 
     def work() -> None:
         own = memory()
