@@ -79,16 +79,17 @@ def compare(torch: process.Process, scratch: Path, shape: tuple[int, int, int, i
     return rows
 
 
-def lines(rows: list[dict[str, Any]], source: str) -> list[str]:
+def lines(results: dict[str, Any]) -> list[str]:
     """Return the table, a row for each shape."""
     heads = ["images, channels -> outputs", *(f"{text}: cuslayer, oneDNN, ms" for text in PASSES.values())]
     cells = []
     for shape in SHAPES:
         images, side, channels, outputs = shape
-        of_shape = {row["pass"]: row for row in rows if tuple(row["shape"]) == shape}
+        of_shape = {row["pass"]: row for row in results["rows"] if tuple(row["shape"]) == shape}
         times = [f"{of_shape[name]['ours']:.1f}, {of_shape[name]['onednn']:.1f}" for name in PASSES]
         cells.append([f"{images} x {side} x {side}, {channels} -> {outputs}", *times])
-    return [*common.table(heads, cells, 1), "", source]
+    source = common.said(results["machine"], "python benchmarks/convolution.py")
+    return [*common.table(heads, cells, 1), "", f"torch {results['versions']['torch']}; {source}"]
 
 
 def main() -> None:
@@ -110,8 +111,7 @@ def main() -> None:
             rows = [row for shape in SHAPES for row in compare(torch, scratch, shape)]
     results = {"machine": machine, "versions": hello["versions"], "rows": rows}
     common.save("convolution", results, options.out)
-    source = common.said(machine, common.command("convolution", None))
-    common.show(options.out, "performance", "convolution", lines(rows, f"torch {hello['versions']['torch']}; {source}"))
+    common.show(options.out, "performance", "convolution", lines(results))
 
 
 if __name__ == "__main__":

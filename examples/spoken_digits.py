@@ -18,7 +18,7 @@ from cuslayer import data
 from cuslayer.network.notation import Word
 from cuslayer.optim import cosine_decay
 
-DT = 20.0  # ms
+DT = 10.0  # ms
 # Time constants in ms and couplings of adaptation, of which each neuron begins with its own.
 SPREAD = (("tau_u", 30.0, 240.0), ("tau_w", 400.0, 4000.0), ("a", 0.0, 1.0), ("b", 0.0, 2.0))
 
@@ -36,19 +36,19 @@ def main(arguments=None):
     )
     parser.add_argument("data", help="an npz file: audio, start, label, speaker, take")
     parser.add_argument("--test-speaker", help="the speaker whose recordings are the test set")
-    parser.add_argument("--epochs", type=int, default=32)
+    parser.add_argument("--epochs", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
 
     cs.seed(options.seed)
     sounds = data.read_sounds(options.data)
-    to_numbers = data.AudioToNumbers(data.Bands(8000.0, channels=16, low=100.0, dt=DT, window=32.0), duration=1500.0)
+    to_numbers = data.AudioToNumbers(data.Bands(8000.0, channels=32, low=100.0, dt=DT, window=32.0), duration=1500.0)
     recordings = data.Arrays([to_numbers(wave) for wave in sounds.waves], sounds.labels, classes=10, dt=DT)
     held = ("speaker", [options.test_speaker]) if options.test_speaker else ("take", list(range(5, 10)))
     tested = sounds.where(*held)
     few, many = (data.Subset(recordings, np.flatnonzero(chosen)) for chosen in (tested, ~tested))
     # In each epoch other voices, microphones and noise.
-    change = data.OtherVoice(to_numbers, stretch=1.25, warp=1.2, gain=5.0, noise=(-65.0, -30.0))
+    change = data.OtherVoice(to_numbers, stretch=1.15, warp=1.1, gain=5.0, noise=(-65.0, -30.0))
     loaders = data.Loader(many, 32, shuffle=True, seed=options.seed, transform=change), data.Loader(few, 100)
 
     net = network(to_numbers.neurons)

@@ -69,11 +69,19 @@ def test_gradients(script):
         assert marked(script, f"docs/{page}.md", "gradients") == "\n".join(lines)
 
 
-@pytest.mark.parametrize("name", ["qtdb", "braille", "braille-spikes", "spoken-digits", "smnist", "psmnist"])
+TASKS = "qtdb braille braille-spikes spoken-digits smnist psmnist fashion-mnist fashion-mnist-residual digits-residual"
+
+
+@pytest.mark.parametrize("name", TASKS.split())
 def test_tasks(script, name):
     tasks = script("tasks")
     lines = tasks.lines(name, script("common").load("tasks"))
     assert marked(script, f"docs/{tasks.PAGES[name]}.md", name) == "\n".join(lines)
+
+
+def test_convolution(script):
+    found = script("common").load("convolution")
+    assert marked(script, "docs/performance.md", "convolution") == "\n".join(script("convolution").lines(found))
 
 
 def test_memory(script):
