@@ -430,7 +430,7 @@ def test_evaluation_mode_and_the_random_generator(varied):
     assert (cs.load(out / "net.npz")(x).data == run.net(x).data).all()
 
 
-@pytest.mark.parametrize("neuron", [cs.Loihi(vth_mant=10), cs.SRM(theta=0.5)])
+@pytest.mark.parametrize("neuron", [cs.Loihi(vth_mant=10), cs.SRM(theta=0.5, scale_rho=1.0)])
 def test_spike_times_and_other_neurons(tmp_path, neuron):
     options = {"data": str(write_pair(tmp_path / "pair")), "out": str(tmp_path / "out"), "batch": 1, "epochs": 1}
     nadam = OptimizerConfig("NAdam", momentum_decay=None)

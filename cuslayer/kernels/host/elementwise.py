@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array, contiguous, namespace, numeric_type
-
-from .memory import empty
+from cuslayer.kernels.host.memory import empty
 
 # Smaller arrays are computed at once: to start the threads would take longer.
 _LEAST = 1 << 16
