@@ -99,7 +99,9 @@ def test_potentials_of_busy_input_are_saved(spikes: int, expected: Any, monkeypa
     assert saved_type(cpu.spikes.synapse_input(x[:, 0])) is expected
     kept = []
     forward = ConvPass.conv_pool
-    monkeypatch.setattr(ConvPass, "conv_pool", lambda *given: kept.append(given[-1]) or forward(*given))
+    monkeypatch.setattr(
+        ConvPass, "conv_pool", lambda *given, **shift: kept.append(given[-1]) or forward(*given, **shift)
+    )
     cs.Network("5x4x1-2c3-2a", SRM)(x)
     assert kept == [expected or np.float32]
 

@@ -140,7 +140,9 @@ def same(ours, theirs, rate):
 def without_gradients(x, w, constants, monkeypatch):
     """Return the spikes behind a dense layer where no gradient is wanted, and see that they were made in one pass."""
     one_pass, calls = fused.dense_neuron, []
-    monkeypatch.setattr(fused, "dense_neuron", lambda *given: calls.append(len(given)) or one_pass(*given))
+    monkeypatch.setattr(
+        fused, "dense_neuron", lambda *given, **shift: calls.append(len(given)) or one_pass(*given, **shift)
+    )
     with cs.no_grad():
         s = functions.dense_neuron(x, w, **constants)
     assert len(calls) == 1
