@@ -426,7 +426,8 @@ def _backpropagate(y: Tensor, grad: Any, into: dict[int, Array] | None = None) -
     accumulate(start, grad, True)
     while queue:
         arrived = pending.pop(-heapq.heappop(queue))
-        node, gradient = arrived.node, arrived.gradient
+        node = arrived.node
+        gradient = arrived.gradient
         del arrived
         leaves = [x for x in node.inputs if isinstance(x, Tensor)] if uses else []
         source, found = _weak(gradient[0]), node.input_gradients(gradient)

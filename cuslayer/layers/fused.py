@@ -25,7 +25,7 @@ from cuslayer._tape import (
     to_shape,
     wanted_dtype,
 )
-from cuslayer.backend import Array, numeric_type
+from cuslayer.backend import Array, namespace, numeric_type
 from cuslayer.kernels.constants import Pooling, Product, Window
 from cuslayer.kernels.norm.scaling import shifted
 from cuslayer.kernels.step.derive import StepSpiking
@@ -65,6 +65,9 @@ def shift_of(bias: Sequence[Array], weight: Array, normalization: Array | None =
     if bias and bias[0].shape != weight.shape[-1:]:
         raise ValueError(f"bias must be ({weight.shape[-1]},), got shape {bias[0].shape}")
     if normalization is not None:
+        if namespace(weight) is not np or normalization.shape != (3, weight.shape[-1]):
+            got = f"got shape {normalization.shape}"
+            raise ValueError(f"normalization must be (3, {weight.shape[-1]}), on a CPU, {got}")
         return np.concatenate([*(b[None] for b in bias), normalization]).astype(weight.dtype, copy=False)
     return bias[0].astype(weight.dtype, copy=False) if bias else None
 

@@ -185,7 +185,8 @@ def _fused(fusion: Fusion, stages: Sequence[Any]) -> Run | None:
         return None
     if not isinstance(layers[-1], SumPool):
         return StreamedConv(weight, window, first.constants, first.spiking, shift=shift)
-    pool, of_pool = layers[1], neurons[1]
+    pool = layers[1]
+    of_pool = neurons[1]
     pooling = Pooling(pool.window, pool.gain, of_pool.constants, of_pool.spiking)
     if not pool.window.tiles or weight.dtype != np.float32:
         return None

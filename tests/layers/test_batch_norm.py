@@ -200,3 +200,13 @@ def test_evaluation_in_the_pass_of_the_layer_has_the_same_bits(name, activity, m
     assert 0.01 < expected.mean() < 0.9
     for other in (stages.data, once, chunks):
         np.testing.assert_array_equal(other, expected)
+
+
+def test_a_pass_with_a_normalization_has_no_gradient_and_wants_three_rows():
+    x = np.ones((4, 1, 3), bool)
+    w = cs.Tensor(np.ones((3, 2), np.float32), requires_grad=True)
+    rows = np.ones((3, 2), np.float32)
+    spikes = cs.functions.dense_neuron(x, w, spiking=cs.SRM().spiking, normalization=rows)
+    assert not spikes.requires_grad
+    with pytest.raises(ValueError, match=r"normalization must be \(3, 2\), on a CPU, got shape \(2, 2\)"):
+        cs.functions.dense_neuron(x, w, spiking=cs.SRM().spiking, normalization=rows[:2])
