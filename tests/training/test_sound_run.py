@@ -196,8 +196,8 @@ def test_errors(tmp_path: Path) -> None:
 def test_the_configuration_of_spoken_digits_fits_its_recordings(name: str) -> None:
     config = load_config(name)
     assert config.sound is not None
-    x = config.sound.to_input(config.neuron.dt, config.duration)(np.ones(800))
-    assert config.network()(x[:, None]).shape == (5, 1, 10)
+    x = config.sound.to_input(config.neuron.dt, config.duration)(np.ones(1600))
+    assert config.network()(x[:, None]).shape == (200 // config.neuron.dt, 1, 10)
     assert (config.sound.test_field, config.sound.test_values) == ("take", (5, 6, 7, 8, 9))
 
 
