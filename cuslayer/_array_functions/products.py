@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 import string
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from cuslayer._array_functions.table import Row, all_axes, binary, function, imp
 from cuslayer._base import check
 from cuslayer._tape import Pullback, Tensor, apply, saves, to_shape
 from cuslayer.backend import Array, contiguous, namespace, numeric
+
+# An array and the labels of its axes.
+_Labelled: TypeAlias = "tuple[Array, Sequence[str]]"
 
 
 @binary(np.matmul, operators="__matmul__ __rmatmul__", saves="others")
@@ -236,12 +240,59 @@ def _sizes(arrays: Sequence[Array], inputs: Sequence[Sequence[str]]) -> dict[str
     return sizes
 
 
-def _call_einsum(arrays: Sequence[Array], inputs: Sequence[Sequence[str]], result: Sequence[str]) -> Array:
-    """Call einsum of NumPy or CuPy, with letters for all labels."""
+def _text(inputs: Sequence[Sequence[str]], result: Sequence[str]) -> str:
+    """Return subscripts with letters for all labels."""
     letters: dict[str, str] = {}
     for label in itertools.chain(*inputs):
         letters.setdefault(label, string.ascii_letters[len(letters)])
     words = ",".join("".join(letters[label] for label in labels) for labels in inputs)
-    text = f"{words}->{''.join(letters[label] for label in result)}"
-    with kernels.cpu.dense.single_threaded_blas():
-        return contiguous(namespace(arrays[0]).einsum(text, *arrays, optimize=True))
+    return f"{words}->{''.join(letters[label] for label in result)}"
+
+
+def _call_einsum(arrays: Sequence[Array], inputs: Sequence[Sequence[str]], result: Sequence[str]) -> Array:
+    """Return the sum of products of arrays whose axes have these labels."""
+    text = _text(inputs, result)
+    xp = namespace(arrays[0])
+    if xp is not np:
+        return contiguous(xp.einsum(text, *arrays, optimize=True))
+    terms = list(zip(arrays, inputs, strict=True))
+    for places in np.einsum_path(text, *arrays, optimize="greedy")[0][1:]:
+        chosen = [terms.pop(place) for place in sorted(places, reverse=True)]
+        others = {label for _, labels in terms for label in labels}
+        for number, term in enumerate(chosen[1:], 2):
+            unused = {label for _, labels in chosen[number:] for label in labels}
+            chosen[0] = _sum_of_two(chosen[0], term, {*result, *others, *unused})
+        terms.append(chosen[0])
+    ((out, labels),) = terms
+    return contiguous(np.einsum(_text([labels], result), out))
+
+
+def _sum_of_two(x: _Labelled, y: _Labelled, kept: set[str]) -> _Labelled:
+    """Return the product of two arrays, summed over the labels that no other array and not the result has."""
+    first, of_first = _summed(x, y, kept)
+    second, of_second = _summed(y, x, kept)
+    shared = [label for label in of_first if label in of_second]
+    together = [label for label in shared if label in kept]
+    terms = [label for label in shared if label not in kept]
+    rows = [label for label in of_first if label not in shared]
+    columns = [label for label in of_second if label not in shared]
+    labels = [*together, *rows, *columns]
+    if not (terms and rows and columns):
+        return np.einsum(_text([of_first, of_second], labels), first, second), labels
+    sizes = dict(zip(of_first, first.shape, strict=True)) | dict(zip(of_second, second.shape, strict=True))
+
+    def shape(*groups: list[str]) -> list[int]:
+        return [sizes[label] for label in together] + [math.prod(sizes[label] for label in group) for group in groups]
+
+    a = np.einsum(_text([of_first], [*together, *rows, *terms]), first).reshape(shape(rows, terms))
+    b = np.einsum(_text([of_second], [*together, *terms, *columns]), second).reshape(shape(terms, columns))
+    return kernels.cpu.dense.matrices(a, b).reshape([sizes[label] for label in labels]), labels
+
+
+def _summed(x: _Labelled, other: _Labelled, kept: set[str]) -> _Labelled:
+    """Return an array summed over labels that nothing else has, and without axes of one element that broadcast."""
+    array, labels = x
+    sizes = dict(zip(other[1], other[0].shape, strict=True))
+    broadcast = {label for label, n in zip(labels, array.shape, strict=True) if n == 1 and sizes.get(label, 1) > 1}
+    remaining = [label for label in labels if label in {*kept, *sizes} - broadcast]
+    return np.einsum(_text([labels], remaining), array), remaining

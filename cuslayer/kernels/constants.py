@@ -15,9 +15,9 @@ from cuslayer._base import check
 from cuslayer.backend import Array, namespace, sent_once
 from cuslayer.kernels.step.kind import Curve
 
-# The widest next layer whose product is computed within a kernel, again at each step. `matmul` computes a wider one in
-# advance, and reads each of its errors for 64 outputs at a time.
-WIDEST = 32
+# The widest next layer whose product a GPU computes within a kernel, again at each step. `matmul` computes a wider one
+# in advance, and reads each of its errors for 64 outputs at a time.
+WIDEST_ON_GPU = 32
 
 
 class Window(NamedTuple):
@@ -264,6 +264,6 @@ def places_of(shape: tuple[int, ...], inputs: int) -> tuple[int, ...]:
     raise ValueError(f"x has {features} features{of_place}, weight expects {inputs}")
 
 
-def narrow(g: Array | Product) -> Array | Product:
-    """Return a gradient unchanged, but a product of no inputs, or of more than `WIDEST`, as an array."""
-    return g.materialize() if isinstance(g, Product) and not 0 < g.errors.shape[1] <= WIDEST else g
+def narrow(g: Array | Product, widest: int) -> Array | Product:
+    """Return a gradient unchanged, but a product of no inputs, or of more than `widest`, as an array."""
+    return g.materialize() if isinstance(g, Product) and not 0 < g.errors.shape[1] <= widest else g

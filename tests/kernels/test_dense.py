@@ -8,7 +8,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.kernels import cpu
-from cuslayer.kernels.constants import WIDEST, Product
+from cuslayer.kernels.constants import WIDEST_ON_GPU, Product
 from cuslayer.kernels.fused import cpu as fused
 from cuslayer.kernels.spikes.cpu import _LONG, by_column, find_spikes
 from cuslayer.kernels.synapse.dense import cpu as dense
@@ -162,7 +162,7 @@ def adjoint_of(product, u, steps, srm):
 
 
 @pytest.mark.parametrize("gradient", ["slayer", "exact"])
-@pytest.mark.parametrize("following", [0, 1, 3, WIDEST, WIDEST + 1])
+@pytest.mark.parametrize("following", [0, 1, 3, WIDEST_ON_GPU, WIDEST_ON_GPU + 1, 300])
 @pytest.mark.parametrize(
     ("steps", "samples", "outputs"),
     [(0, 2, 3), (5, 0, 3), (1, 1, 1), (31, 3, 7), (32, 1, 300), (33, 2, 513), (100, 5, 130), (64, 70, 9), (40, 2, 0)],

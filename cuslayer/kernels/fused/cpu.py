@@ -48,6 +48,8 @@ from cuslayer.kernels.synapse.dense.cpu import forward, prefers_tables
 _LEAST = 128
 _MOST = 512
 _PARTS = 8
+# The widest next layer whose product is computed chunk by chunk: its weight stays in the second-level cache.
+_WIDEST = 256
 # The share of bins with a spike from which potentials are saved.
 _BUSY = 0.05
 
@@ -146,7 +148,7 @@ def dense_neuron_adjoint(g: Array | Product, u: Array, steps: int, constants: Ar
         constants: the constants that differ between the neurons.
         spiking: their other constants.
     """
-    g = narrow(g)
+    g = narrow(g, _WIDEST)
     outputs = u.shape[1]
     samples = u.shape[0] // max(steps, 1)
     flat = u.reshape(steps, samples * outputs)

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import Pooling, Product, Window, narrow
+from cuslayer.kernels.constants import WIDEST_ON_GPU, Pooling, Product, Window, narrow
 from cuslayer.kernels.cuda.images import (
     blocks,
     image_of,
@@ -100,7 +100,7 @@ def conv_neuron_adjoint(
 
     Where the sums of a window do not fit in shared memory, the errors are stored and read again for the weight.
     """
-    g = narrow(g)
+    g = narrow(g, WIDEST_ON_GPU)
     channels, dtype = x.shape[-1], g.dtype
     rows, columns = window.outputs(x.shape[-3:-1], ceil=False)
     samples = x.frames // max(steps, 1)

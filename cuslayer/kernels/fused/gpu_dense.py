@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cuslayer.backend import Array
-from cuslayer.kernels.constants import Product, narrow
+from cuslayer.kernels.constants import WIDEST_ON_GPU, Product, narrow
 from cuslayer.kernels.cuda.images import new_potentials, stored_potential
 from cuslayer.kernels.cuda.launch import contiguous, empty, most_shared
 from cuslayer.kernels.fused.neurons import terms
@@ -105,7 +105,7 @@ def dense_neuron(
 
 def dense_neuron_adjoint(g: Array | Product, u: Array, steps: int, constants: Array, spiking: StepSpiking) -> Array:
     """Return the gradient (rows, outputs) of the weighted input of a dense layer."""
-    g = narrow(g)
+    g = narrow(g, WIDEST_ON_GPU)
     (rows, outputs), dtype = g.shape, g.dtype
     columns = rows // max(steps, 1) * outputs
     given, weight = (g.errors, g.weight) if isinstance(g, Product) else (g, empty(g, (outputs, 0), dtype))

@@ -8,27 +8,17 @@ spikes adds one of them where a matrix product would multiply and add six rows. 
 Both ways add in one order: the rows of every six neighbours to each other, in ascending order, then these sums. So
 speed alone decides between them, and a sample at a step has the same bits whatever the batch, in a stream, and on a
 GPU.
-
-BLAS keeps its threads spinning for a while after each product, on the cores that the next kernel needs: a training step
-takes half as long again. So the library limits BLAS to one thread, and divides the rows of a product among its own
-threads.
 """
 
 from __future__ import annotations
 
-import math
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from cuslayer._base.jit import compiled, inlined, parallel_for
 from cuslayer._base.threads import thread_count
-from cuslayer.backend import Array, numeric_type
+from cuslayer.backend import Array
 from cuslayer.kernels.host.llvm import VECTOR_BYTES
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.rows import copy_vector, scratch
@@ -43,6 +33,8 @@ from cuslayer.kernels.host.vectors import (
     sum_neighbours,
 )
 from cuslayer.kernels.spikes.cpu import WORD, SpikeList, by_column
+from cuslayer.kernels.synapse.dense.products import matmul as matmul
+from cuslayer.kernels.synapse.dense.products import matrices as matrices
 
 # Additions that take some tens of microseconds, as long as waking a thread.
 _WORTH_A_THREAD = 1 << 19
@@ -50,8 +42,6 @@ _WORTH_A_THREAD = 1 << 19
 _BLOCK_BYTES = 1 << 22
 # With fewer spikes per column and block, on average, one block has all errors: each would reload the column's sum.
 _SPIKES_PER_SUM = 4
-# Rows that are multiplied at once: fixed, so that the bits do not depend on the number of cores.
-_PRODUCT_ROWS = 256
 # The most lines whose sums stay in the second-level cache, the least that are worth a table, and the wanted parts of
 # the work for each thread.
 _MOST_LINES = 4096
@@ -64,76 +54,6 @@ _OF_ONE_VECTOR = 0.2
 _BACKWARD = 0.06
 _FILL = 200
 _SIX = np.uint64((1 << NEIGHBOURS) - 1)
-
-
-@cache
-def _controller() -> ThreadpoolController:
-    return ThreadpoolController()
-
-
-class _BlasLimit:
-    """The number of callers that limit BLAS to one thread; the last one restores its threads."""
-
-    lock = threading.Lock()
-    callers = 0
-    limits: Any = None
-
-
-@contextmanager
-def single_threaded_blas() -> Iterator[None]:
-    """Limit BLAS to one thread within this block."""
-    with _BlasLimit.lock:
-        if _BlasLimit.callers == 0:
-            _BlasLimit.limits = _controller().limit(limits=1, user_api="blas")
-        _BlasLimit.callers += 1
-    try:
-        yield
-    finally:
-        with _BlasLimit.lock:
-            _BlasLimit.callers -= 1
-            if _BlasLimit.callers == 0:
-                _BlasLimit.limits.restore_original_limits()
-
-
-def _multiply_rows(first: int, last: int, a: Array, b: Array, out: Array) -> None:
-    with np.errstate(over="ignore", invalid="ignore"):  # as the compiled kernels, on every thread
-        for low in range(first, last, _PRODUCT_ROWS):
-            high = min(low + _PRODUCT_ROWS, last)
-            np.matmul(a[low:high], b, out=out[low:high])
-
-
-def matmul(a: Array, b: Array) -> Array:
-    """Return the product of the matrices a and b."""
-    out = empty((a.shape[0], b.shape[1]), a.dtype)
-    with single_threaded_blas():
-        parallel_for(_multiply_rows, len(a), a, b, out, grain=_PRODUCT_ROWS)
-    return out
-
-
-# At most so many products of matrices are parts of their own.
-_MOST_PARTS = 1024
-
-
-def matrices(a: Array, b: Array) -> Array:
-    """Return a @ b, whose axes before the last two broadcast. Spikes count as 1.0."""
-    dtype = np.result_type(numeric_type(a.dtype), numeric_type(b.dtype))
-    if b.ndim == 2:
-        rows = a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
-        return matmul(rows.astype(dtype, copy=False), b.astype(dtype, copy=False)).reshape(*a.shape[:-1], b.shape[-1])
-    leading = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    out = empty((*leading, a.shape[-2], b.shape[-1]), dtype)
-    a = np.broadcast_to(a, (*leading, *a.shape[-2:]))
-    b = np.broadcast_to(b, (*leading, *b.shape[-2:]))
-    parts = list(np.ndindex(leading[:2] if math.prod(leading[:2]) <= _MOST_PARTS else leading[:1]))
-    with single_threaded_blas():
-        parallel_for(_multiply_matrices, len(parts), parts, a, b, out, grain=1)
-    return out
-
-
-def _multiply_matrices(first: int, last: int, parts: list[tuple[int, ...]], a: Array, b: Array, out: Array) -> None:
-    with np.errstate(over="ignore", invalid="ignore"):
-        for part in parts[first:last]:
-            np.matmul(a[part], b[part], out=out[part], dtype=out.dtype)
 
 
 @inlined
