@@ -75,6 +75,14 @@ def test_factors_that_broadcast():
         matrices(np.ones((2, 3, 4)), np.ones((3, 4, 5)))
 
 
+def test_factors_of_two_types():
+    a = RNG.standard_normal((20, 30)).astype(np.float32)
+    b = RNG.standard_normal((30, 5))
+    for x, y in ((a, b), (b.T, a.T)):
+        assert matmul(x, y).dtype == x.dtype
+        np.testing.assert_allclose(matmul(x, y), x @ y, atol=1e-4)
+
+
 def test_numbers_that_are_not_finite():
     a = np.zeros((40, 30), np.float32)
     a[3, 4], a[5, 6] = np.inf, np.nan

@@ -388,3 +388,17 @@ def _run(typing_context: Any, address: Any, argument_types: Any) -> Any:
 
 # run(address, arguments): call a function of `jit.native_address` with a tuple of its arguments.
 run: Any = intrinsic(_run)
+
+
+def _widen(typing_context: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        # llvmlite's own method takes no attribute with a value.
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        return context.get_dummy_value()
+
+    return types.none(), generate
+
+
+# whole_registers(): use all of a register in the loops of this function. LLVM uses half of AVX-512's by default, since
+# the first processors with them ran slower then.
+whole_registers: Any = intrinsic(_widen)

@@ -18,7 +18,7 @@ from numba import types
 from cuslayer._base.jit import address_of, compiled, inlined
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import surrogate_numbers
-from cuslayer.kernels.host.llvm import call, multiply_add
+from cuslayer.kernels.host.llvm import call, multiply_add, whole_registers
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.numbers import exp_of_negative
 from cuslayer.kernels.host.rows import LANES, copy
@@ -40,6 +40,7 @@ _WORDS: dict[str, Any] = {
     "_multiply_add": multiply_add,
     "_rint": np.rint,
     "_trunc": np.trunc,
+    "_whole_registers": whole_registers,
     "_zeros": np.zeros,
 }
 

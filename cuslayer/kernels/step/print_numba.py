@@ -199,7 +199,11 @@ def _function(head: str, lines: Iterable[str], over_time: str, steps: Iterable[s
 
 
 def _memory(rows: int, constants: int) -> list[str]:
-    sizes = [f"_memory = _carray(_memory_at, ({rows} * _width,))", f"_c = _carray(_c_at, ({constants},))"]
+    sizes = [
+        "_whole_registers()",
+        f"_memory = _carray(_memory_at, ({rows} * _width,))",
+        f"_c = _carray(_c_at, ({constants},))",
+    ]
     return [*sizes, "_tenth = _real(0.1)"]
 
 
@@ -231,7 +235,7 @@ def _surrogate_at(place: int, curve: Curve) -> str:
 
 def slopes(curve: Curve) -> str:
     """Return the text of a function that writes the surrogate of a row of potentials."""
-    lines = ["_out = _carray(_out_at, (_width,))", "_u = _carray(_u_at, (_width,))"]
+    lines = ["_whole_registers()", "_out = _carray(_out_at, (_width,))", "_u = _carray(_u_at, (_width,))"]
     lines += [f"_c = _carray(_c_at, ({3 + len(curve.numbers)},))", _surrogate_at(0, curve)]
     lines += ["for _j in range(_width):", "    _out[_j] = _slope_of(_u[_j], _rho)"]
     head = "def slopes(_out_at, _u_at, _width, _c_at):"

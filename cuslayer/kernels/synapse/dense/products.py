@@ -146,7 +146,8 @@ def matrices(a: Array, b: Array) -> Array:
 
 
 def matmul(a: Array, b: Array) -> Array:
-    """Return the product of the matrices a and b, of one type."""
+    """Return the product of the matrices a and b, in the type of a."""
+    b = b.astype(a.dtype, copy=False)
     terms, columns = b.shape
     parts = min(terms // _PART, _TASKS)
     if parts < 2 or len(a) * columns > _LARGEST:
