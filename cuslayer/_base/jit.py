@@ -85,12 +85,13 @@ def _njit(function: Callable[P, R], **options: Any) -> Any:
     return dispatcher
 
 
-def compiled(function: Callable[P, R], fuses: bool = False) -> Callable[P, R]:
+def compiled(function: Callable[P, R], fuses: bool = False, counts: bool = True) -> Callable[P, R]:
     """Compile a kernel at its first call, without the GIL, with strict arithmetic, cached on disk if possible.
 
     A sum of gradients may fuse multiplication and addition, which is as exact, if the machine has such an instruction.
     """
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+    # Without a word, Numba compiles a function with the option of its first caller.
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, "_nrt": counts}
     if fuses:
         options["fastmath"] = {"contract"}
     try:
@@ -100,6 +101,14 @@ def compiled(function: Callable[P, R], fuses: bool = False) -> Callable[P, R]:
     # Numba recompiles a kernel if its own file has changed, but not if the file of an inlined function has changed.
     check_files(dispatcher, _stamp())
     return cast("Callable[P, R]", dispatcher)
+
+
+def uncounted(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a kernel that makes and returns no array, without counting the references to its arguments.
+
+    All threads change the count of an array, and each waits for the others: a call for a few rows would cost as much.
+    """
+    return compiled(function, counts=False)
 
 
 # Compiled functions whose addresses are in use.

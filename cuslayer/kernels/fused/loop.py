@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba.extending import overload
 
-from cuslayer._base.jit import compiled, inlined
+from cuslayer._base.jit import compiled, inlined, uncounted
 from cuslayer.backend import Array
 from cuslayer.kernels.fused.pooled import Tiles, pool, spread
 from cuslayer.kernels.host.memory import empty
@@ -201,14 +201,14 @@ def _chunk(number: int, steps: int, most: int) -> tuple[int, int]:
     return max(end - most, 0), end
 
 
-@compiled
+@uncounted
 def _save_states(block: int, number: int, memory: Any, size: int, saved: Checkpoints) -> None:
     """Save the states before a chunk."""
     if saved.states.size:
         copy(saved.states[block, number, :size], memory[:size])
 
 
-@compiled
+@uncounted
 def _save_spikes(block: int, number: int, first: int, last: int, fired: Any, saved: Checkpoints) -> None:
     """Save the last spikes of the chunk [first, last), from a ring buffer; the last row is the last step."""
     if saved.states.size:
@@ -217,7 +217,7 @@ def _save_spikes(block: int, number: int, first: int, last: int, fired: Any, sav
             copy(rows[t - last + len(rows)], fired[t % len(fired)])
 
 
-@compiled
+@uncounted
 def _load_spikes(first: int, last: int, steps: int, saved: Any, fired: Any) -> None:
     """Write the saved spikes of the steps [first, last), which are in earlier chunks, into a ring buffer."""
     for t in range(max(first, 0), last):
@@ -249,7 +249,7 @@ def _save_values(values: Any, t: int, memory: Any, row: int, at: int, size: int)
         copy(values[i, t, at : at + size], memory[(row + i) * size : (row + i + 1) * size])
 
 
-@compiled
+@uncounted
 def _apply_shift(first: int, last: int, rows: Any, rows_at: int, at: int, size: int, shift: Any) -> None:
     """Apply `norm.scaling.shifted` to the columns [at, at + size) in a ring buffer."""
     channels = shift.shape[1]
@@ -390,7 +390,7 @@ class Carried(NamedTuple):
     sums: Array  # (constants, columns), the gradients of trained constants
 
 
-@compiled
+@uncounted
 def _restore(
     first: int,
     last: int,
@@ -550,14 +550,14 @@ def _room_back(after: Stage, chunk: int) -> tuple[Any, Any, Any, Any]:
     return memory, ring, scratch_rows(chunk, width, like), scratch_rows(chunk, width, like)
 
 
-@compiled
+@uncounted
 def _load_rows(ring: Any, rows: Any, at: int, size: int) -> None:
     """Copy columns of some rows to the front of a block's rows."""
     for i in range(len(rows)):
         copy(ring[i, :size], rows[i, at : at + size])
 
 
-@compiled
+@uncounted
 def _store_rows(rows: Any, ring: Any, at: int, size: int) -> None:
     """Copy the front of a block's rows to columns of some rows."""
     for i in range(len(rows)):

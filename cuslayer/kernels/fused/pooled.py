@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from cuslayer._base.jit import compiled
+from cuslayer._base.jit import uncounted
 from cuslayer.kernels.host.llvm import VECTOR_BYTES
 from cuslayer.kernels.synapse.pool.tiles import spread_tile, sum_tile
 
@@ -20,7 +20,7 @@ class Tiles(NamedTuple):
     gain: Any
 
 
-@compiled
+@uncounted
 def pool(first: int, last: int, s: Any, s_at: int, size: int, x: Any, x_at: int, tiles: Tiles) -> None:
     """Sum `size` spikes s, rows of a map from the column `s_at` on, tile by tile into x; both are ring buffers."""
     spikes = s.reshape(s.size)
@@ -49,7 +49,7 @@ def pool(first: int, last: int, s: Any, s_at: int, size: int, x: Any, x_at: int,
                     sums[at + c] = x.dtype.type(total) * tiles.gain
 
 
-@compiled
+@uncounted
 def spread(first: int, last: int, errors: Any, size: int, g: Any, tiles: Tiles) -> None:
     """Write into `size` columns of g the gain times the error of each pixel's tile; both are ring buffers."""
     of_tiles = errors.reshape(errors.size)

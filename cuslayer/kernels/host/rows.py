@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from cuslayer._base.jit import compiled
+from cuslayer._base.jit import compiled, uncounted
 from cuslayer.kernels.host.llvm import I32, VECTOR_BYTES, Emitted, Emitter, Flat, Int, generated
 
 # Rows and columns of a transposed tile: a vector of float32 is a cache line.
@@ -28,7 +28,7 @@ def scratch_rows(rows: int, width: int, like: Any) -> Any:
     return scratch(rows * width, like).reshape(rows, width)
 
 
-@compiled
+@uncounted
 def copy(target: Any, source: Any) -> None:
     """Copy a row to another as long as itself, with SIMD: Numba copies slices number by number."""
     for j in range(target.size):

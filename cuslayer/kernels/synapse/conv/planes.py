@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cuslayer._base.jit import compiled, parallel_for
+from cuslayer._base.jit import compiled, parallel_for, uncounted
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.memory import aligned_copy, empty
@@ -47,7 +47,7 @@ def _phases(kernel: int, stride: int, gap: int) -> list[_Phase]:
     return phases
 
 
-@compiled
+@uncounted
 def put_between_zeros(g: Any, frame: int, low: int, high: int, begin: int, line: int, pixels: Any, to: int) -> None:
     """Write the errors of rows [low, high) of a frame between zeros to pixels, rows of `line` from `begin` on."""
     _, rows, columns, outputs = g.shape
@@ -98,7 +98,7 @@ def _layout(window: Window, groups: int, image: tuple[int, int], channels: int, 
     return _Layout(window, groups, back, line, rows, frames, room)
 
 
-@compiled
+@uncounted
 def _exchange(source: Any, stride: int, rows: int, columns: int, target: Any, step: int) -> None:
     """Write the transpose of a matrix (rows, columns) whose rows are `stride` apart, to rows that are `step` apart."""
     if rows >= LANES and columns >= LANES:
@@ -113,7 +113,7 @@ def _exchange(source: Any, stride: int, rows: int, columns: int, target: Any, st
             target[column * step + row] = source[row * stride + column]
 
 
-@compiled
+@uncounted
 def _spread(
     g: Any, first: int, last: int, low: int, high: int, begin: int, p: _Layout, room: int, pixels: Any, planes: Any
 ) -> None:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cuslayer._base.jit import compiled, inlined, native_address, parallel_for
+from cuslayer._base.jit import compiled, inlined, native_address, parallel_for, uncounted
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.llvm import VECTOR_BYTES, run
@@ -190,7 +190,7 @@ def taps_in_runs(w: Array, window: Window, groups: int = 1) -> Array:
     return taps.reshape(kernel, groups * inputs, wide * pieces.width)
 
 
-@compiled
+@uncounted
 def activity(first: int, last: int, frames: Any, row: int, rows: int, spikes: Any) -> float:
     """Return the share of spikes in some rows of frames, from `row` on; some rows may lie outside."""
     low = max(row, 0)
@@ -202,7 +202,7 @@ def activity(first: int, last: int, frames: Any, row: int, rows: int, spikes: An
     return count / max(1, (last - first) * rows * len(spikes.reach.places))
 
 
-@compiled
+@uncounted
 def _plain(taps: Any, window: Any, inputs: int, outputs: int, begins: Any, w: Any) -> bool:
     """Write taps (kh, C, kw x width) to w, the weight of all groups as one, and return whether all are finite."""
     (kernel, across), (_, stride), _, _ = window
@@ -225,7 +225,7 @@ def _plain(taps: Any, window: Any, inputs: int, outputs: int, begins: Any, w: An
     return finite
 
 
-@compiled
+@uncounted
 def _mark(image: Any, begin: int, position: Any, first: int, last: int) -> None:
     """Write 1 for the spikes [first, last) into a line of an image that begins at an index."""
     one = image.dtype.type(1)
@@ -300,7 +300,7 @@ def _multiply_rows(
     return True
 
 
-@compiled
+@uncounted
 def _add_spikes(
     first: int, last: int, lines: Any, at: int, frames: Any, low: int, high: int, width: int, spikes: Where, taps: Any
 ) -> None:
@@ -430,7 +430,7 @@ def weigh(
     run(spikes.weighing, (first, last, x, at, sample, low, high, m, spikes, taps))
 
 
-@compiled
+@uncounted
 def _weigh(
     first: int, last: int, x: Any, at: int, sample: int, low: int, high: int, m: Maps, spikes: Where, taps: Any
 ) -> None:

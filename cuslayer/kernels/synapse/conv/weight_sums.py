@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cuslayer._base.jit import compiled, native_address, parallel_for
+from cuslayer._base.jit import compiled, native_address, parallel_for, uncounted
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.llvm import run
@@ -111,7 +111,7 @@ def room(m: Maps, spikes: Where, o: Order, like: Any) -> Room:
     return Room(errors, np.empty((o.keys, entries), np.int32), np.empty((rows + 1, o.keys), np.int64))
 
 
-@compiled
+@uncounted
 def _copy_errors(first: int, last: int, lines: Any, at: int, rows: int, m: Maps, o: Order, errors: Any) -> None:
     """Copy the errors of steps and rows between the zeros."""
     width = m.columns * m.outputs
@@ -122,7 +122,7 @@ def _copy_errors(first: int, last: int, lines: Any, at: int, rows: int, m: Maps,
             copy(errors[to : to + width], lines[t % len(lines), begin : begin + width])
 
 
-@compiled
+@uncounted
 def _sort(
     first: int, last: int, frames: Any, low: int, rows: int, distance: int, spikes: Where, o: Order, memory: Room
 ) -> None:
@@ -145,7 +145,7 @@ def _sort(
                 after[key_of_spike] = entry + 1
 
 
-@compiled
+@uncounted
 def weigh_adjoint(
     first: int,
     last: int,
@@ -171,6 +171,8 @@ def weigh_adjoint(
     row_of_taps = taps.shape[1] * taps.shape[2]
     lists = memory.lists.reshape(memory.lists.size)
     errors = memory.errors
+    # Views of arrays in the loops would count references, and the threads wait for each other's counts.
+    all_runs = o.runs
     channels = o.channels
     frames = m.samples, sample
     begin_row = max(0, low * down - top)
@@ -192,20 +194,20 @@ def weigh_adjoint(
                         continue
                     phase = key // channels
                     to = i * row_of_taps + (key - phase * channels) * taps.shape[2]
-                    for distance_of, tap, runs, size in o.runs[phase]:
+                    for n in range(all_runs.shape[1]):
                         add_rows(
                             sums,
-                            to + tap,
+                            to + all_runs[phase, n, 1],
                             o.taps_apart,
                             errors,
-                            base + distance_of,
+                            base + all_runs[phase, n, 0],
                             o.apart,
                             1,
                             lists,
                             entry[key],
                             after[key],
-                            runs,
-                            size,
+                            all_runs[phase, n, 2],
+                            all_runs[phase, n, 3],
                         )
 
 

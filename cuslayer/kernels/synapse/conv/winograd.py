@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cuslayer._base.jit import compiled, parallel_for
+from cuslayer._base.jit import compiled, parallel_for, uncounted
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.llvm import Emitted, Emitter, Flat, Int, generated
@@ -161,7 +161,7 @@ def _join_tile(
     code.cases(kernel, {size: partial(of_kernel, size) for size in _KERNELS})
 
 
-@compiled
+@uncounted
 def _first_pixel(tile: int, line: int, b: Bands) -> int:
     """Return the first pixel of a tile of a band whose rows have `line` pixels."""
     image = tile // b.columns
@@ -169,7 +169,7 @@ def _first_pixel(tile: int, line: int, b: Bands) -> int:
     return image // b.gaps[1] * line + image % b.gaps[1] + number * b.pixels * b.gaps[1]
 
 
-@compiled
+@uncounted
 def _cut(frame: int, band: int, tile: int, g: Any, b: Bands, errors: Any, elements: Any) -> None:
     """Write the elements of the errors of a band, whose first tile has a number."""
     gap, gap_across = b.gaps
@@ -188,7 +188,7 @@ def _cut(frame: int, band: int, tile: int, g: Any, b: Bands, errors: Any, elemen
             _cut_tile(errors, at + c, down, across, elements, to + c, b.room, min(lanes, outputs - c))
 
 
-@compiled
+@uncounted
 def _join(frame: int, band: int, tile: int, products: Any, b: Bands, pixels: Any, x: Any) -> None:
     """Write the pixels of a band, whose first tile has a number."""
     gap, gap_across = b.gaps

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cuslayer._base.jit import compiled, parallel_for
+from cuslayer._base.jit import compiled, parallel_for, uncounted
 from cuslayer.backend import Array, numeric_type
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.rows import LANES, copy, scratch, transpose
@@ -48,7 +48,7 @@ class _Sizes(NamedTuple):
     column_of_second: int
 
 
-@compiled
+@uncounted
 def _lay(source: Any, at: int, row_distance: int, column_distance: int, rows: int, columns: int, target: Any) -> None:
     """Copy a matrix (rows, columns), which begins at `at`, row by row to the front of the target."""
     if column_distance == 1:
