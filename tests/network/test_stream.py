@@ -1,5 +1,6 @@
 """`net.stream()`: one step or chunk at a time gives the spikes of the whole input, to the bit."""
 
+import copy
 import re
 import tracemalloc
 from itertools import pairwise
@@ -261,7 +262,7 @@ REFUSED = {
 @pytest.mark.parametrize("stage", [stage for stages in STAGES.values() for stage in stages], ids=repr)
 def test_every_stage_that_the_docstring_promises(stage):
     x = spikes(steps=40).astype(np.float32)
-    net = cs.Sequential(stage)
+    net = cs.Sequential(copy.deepcopy(stage))  # another test uses the stage on another device
     found = in_chunks(net.stream(), x, [13, 1, 26])
     net.train(False)
     np.testing.assert_allclose(found, net(x).data, rtol=1e-5, atol=1e-5)
