@@ -89,8 +89,9 @@ def compiled(function: Callable[P, R], fuses: bool = False, counts: bool = True)
     """Compile a kernel at its first call, without the GIL, with strict arithmetic, cached on disk if possible.
 
     A sum of gradients may fuse multiplication and addition, which is as exact, if the machine has such an instruction.
+    For ``counts=False`` see `uncounted`.
     """
-    # Without a word, Numba compiles a function with the option of its first caller.
+    # Left out, `_nrt` would be that of the first caller that Numba compiles.
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, "_nrt": counts}
     if fuses:
         options["fastmath"] = {"contract"}

@@ -35,6 +35,13 @@ def copy(target: Any, source: Any) -> None:
         target[j] = source[j]
 
 
+@uncounted
+def add_row(total: Any, row: Any) -> None:
+    """Add a row to another as long as itself."""
+    for j in range(total.size):
+        total[j] += row[j]
+
+
 @generated
 def copy_vector(code: Emitter, x: Flat, at: Int, y: Flat, to: Int) -> None:
     """Copy x[at : at + lanes] to y[to : to + lanes], a vector of VECTOR_BYTES; x and y are flat."""

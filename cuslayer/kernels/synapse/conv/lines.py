@@ -19,7 +19,7 @@ from cuslayer._base.jit import compiled, parallel_for
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.memory import aligned_copy, empty
-from cuslayer.kernels.host.rows import copy, scratch
+from cuslayer.kernels.host.rows import add_row, copy, scratch
 from cuslayer.kernels.host.vectors import REGISTER_BYTES, multiply, product_columns
 from cuslayer.kernels.synapse.conv.planes import put_between_zeros
 from cuslayer.kernels.synapse.conv.weight_sums import bounds
@@ -161,12 +161,6 @@ def convolve(x: Array, w: Array, window: Window, groups: int) -> Array:
 
 
 @compiled
-def _add_row(total: Any, row: Any) -> None:
-    for j in range(total.size):
-        total[j] += row[j]
-
-
-@compiled
 def _add_gradients(first: int, last: int, parts_at: Any, x: Any, g: Any, parts: Any, s: _Lines) -> None:
     """Add the gradients of the weight of parts of the frames; parts (parts, kh, kw, C / groups, outputs)."""
     high, wide = s.window.kernel
@@ -209,7 +203,7 @@ def _add_gradients(first: int, last: int, parts_at: Any, x: Any, g: Any, parts: 
                                     for j in range(share):
                                         of_term[j] += sums[j * terms + term]
                                 else:
-                                    _add_row(of_term, sums[term * share : (term + 1) * share])
+                                    add_row(of_term, sums[term * share : (term + 1) * share])
 
 
 def weight_gradient(x: Array, g: Array, window: Window, groups: int) -> Array:

@@ -171,8 +171,6 @@ def weigh_adjoint(
     row_of_taps = taps.shape[1] * taps.shape[2]
     lists = memory.lists.reshape(memory.lists.size)
     errors = memory.errors
-    # Views of arrays in the loops would count references, and the threads wait for each other's counts.
-    all_runs = o.runs
     channels = o.channels
     frames = m.samples, sample
     begin_row = max(0, low * down - top)
@@ -194,20 +192,20 @@ def weigh_adjoint(
                         continue
                     phase = key // channels
                     to = i * row_of_taps + (key - phase * channels) * taps.shape[2]
-                    for n in range(all_runs.shape[1]):
+                    for distance_of, tap, runs, size in o.runs[phase]:
                         add_rows(
                             sums,
-                            to + all_runs[phase, n, 1],
+                            to + tap,
                             o.taps_apart,
                             errors,
-                            base + all_runs[phase, n, 0],
+                            base + distance_of,
                             o.apart,
                             1,
                             lists,
                             entry[key],
                             after[key],
-                            all_runs[phase, n, 2],
-                            all_runs[phase, n, 3],
+                            runs,
+                            size,
                         )
 
 

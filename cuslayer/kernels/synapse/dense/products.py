@@ -15,7 +15,7 @@ import numpy as np
 from cuslayer._base.jit import compiled, parallel_for, uncounted
 from cuslayer.backend import Array, numeric_type
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.rows import LANES, copy, scratch, transpose
+from cuslayer.kernels.host.rows import LANES, add_row, copy, scratch, transpose
 from cuslayer.kernels.host.vectors import multiply, product_columns
 
 # The most rows of a task, and the terms that are summed before the next: their panel fits in the second-level cache.
@@ -78,7 +78,7 @@ def _multiply(first: int, last: int, a: Any, a_begin: Any, b: Any, b_begin: Any,
     b_lies = s.column_of_second == 1 and s.task_rows < _FEW_ROWS
     lines = a if a_lies else scratch(most * s.task_rows, out)
     panel = b if b_lies else scratch(most * at_once, out)
-    more = scratch(s.task_rows * at_once if s.terms > _TERMS else 0, out)
+    sums = scratch(s.task_rows * at_once if s.terms > _TERMS else 0, out)
     by_rows = -(-s.rows // s.task_rows)
     by_columns = -(-s.columns // s.task_columns)
     for task in range(first, last):
@@ -105,11 +105,10 @@ def _multiply(first: int, last: int, a: Any, a_begin: Any, b: Any, b_begin: Any,
                 if term == 0:
                     multiply(flat, to, s.columns, lines, *of_rows, panel, *of_columns, terms, 1, height, width)
                     continue
-                multiply(more, 0, width, lines, *of_rows, panel, *of_columns, terms, 1, height, width)
+                multiply(sums, 0, width, lines, *of_rows, panel, *of_columns, terms, 1, height, width)
                 for row in range(height):
-                    total = flat[to + row * s.columns : to + row * s.columns + width]
-                    for j in range(width):
-                        total[j] += more[row * width + j]
+                    begin = to + row * s.columns
+                    add_row(flat[begin : begin + width], sums[row * width : (row + 1) * width])
 
 
 def _memory(x: Array) -> tuple[Array, tuple[int, ...]]:
