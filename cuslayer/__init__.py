@@ -175,8 +175,6 @@ if not TYPE_CHECKING:
             if name in names.split():
                 globals()[name] = found = getattr(import_module(f"cuslayer.{part}"), name)
                 return found
-        if name in _instead.RENAMED:
-            return _instead.by_old_name(name)
         meant = _instead.ATTRIBUTES["package"].get(name)
         raise AttributeError(f"cuslayer: {name} is {f'elsewhere; {meant}' if meant else 'no name of the package'}")
 

@@ -1,21 +1,17 @@
-"""Replacements for names that users look for: from PyTorch, and from the previous version."""
+"""Replacements for names that users of PyTorch look for."""
 
 from __future__ import annotations
 
 import inspect
-import sys
-import warnings
 from collections.abc import Callable, Mapping
-from functools import partial, wraps
-from importlib import import_module
-from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from cuslayer._base import check
 
 P = ParamSpec("P")
 S = TypeVar("S")
 C = TypeVar("C", bound=type)
-F = TypeVar("F", bound=Callable[..., Any])
 
 _DEVICE = "cs.use('cuda') or cs.use('cpu') chooses the device, before networks and tensors are made"
 _LOADED = "load_state(state) loads what state() has returned, and cs.load what cs.save has written"
@@ -102,115 +98,18 @@ ARGUMENTS = {
 }
 
 
-# Names of version 0.2, which stay for one version, and their new names, in the package or one of its parts.
-RENAMED = {
-    "Affine": "ReadOut",
-    "Pool": "SumPool",
-    "demo": "write_demo",
-    "health": "diagnose",
-    "ops": "count_operations",
-    "reassignment": "reassign",
-    "report": "write_report",
-    **{name: f"training.{name}" for name in ("GradientFlow", "Params", "Stats")},
-    **{name: f"interchange.{name}" for name in ("from_nchwt", "load_slayer", "to_nchwt")},
-    **{name: f"layers.{name}" for name in ("Decimate", "KWinners", "Shift", "TemporalFilter")},
-    **{name: f"loss.{name}" for name in ("decision_time", "running_decision", "van_rossum")},
-    **{name: f"optim.{name}" for name in ("cosine_decay", "step_decay")},
-    "Word": "network.Word",
-    **{
-        name: f"functions.{name}"
-        for name in (
-            *("absolute", "add", "astype", "copy", "divide", "dot", "equal", "greater", "greater_equal", "less"),
-            *("less_equal", "logical_and", "logical_not", "logical_or", "logical_xor", "moveaxis", "multiply"),
-            *("negative", "not_equal", "power", "quantize", "ravel", "replicate", "shift", "square", "squeeze"),
-            *("subtract", "swapaxes", "tensordot"),
-        )
-    },
-}
-
-
-def warn_renamed(owner: str, old: str, new: str) -> None:
-    """Warn of an old name, for the line outside the package that uses it."""
-    frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "cuslayer":
-        frame, level = frame.f_back, level + 1
-    said = f"{owner}: {old} is {new} since version 0.3; version 0.4 has no {old}"
-    warnings.warn(said, DeprecationWarning, stacklevel=level)
-
-
-def by_old_name(name: str) -> Any:
-    """Return the object that had a name in version 0.2, with a warning."""
-    new = RENAMED[name]
-    warn_renamed("cuslayer", name, f"cs.{new}")
-    part, _, own = new.rpartition(".")
-    return getattr(import_module(f"cuslayer.{part}" if part else "cuslayer"), own)
-
-
-def old_names_of(module: str) -> Callable[[str], Any]:
-    """Return a ``__getattr__`` for a part of the package, which finds names of version 0.2 with a warning."""
-
-    def find(name: str) -> Any:
-        new = RENAMED.get(name, "")
-        if new not in vars(sys.modules[module]):
-            raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        warn_renamed(module, name, new)
-        return getattr(sys.modules[module], new)
-
-    return find
-
-
-def renamed(**names: str) -> Callable[[F], F]:
-    """Let a function or class accept argument names of version 0.2, ``renamed(old="new")``, with a warning.
-
-    A class also gets attributes with these names. In version 0.2, a window could be a number: a length.
-    """
-
-    def add(owner: Any) -> Any:
-        is_class = inspect.isclass(owner)
-        function: Any = owner.__init__ if is_class else owner
-
-        @wraps(function)
-        def call(*args: Any, **options: Any) -> Any:
-            for old, new in names.items():
-                if old in options and (old != "window" or isinstance(options[old], (int, float))):
-                    warn_renamed(owner.__name__, f"{old}=", f"{new}=")
-                    options[new] = options.pop(old)
-            return function(*args, **options)
-
-        if not is_class:
-            return call
-        if function is not object.__init__:  # not for a named tuple
-            owner.__init__ = call
-        for old, new in names.items():
-            if old not in names.values():
-                setattr(owner, old, property(partial(_attribute, owner.__name__, old, new)))
-        return owner
-
-    return add
-
-
-def _attribute(owner: str, old: str, new: str, instance: Any) -> Any:
-    warn_renamed(owner, old, new)
-    return getattr(instance, new)
-
-
-class _Elsewhere:
-    """An attribute of PyTorch, for which cuslayer raises an error that names the replacement."""
-
-    def __init__(self, name: str, instead: str) -> None:
-        self._name, self._instead = name, instead
-
-    def __get__(self, instance: Any, owner: type) -> NoReturn:
-        raise AttributeError(f"{owner.__name__}: {self._name} is PyTorch's; {self._instead}")
-
-
 def attributes(kind: str) -> Callable[[C], C]:
-    """Let a class raise errors that name replacements for the attributes in ``ATTRIBUTES[kind]`` that it lacks."""
+    """Let the instances of a class answer a name in ``ATTRIBUTES[kind]`` that they lack with its replacement."""
+
+    def missing(instance: Any, name: str) -> Any:
+        replacement = ATTRIBUTES[kind].get(name)
+        if replacement is None:
+            return object.__getattribute__(instance, name)  # raises Python's error
+        raise AttributeError(f"{type(instance).__name__}: {name} is PyTorch's; {replacement}")
 
     def add(owner: C) -> C:
-        for name, instead in ATTRIBUTES[kind].items():
-            if not hasattr(owner, name):
-                setattr(owner, name, _Elsewhere(name, instead))
+        # Not a method in the class, where it would let every misspelt attribute pass the type checker.
+        owner.__getattr__ = missing  # type: ignore[attr-defined]
         return owner
 
     return add

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from cuslayer._base import check, instead
+from cuslayer._base import check
 from cuslayer._tape import Tensor, gradients, no_grad
 from cuslayer.backend import Array, numeric, preserved_generator, to_device, to_numpy
 from cuslayer.inspection.structure import find_unit
@@ -27,7 +27,6 @@ Index: TypeAlias = "tuple[int, ...]"
 _ROUNDING = 1e-4
 
 
-@instead.renamed(neuron="index")
 @check.operation
 def explain(net: Any, x: Any, layer: Any, index: Any, time: int, sample: int = 0) -> Explanation:
     """Explain why a neuron fires or not at a step: the exact parts of its potential.
@@ -240,7 +239,6 @@ def _explainable(unit: Unit) -> Neuron:
     return neurons
 
 
-@instead.renamed(neuron="sender")
 class Spike(NamedTuple):
     """An input spike and its share of the potential.
 
@@ -269,7 +267,6 @@ class Part(NamedTuple):
     times: Array
 
 
-@instead.renamed(neuron="sender")
 class Spikes(Sequence[Spike]):
     """Spikes and their shares, largest first: a sequence of `Spike`, and arrays.
 
@@ -319,7 +316,6 @@ class Source:
         return "the network's input" if self.address is None else self.layer.partition(" (")[0]
 
 
-@instead.renamed(neuron="index")
 @dataclass(frozen=True, repr=False)
 class Explanation:
     """The parts of a neuron's potential at one time: its inputs, refraction, biases, and the rest.

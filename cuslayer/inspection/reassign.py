@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer._base import check, instead
+from cuslayer._base import check
 from cuslayer._tape import Tensor, as_tensor, gradients, no_grad
 from cuslayer.backend import Array, to_numpy
 from cuslayer.inspection.record import record
@@ -25,7 +25,6 @@ _ERRORS = (
 )
 
 
-@instead.renamed(neuron="index")
 @dataclass(frozen=True, repr=False)
 class Reassignment:
     """The forward arrays and the errors of one neuron over time: arrays (T,).
@@ -119,7 +118,6 @@ class Reassignment:
         )
 
 
-@instead.renamed(neuron="index")
 @check.operation
 def reassign(
     net: Any, x: Any, target: Any, layer: Any, index: Any, *, loss: Any = None, sample: int = 0

@@ -1,8 +1,5 @@
 """Layers: each operation with its backward and its class, one kind per file."""
 
-from typing import TYPE_CHECKING
-
-from cuslayer._base import instead
 from cuslayer.layers.base import Layer, WeightHook
 from cuslayer.layers.batch_norm import BatchNorm
 from cuslayer.layers.conv import Conv, ConvTranspose
@@ -40,6 +37,3 @@ __all__ = [
     "WeightHook",
     "WeightNorm",
 ]
-
-if not TYPE_CHECKING:
-    __getattr__ = instead.old_names_of("cuslayer.layers")

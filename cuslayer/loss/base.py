@@ -121,7 +121,6 @@ class ClassLoss:
 @differentiable
 @takes_packed
 @check.operation
-@instead.renamed(region="window")
 def spike_count_error(
     s: Array,
     /,
@@ -182,7 +181,6 @@ def spike_count_error(
     return error, lambda g: k.error_adjoint(e, g, response)
 
 
-@instead.renamed(region="window")
 class SpikeCountLoss(ClassLoss):
     """The error of spike counts within a window of time; see `functions.spike_count_error`.
 

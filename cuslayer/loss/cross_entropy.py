@@ -106,7 +106,6 @@ def cross_entropy(
 
 @differentiable
 @check.operation
-@instead.renamed(window="width")
 def moving_count(x: Array, /, *, width: int) -> tuple[Array, Pullback]:
     """Sum each column of x over a sliding window: ``c[t] = sum_{k < width} x[t-k]``, with zeros before step 0.
 
@@ -137,7 +136,6 @@ def _window_sum(x: Array, width: int) -> Array:
     return window_counts(x, width).astype("float32" if x.dtype == bool else x.dtype)
 
 
-@instead.renamed(region="window")
 class SpikeMaxLoss(ClassLoss):
     """The cross-entropy of the classes' spike counts, summed over the batch.
 
@@ -173,7 +171,6 @@ class SpikeMaxLoss(ClassLoss):
         return cross_entropy(counts, chosen=chosen, probability=self.probability)
 
 
-@instead.renamed(window="width", region="window")
 class ProbabilityWindowLoss(ClassLoss):
     """The cross-entropy of the classes' spike counts in a sliding window, averaged over its positions.
 
@@ -222,7 +219,6 @@ class ProbabilityWindowLoss(ClassLoss):
         return error / float(last - first)
 
 
-@instead.renamed(region="window")
 class CrossEntropyLoss(ClassLoss):
     """The cross-entropy of a read-out, summed over the batch.
 
@@ -380,7 +376,6 @@ def binary_cross_entropy(z: Array, /, *, chosen: Array) -> tuple[Array, Pullback
     return error, lambda g: (p * (1 - label) - other * label) * g
 
 
-@instead.renamed(region="window")
 class BinaryCrossEntropyLoss(ClassLoss):
     """The binary cross-entropy of a read-out with several labels per sample, summed over batch and labels.
 

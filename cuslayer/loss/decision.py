@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer._base import check, instead
+from cuslayer._base import check
 from cuslayer._tape import Tensor, as_tensor
 from cuslayer.backend import Array, to_numpy
 from cuslayer.loss.base import OVER, check_output, integers, over_time, width_steps, window_counts
@@ -64,7 +64,6 @@ def _read(spikes: Any, over: str) -> Array:
     return read
 
 
-@instead.renamed(window="width")
 @check.operation
 def running_decision(spikes: Any, *, width: float | None = None, dt: float = 1.0, over: str = "sum") -> Array:
     """Return at every step the class with the most spikes in a window that ends there; among equals, the lowest class.
@@ -94,7 +93,6 @@ def running_decision(spikes: Any, *, width: float | None = None, dt: float = 1.0
     return _running(spikes, width, dt, over)
 
 
-@instead.renamed(window="width")
 @check.operation
 def decision_time(spikes: Any, labels: Any, *, width: float | None = None, dt: float = 1.0, over: str = "sum") -> Array:
     """Return the time from which the running decision stays right.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from cuslayer._base import check, instead
+from cuslayer._base import check
 from cuslayer._base.sequences import ended
 from cuslayer._tape import Tensor, as_tensor
 from cuslayer.backend import Array, namespace
@@ -13,7 +13,6 @@ from cuslayer.loss.base import ClassLoss, check_order
 from cuslayer.neurons.base import Neuron
 
 
-@instead.renamed(region="window")
 class SpikeRateLoss(ClassLoss):
     """The square error of firing rates within a window of time, summed over batch and classes.
 

@@ -11,7 +11,6 @@ from cuslayer.backend import Array, numeric, to_device, to_numpy
 from cuslayer.loss.base import OVER, ClassLoss, finite_target, over_time
 
 
-@instead.renamed(region="window")
 class MeanSquaredError(ClassLoss):
     """The square error of a read-out against numbers: a mean over steps and outputs, summed over the batch.
 

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from cuslayer._base import check, instead
+from cuslayer._base import check
 from cuslayer._base.files import write_whole
 from cuslayer.backend import Array, to_numpy
 from cuslayer.data.events import EDGE, Events
@@ -47,7 +47,6 @@ class Frames(NamedTuple):
         return [f"{start:.4g} to {stop:.4g} ms" for start, stop in zip(self.starts, self.stops, strict=True)]
 
 
-@instead.renamed(window="duration")
 @check.operation
 def frames(
     spikes: Any,
@@ -265,7 +264,6 @@ class Animation:
         )
 
 
-@instead.renamed(window="duration")
 @check.operation
 def animation(
     spikes: Any, ax: Any = None, *, duration: float = 10.0, sample: int | None = 0, dt: float = 1.0, fps: float = 15.0

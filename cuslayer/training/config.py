@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import yaml
 
-from cuslayer._base import check, instead
+from cuslayer._base import check
 from cuslayer._base.keys import (
     a_path,
     as_given,
@@ -161,7 +161,6 @@ ERRORS = ("NumSpikes", "ProbSpikes", "SpikeTime", "CrossEntropy")
 _COUNTED = "NumSpikes ProbSpikes"
 
 
-@instead.renamed(window="width", region="window")
 @dataclass(frozen=True)
 @check.named
 class Config:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from cuslayer import backend
-from cuslayer._base import check, instead
+from cuslayer._base import check
 from cuslayer._base.files import NotWritten
 from cuslayer._base.version import __version__
 from cuslayer.data import Loader
@@ -43,7 +43,6 @@ from cuslayer.training.steps import agreed
 from cuslayer.training.trainer import Trainer
 
 
-@instead.renamed(health="diagnose")
 @check.operation
 def train(
     config: Config,

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer._base import check, instead
+from cuslayer._base import check
 from cuslayer.data import events as columns_of
 from cuslayer.data.events import Events, Floats, Ints
 from cuslayer.data.formats import base
@@ -139,7 +139,6 @@ NEURONS, CAMERA, CHANNELS = (
 )
 
 
-@instead.renamed(neuron="index")
 @check.named
 class SpikeCounts:
     """Spike counts: neuron index[i] has count[i] spikes from start[i] to end[i], in ms.
