@@ -14,8 +14,7 @@ from cuslayer._base import check
 from cuslayer._tape import Tensor, as_tensor, gradients, no_grad
 from cuslayer.backend import Array, to_device, to_numpy
 from cuslayer.inspection.structure import check_loss, default_loss
-from cuslayer.layers import Delay, Layer, SynapticDelays
-from cuslayer.layers.base import Hooked, Synapse
+from cuslayer.layers.base import Layer, form_of
 from cuslayer.network.graph import INPUT, Address, GraphNode, finite_input
 from cuslayer.network.join import on_gradient
 from cuslayer.network.network import graph_of
@@ -295,8 +294,9 @@ def _perturb_weights(run: _Run, pair: list[Array], at: int, name: str, count: in
     layer, p = node.stage, _trained_tensors(node.stage)[name]
     inputs, start = [Tensor(run.outputs[number]) for number in node.inputs], p.data
     # A delay of whole steps keeps its dtype, which recognizes multiples of the step.
-    whole = isinstance(layer, Delay) and layer.mode == "floor"
-    size = layer.dt if whole else step * (float(np.linalg.norm(to_numpy(start))) or 1.0)
+    least = layer.least_change(p)
+    whole = least is not None
+    size = least if least is not None else step * (float(np.linalg.norm(to_numpy(start))) or 1.0)
 
     def outputs(perturbations: list[Array]) -> Array:
         results = []
@@ -401,16 +401,16 @@ def _copy(value: Any, dtype: Any) -> Any:
         return type(value)(_copy(item, dtype) for item in value)
     if type(value) is dict:
         return {key: _copy(item, dtype) for key, item in value.items()}
-    if not isinstance(value, Layer) or isinstance(value, SynapticDelays):
+    if not isinstance(value, Layer) or hasattr(value, "over_lags"):
         return value
-    layer = copy.copy(value)
-    if isinstance(layer, Synapse):
+    layer: Any = copy.copy(value)
+    if layer.weighted:
         with no_grad():
             vars(layer)["weight"], layer.weight_hook = layer.effective_weight(), None
-    elif isinstance(layer, Hooked) and layer.weight_hook:
+    elif getattr(layer, "weight_hook", None):
         fixed = layer.effective_weight().detach()
         layer.weight_hook = lambda weight: fixed
-    dtype = None if isinstance(layer, Delay) else dtype
+    dtype = None if form_of(layer) == "delay" else dtype
     for name, item in list(vars(layer).items()):
         vars(layer)[name] = _copy(item, dtype)
     layer.training = False

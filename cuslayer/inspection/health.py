@@ -27,9 +27,7 @@ from cuslayer.inspection.network_health import (
     scaled_by,
 )
 from cuslayer.inspection.structure import check_loss, default_loss, note_rates
-from cuslayer.layers.base import Synapse
-from cuslayer.layers.batch_norm import BatchNorm
-from cuslayer.layers.pool import Windowed
+from cuslayer.layers.base import as_layer
 from cuslayer.loss.base import desired_rate
 from cuslayer.network.calibration import CalibrationRun
 from cuslayer.network.graph import SILENT_INPUT, Address, feeds, finite_input, output_neurons
@@ -277,7 +275,7 @@ def _norm_advice(net: Any, x: Any, before: NetworkHealth) -> list[Advice]:
     with eval_mode(net, spread=True), no_grad():
         for at in Walk(graph, x) if not before.learned else ():
             at.output.lengths = x.lengths
-            if isinstance(at.stage, BatchNorm) and _of(np.mean, to_numpy(own(at.inputs[0]) == 0)) > _SPARSE:
+            if as_layer(at.stage).normalizes and _of(np.mean, to_numpy(own(at.inputs[0]) == 0)) > _SPARSE:
                 constants[at.number] = to_numpy(at.stage.of_silence(at.inputs[0]))
             if at.neurons is None:
                 continue
@@ -309,10 +307,11 @@ def _recurrent_advice(net: Any, x: Any, before: NetworkHealth) -> list[Advice]:
             among = None if at.neurons is None else at.neurons.own_layer
             if among is None:
                 continue
-            now, given = _weight_scale(among), Tensor(at.inputs[0].data, lengths=x.lengths)
+            _, now = among.scale_setting()
+            given = Tensor(at.inputs[0].data, lengths=x.lengths)
             growth = at.stage.growth(given)
             at.stage.balance(given)
-            value = _rounded(_weight_scale(among))
+            value = _rounded(among.scale_setting()[1])
             if now > _LOUD * value:
                 reason = (
                     f"they are {now / value:.2g} times as large as those with which errors keep their size through "
@@ -369,11 +368,8 @@ def _scales(
         missed = "" if row.reached else f", and no value gives {row.wanted:.3g} Hz"
         reason = f"{_fault(layers[number], row.before)}; with this value at {row.rate:.3g} Hz{missed}"
         for node in (same[id(layer)] for layer in scaled):
-            layer, name, setting, now = node.stage, unit.name, "scale", 1.0
-            if isinstance(layer, Windowed):
-                setting, now = "gain", layer.gain
-            elif isinstance(layer, Synapse):
-                setting, now = "weight_scale", _weight_scale(layer)
+            layer, name = node.stage, unit.name
+            setting, now = layer.scale_setting()
             if unit.layer is None or unit.layer.stage is not layer:
                 name = f"layer {node} ({layer!r}) before {name}"
             found.append(Advice(unit.address, name, setting, now, _rounded(now * factor), reason, at=node.address))
@@ -393,17 +389,6 @@ def _fault(layer: LayerHealth, now: float) -> str:
         )
     when = "the neurons fire" if layer.fault else "with the changes before them the neurons would fire"
     return f"{when} at {now:.3g} Hz, which is not within {low:.3g} to {high:.3g} Hz"
-
-
-def _weight_scale(layer: Synapse) -> float:
-    """Return the weight_scale of uniform weights with the root mean square of the present ones, after their hooks."""
-    with no_grad():
-        weight: Array = to_numpy(layer.effective_weight().data)
-    if not weight.any():
-        weight = to_numpy(layer.weight.data)
-    fan_in = getattr(layer, "fan_in", None)
-    inputs = fan_in() if callable(fan_in) else len(weight)
-    return math.sqrt(3.0 * inputs * float(np.mean(np.square(weight, dtype=np.float64))))
 
 
 def _rounded(value: float) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 from cuslayer._base import check
 from cuslayer._tape import Tensor, no_grad
 from cuslayer.backend import to_device, to_numpy
-from cuslayer.layers import Layer, ReadOut
+from cuslayer.layers import Layer
 from cuslayer.network.graph import Address, whole_input
 from cuslayer.network.synaptic import events, fan_out, operations, sent
 from cuslayer.network.walk import Walk, check_network, eval_mode, units
@@ -88,7 +88,7 @@ def count_operations(
                     continue
                 sums, products = (count, 0.0) if x.dtype == bool else (0.0, count)
                 sums += math.prod(y.shape[2:]) * steps * (getattr(layer, "bias", None) is not None)
-                integrated = y.size / samples if isinstance(layer, ReadOut) else 0.0
+                integrated = y.size / samples if layer.is_read_out else 0.0
                 found[at.number] = sums, products, len(x) * float(synapses.sum()), integrated
     rows = []
     for unit in units(net):

@@ -14,7 +14,8 @@ from cuslayer._base import check
 from cuslayer._base.files import write_whole
 from cuslayer._tape import Tensor, no_grad
 from cuslayer.backend import Array, namespace, to_device, to_numpy
-from cuslayer.layers import Delay, Dense
+from cuslayer.layers import Delay
+from cuslayer.layers.base import form_of
 from cuslayer.layers.synaptic_delay import MOST_LAGS
 from cuslayer.network.network import Sequential, chain_of
 
@@ -123,7 +124,7 @@ def inward(weight: Array, shape: tuple[int, ...] = ()) -> Array:
 
 def set_weight(layer: Any, weight: Array) -> None:
     """Set the weight of a layer from one with the axes of `weight_of`."""
-    shape = layer.in_features if isinstance(layer, Dense) else ()
+    shape = layer.in_features if form_of(layer) == "dense" else ()
     layer.weight.data = to_device(check.as_type("weight", inward(weight, shape), layer.weight.dtype))
 
 
@@ -185,8 +186,9 @@ def input_shape_of(net: Any, given: int | tuple[int, ...] | None) -> tuple[int, 
     if hasattr(net, "input_shape"):
         return tuple(net.input_shape)
     for node in chain_of(net)[:1]:
-        if isinstance(node.stage, Dense):
-            return node.stage.in_features
+        if form_of(node.stage) == "dense":
+            inputs: tuple[int, ...] = node.stage.in_features
+            return inputs
     raise ValueError("input_shape is needed, (H, W, C) or (N,): the network's layers do not tell it")
 
 

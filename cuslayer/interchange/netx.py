@@ -15,20 +15,22 @@ from cuslayer._base.hdf5_files import checked
 from cuslayer.backend import Array, to_numpy
 from cuslayer.interchange import axes
 from cuslayer.kernels.time.delay.steps import whole_steps
-from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Dropout, Shift, SumPool, Unpool
+from cuslayer.layers import Average, Conv, ConvTranspose, Delay, Dense, Shift, SumPool, Unpool
+from cuslayer.layers.base import form_of
 from cuslayer.network.network import Sequential, chain_of
 from cuslayer.neurons.base import KINDS as NEURONS
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.neurons.names import make_neuron, neuron_constants
 
 # The file's name for each kind of layer.
-_KINDS: dict[type[Any], str] = {
-    Average: "average",
-    Conv: "conv",
-    ConvTranspose: "convT",
-    Dense: "dense",
-    SumPool: "pool",
-    Unpool: "unpool",
+# The types of layers in the file, by their form.
+_TYPES = {
+    "vote": "average",
+    "conv": "conv",
+    "conv_transpose": "convT",
+    "dense": "dense",
+    "pool": "pool",
+    "unpool": "unpool",
 }
 _GEOMETRY = ("stride", "padding", "dilation")
 
@@ -114,32 +116,33 @@ def _blocks(net: Sequential, shape: tuple[int, ...]) -> list[_Block]:
     blocks: list[_Block] = []
     for node in [*chain_of(net), None]:
         layer: Any = None if node is None else node.stage
+        form: Any = form_of(layer)
         last = blocks[-1] if blocks else None
         bare = last is not None and last.neuron is None and last.kind != "average"
-        if bare and last is not None and (node is None or type(layer) in _KINDS):
+        if bare and last is not None and (node is None or form in _TYPES):
             raise ValueError(f"{last.layer!r} has no neurons behind it")
         where = f"layer {node}, {check.one_line(layer)},"
-        if node is None or isinstance(layer, Dropout):
+        if node is None or form == "same":
             continue
-        if type(layer) in _KINDS:
+        if form in _TYPES:
             if getattr(layer, "bias", None) is not None:
                 raise ValueError(f"{where} has a bias, for which the file has no place")
             if getattr(layer, "delays", None) is not None:
                 _delay_before(where, layer, last)
-            blocks.append(_Block(_KINDS[type(layer)], layer, shape, layer.output_shape(shape)))
+            blocks.append(_Block(_TYPES[form], layer, shape, layer.output_shape(shape)))
             shape = blocks[-1].after
             if blocks[-1].kind == "dense" and len(shape) > 1:
                 raise ValueError(f"{where} has no place in the file: it maps each place of {blocks[-1].before}")
         elif bare and last is not None and is_neuron(layer) and as_neuron(layer).names is not None:
             last.neuron = as_neuron(layer)
-        elif last is None or last.neuron is None or not isinstance(layer, (Shift, Delay)):
+        elif last is None or last.neuron is None or form != "delay":
             raise ValueError(f"{where} has no place in the file")
-        elif isinstance(layer, Shift):
-            if last.shifted or last.delay is not None or layer.delay != layer.dt:
+        elif not layer.parameters():
+            if last.shifted or last.delay is not None or layer.lags() != (1, 0):
                 raise ValueError(f"{where} must be one shift of one step, behind the neurons")
             last.shifted = True
         else:
-            if last.delay is not None or layer.mode != "floor":
+            if last.delay is not None or layer.linear:
                 raise ValueError(f"{where} must be one delay in whole steps, behind the neurons")
             last.delay = layer
     if not blocks:
@@ -151,7 +154,7 @@ def _delay_before(where: str, layer: Any, last: _Block | None) -> None:
     """Give the neurons before a layer the delays of its synapses, if all synapses of a neuron have the same."""
     lag = to_numpy(layer.delays.whole_lags())
     if (
-        type(layer) is not Dense
+        form_of(layer) != "dense"
         or (lag != lag[:, :1]).any()
         or last is None
         or last.neuron is None
@@ -270,7 +273,7 @@ class _Reading:
         shape: tuple[int, ...] = ()
         for number in range(len(layers)):
             at = f"layer/{number}"
-            kind = check.one_of(f"{at}/type", self._entry(f"{at}/type"), ("input", "flatten", *_KINDS.values()))
+            kind = check.one_of(f"{at}/type", self._entry(f"{at}/type"), ("input", "flatten", *_TYPES.values()))
             if kind == "flatten":
                 continue
             after = self._shape(f"{at}/frame" if kind == "input" and "frame" in layers[str(number)] else f"{at}/shape")

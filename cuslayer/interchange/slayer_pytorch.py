@@ -11,13 +11,14 @@ import numpy as np
 from cuslayer._base import check
 from cuslayer.backend import Array, to_device
 from cuslayer.interchange.axes import channels_first, inward
-from cuslayer.layers import Conv, ConvTranspose, Delay, Dense, FilterBank, SumPool, TemporalFilter, Unpool, WeightNorm
+from cuslayer.layers import WeightNorm
+from cuslayer.layers.base import form_of
 from cuslayer.layers.weight_hooks import length
 from cuslayer.network.graph import GraphNode
 from cuslayer.network.network import Sequential, chain_of
 
 _BUFFERS = ("srmKernel", "refKernel")
-_SYNAPSES, _FILTERS = (Dense, Conv, ConvTranspose), (TemporalFilter, FilterBank)
+_SYNAPSES = ("dense", "conv", "conv_transpose")
 
 
 @check.operation
@@ -67,9 +68,9 @@ def load_slayer(
         nodes = chain_of(net)
         _check_gains([(key, given[key]) for key, kind in kinds.items() if kind == "pool"], nodes)
         setters: list[Callable[[], None]] = []
-        for kind, types in (("weight", _SYNAPSES), ("filter", _FILTERS), ("delay", (Delay,))):
+        for kind, forms in (("weight", _SYNAPSES), ("filter", ("filter",)), ("delay", ("delay",))):
             keys = [key for key in given if kinds[key] == kind]
-            layers = [node for node in nodes if isinstance(node.stage, types)]
+            layers = [node for node in nodes if form_of(node.stage) in forms and node.stage.parameters()]
             if len(keys) != len(layers):
                 found = f"{len(keys)} {kind} arrays ({', '.join(keys)})" if keys else f"no {kind} array"
                 raise ValueError(f"the state has {found}, the network {len(layers)} {kind} layers")
@@ -139,7 +140,7 @@ def _converted(kind: str, array: Array) -> Array:
 
 
 def _check_gains(pools: list[tuple[str, Array]], nodes: list[GraphNode]) -> None:
-    gains = [node.stage.gain for node in nodes if isinstance(node.stage, (SumPool, Unpool))]
+    gains = [node.stage.gain for node in nodes if form_of(node.stage) in ("pool", "unpool")]
     for key, array in pools:
         if not any(np.isclose(array.flat[0], gain, rtol=1e-5) for gain in gains):
             ours = ", ".join(f"{gain:g}" for gain in gains) or "no pooling"
@@ -149,13 +150,14 @@ def _check_gains(pools: list[tuple[str, Array]], nodes: list[GraphNode]) -> None
 def _setter(key: str, array: Array, node: GraphNode) -> Callable[[], None]:
     """Check that an array fits the layer at a node; return a function that loads it."""
     layer = node.stage
-    parameter = layer.delay if isinstance(layer, Delay) else layer.weight
+    form = form_of(layer)
+    parameter = layer.delay if form == "delay" else layer.weight
     sizes = tuple(parameter.shape)
-    if isinstance(layer, Delay):
+    if form == "delay":
         expected: tuple[int, ...] = channels_first(sizes) if len(sizes) == 3 else (*sizes, 1, 1)
-    elif isinstance(layer, _FILTERS):
+    elif form == "filter":
         expected = (*((1,) if len(sizes) == 1 else sizes[:1]), 1, 1, 1, sizes[-1])
-    elif isinstance(layer, Dense):
+    elif form == "dense":
         inputs = layer.in_features
         expected = (layer.out_features, *channels_first(inputs), *((1,) if len(inputs) == 3 else (1, 1, 1)))
         if array.shape == (layer.out_features, math.prod(inputs), 1, 1, 1):
@@ -164,16 +166,16 @@ def _setter(key: str, array: Array, node: GraphNode) -> Callable[[], None]:
         expected = (sizes[3], sizes[2], *sizes[:2], 1)
     if array.shape != expected:
         raise ValueError(f"{key} has shape {array.shape}, layer {node} expects {expected}")
-    if isinstance(layer, Delay):
+    if form == "delay":
         if array.size and not (layer.delay.least <= array.min() and array.max() <= layer.delay.most):
             bounds = f"{layer.delay.least:g} to {layer.delay.most:g} ms"
             raise ValueError(f"{key} must lie in {bounds}, got {array.min():g} to {array.max():g}")
         ours = _converted("delay", array).reshape(sizes)
-    elif isinstance(layer, _FILTERS):
+    elif form == "filter":
         ours = _converted("filter", array).reshape(sizes)
     else:
-        dense = isinstance(layer, Dense)
-        ours = inward(array.reshape(len(array), -1), layer.in_features) if dense else inward(array[..., 0])
+        of_dense = form == "dense"
+        ours = inward(array.reshape(len(array), -1), layer.in_features) if of_dense else inward(array[..., 0])
 
     def load() -> None:
         parameter.data = to_device(ours.astype(parameter.dtype))

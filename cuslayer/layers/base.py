@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -11,7 +13,7 @@ import numpy as np
 from cuslayer import kernels
 from cuslayer._base import check, instead
 from cuslayer._parameter import Bounded, replaces, set_values
-from cuslayer._tape import Tensor
+from cuslayer._tape import Tensor, no_grad
 from cuslayer.backend import Array, generator, to_device, to_numpy
 from cuslayer.kernels.constants import Window, places_of
 from cuslayer.kernels.host.memory import count_elements
@@ -20,6 +22,11 @@ from cuslayer.neurons.states import Remembering
 WeightHook = Callable[[Tensor], Tensor]
 WeightHooks: TypeAlias = "WeightHook | tuple[WeightHook, ...] | None"
 Shape: TypeAlias = "tuple[int, ...]"
+
+# Frames with unknown rows and columns; the number of channels follows.
+FRAME = ("H", "W")
+# Places of unknown number and axes, which may be none; the number of features follows.
+PLACES = ("...",)
 
 
 @instead.attributes("layer")
@@ -46,6 +53,12 @@ class Layer:
         state_numbers: the names of number attributes that belong to the state of a network, such as a gain.
         memory: the number of earlier input steps on which an output step depends in evaluation; None if there is no
             limit. A class that defines `__call__` must also define memory.
+        form: what the layer computes in evaluation, for files, pages and fused passes; see `form_of`.
+        weighted: whether `calibrate` scales this layer rather than earlier ones before the same neurons.
+        is_read_out: whether the output of a network that ends in the layer is numbers, not spikes.
+        normalizes: whether the layer has running statistics of its input, as `BatchNorm`.
+        of_batch: whether in training the output of a sample depends on the other samples or on random numbers.
+        passes_spikes: whether spikes keep their place in a count of operations: the layer may run again on them.
 
     >>> from cuslayer.layers import Dense
     >>> class Gated(Layer):
@@ -63,6 +76,12 @@ class Layer:
     keeps_steps = False
     tensors: ClassVar[tuple[str, ...]] = ()
     state_numbers: tuple[str, ...] = ()
+    form: ClassVar[str | None] = None
+    weighted: ClassVar[bool] = False
+    is_read_out: ClassVar[bool] = False
+    normalizes: ClassVar[bool] = False
+    of_batch: ClassVar[bool] = False
+    passes_spikes: ClassVar[bool] = False
     if TYPE_CHECKING:  # a subclass may define it as an attribute or a property
 
         @property
@@ -218,6 +237,38 @@ class Layer:
         """
         return shape if self.keeps_shape else None
 
+    def joined_shape(self, shapes: Sequence[Shape | None]) -> Shape | None:
+        """Return `output_shape` for the shapes of all inputs; only a join of branches has several."""
+        return self.output_shape(shapes[0])
+
+    def partial_shape(self, shape: Any) -> Any:
+        """Return what is known of the output's shape for a partly known shape.
+
+        A partly known shape is None, ("H", "W", channels), or ("...", features) for places of unknown number.
+        """
+        return self.output_shape(shape)
+
+    def fan_out(self, shape: Shape) -> Array | None:
+        """Return the number of synapses of each input of a shape (without T and N), float64; None without synapses."""
+        return None
+
+    @property
+    def own_dt(self) -> float | None:
+        """The time step, in ms, of the layer's delays or filter; None without one."""
+        return None
+
+    def least_change(self, p: Tensor) -> float | None:
+        """Return the smallest change of a parameter that changes the output; None if there is none."""
+        return None
+
+    def usual_scale_of(self, gains: Collection[float]) -> bool:
+        """Return whether `calibrate_initial` may scale the layer: it has the default scale, or one of the gains."""
+        return False
+
+    def scale_setting(self) -> tuple[str, float]:
+        """Return the name and the value of the option that scales the output, for advice."""
+        return "scale", 1.0
+
     def continued(self) -> Callable[..., Any] | None:
         """Return the layer with a state of its own, for streams and chunks of time; None if it cannot keep a state.
 
@@ -235,6 +286,43 @@ class Layer:
     def __repr__(self) -> str:
         parts = (f"{name}={c.shape if isinstance(c, Tensor) else repr(c)}" for name, c in self.children())
         return f"{type(self).__name__}({', '.join(parts)})"
+
+
+@cache
+def _form_of_class(kind: Any) -> str | None:
+    for owner in kind.__mro__:
+        if "form" in vars(owner):
+            form: str | None = owner.__dict__["form"]
+            return form
+        if "__call__" in vars(owner):
+            return None
+    return None
+
+
+def form_of(stage: Any) -> str | None:
+    """Return what a stage computes; None if it is no layer, has no form, or has a `__call__` of its own.
+
+    ========================== ===========================================================================
+    form                       attributes
+    ========================== ===========================================================================
+    dense, read_out            in_features, out_features, effective_weight(), bias, delays
+    conv, conv_transpose       window, groups, effective_weight(), bias, delays
+    pool, unpool, mean         window, gain, and effective_weight() where there is a weight_hook
+    norm                       fixed_map()
+    delay                      lags(), linear, dt
+    filter                     weight
+    vote                       groups
+    recurrent                  layer, neuron, steps
+    same                       none: the output is the input
+    ========================== ===========================================================================
+    """
+    kind: Any = type(stage)
+    return _form_of_class(kind)
+
+
+def as_layer(stage: Any) -> Layer:
+    """Return a stage itself if it is a layer; else, for neurons and functions, a layer without traits."""
+    return stage if isinstance(stage, Layer) else _NO_TRAITS
 
 
 def scale_parameter(p: Tensor, factor: float) -> None:
@@ -262,6 +350,20 @@ def names_in(name: str, child: Any, above: tuple[int, ...]) -> Iterator[tuple[st
         yield name, child
     else:
         yield from ((f"{name}.{rest}", p) for rest, p in child.parameter_names(above))
+
+
+_NO_TRAITS = Layer()
+
+
+def count_synapses(layer: Callable[[Any], Tensor], shape: Shape) -> Array:
+    """Return how often each input of a shape enters the outputs of a layer whose weights are 1."""
+    with no_grad(active=False):
+        x = Tensor(to_device(np.zeros((1, 1, *shape), np.float32)), requires_grad=True)
+        y = layer(x)
+        y.backward(to_device(np.ones(y.shape, np.float32)))
+    # Counts are whole numbers, which products of images give only up to rounding.
+    counts: Array = np.rint(to_numpy(x.grad).reshape(shape).astype(np.float64))
+    return counts
 
 
 class Hooked(Layer):
@@ -331,6 +433,7 @@ class Synapse(Hooked):
     tensors = ("weight", "bias")
     usual_scale = 10.0
     scalable = True
+    weighted = True
     delays: Any = None
 
     def __init__(
@@ -357,6 +460,31 @@ class Synapse(Hooked):
     def memory(self) -> int:
         """The number of earlier steps on which a step of the output depends."""
         return 0 if self.delays is None else int(self.delays.memory)
+
+    @property
+    def own_dt(self) -> float | None:
+        return None if self.delays is None else float(self.delays.dt)
+
+    def fan_out(self, shape: Shape) -> Array | None:
+        ones = copy.copy(self)
+        ones.weight_hook = None
+        vars(ones).update(weight=Tensor(to_device(np.ones(self.weight.shape, np.float32))), bias=None, delays=None)
+        return count_synapses(ones, shape)
+
+    def usual_scale_of(self, gains: Collection[float]) -> bool:
+        return self.weight.requires_grad and not self.own_scale
+
+    def scale_setting(self) -> tuple[str, float]:
+        """Return the weight_scale of uniform weights with the root mean square of the present ones."""
+        with no_grad():
+            weight: Array = to_numpy(self.effective_weight().data)
+        if not weight.any():
+            weight = to_numpy(self.weight.data)
+        return "weight_scale", math.sqrt(3.0 * self.fan_in() * float(np.mean(np.square(weight, dtype=np.float64))))
+
+    def fan_in(self) -> int:
+        """Return the largest number of inputs of an output."""
+        return int(self.weight.shape[0])
 
     def biased(self, y: Tensor) -> Tensor:
         """Return the weighted input plus the bias, if any."""
@@ -431,8 +559,8 @@ def changed_options(layer: Layer, **defaults: Any) -> str:
 Pair: TypeAlias = "int | tuple[int, int]"
 
 
-class Sliding:
-    """Mixin of layers with a window that slides over frames."""
+class Sliding(Layer):
+    """Base class of layers with a window that slides over frames."""
 
     options: ClassVar[tuple[str, ...]] = ("stride", "padding", "dilation")
     kernel_size: tuple[int, int]
@@ -449,6 +577,9 @@ class Sliding:
     def window(self) -> Window:
         """The window in the form that kernels take."""
         return Window(self.kernel_size, self.stride, self.padding, self.dilation)
+
+    def partial_shape(self, shape: Any) -> Any:
+        return shape if shape is None else (*FRAME, shape[-1])
 
     def geometry(self) -> dict[str, Any]:
         """Return the options of the operation."""

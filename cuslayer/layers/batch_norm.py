@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, cast
@@ -93,6 +93,8 @@ class BatchNorm(Layer):
     tensors = ("gain", "offset")
     state_numbers = ("height",)
     memory = 0
+    form = "norm"
+    normalizes = of_batch = True
 
     def __init__(
         self,
@@ -134,6 +136,9 @@ class BatchNorm(Layer):
 
     @property
     def scalable(self) -> bool:
+        return True
+
+    def usual_scale_of(self, gains: Collection[float]) -> bool:
         return True
 
     def scale_output(self, factor: float) -> None:

@@ -12,7 +12,17 @@ from cuslayer._still import each_step_alone
 from cuslayer._tape import Gradient, Pullback, Tensor, as_tensor, differentiable, grad_enabled, saves, takes_packed
 from cuslayer.backend import Array, contiguous
 from cuslayer.kernels.constants import Window
-from cuslayer.layers.base import Pair, Shape, Sliding, Synapse, WeightHooks, changed_options, check_frame, prepare
+from cuslayer.layers.base import (
+    FRAME,
+    Pair,
+    Shape,
+    Sliding,
+    Synapse,
+    WeightHooks,
+    changed_options,
+    check_frame,
+    prepare,
+)
 from cuslayer.layers.synaptic_delay import SynapticDelays, lagged
 from cuslayer.neurons.states import Remembering
 
@@ -94,6 +104,11 @@ class Convolution(Sliding, Synapse):
                 raise ValueError(f"{name} must be a multiple of {self.groups} groups, got {channels}")
         super().__init__(self.weight_shape(), self.fan_in(), weight_scale, weight_hook, bias)
         self._set_delays(delays)
+
+    def _partial_shape(self, shape: Any) -> Any:
+        if shape is not None:
+            check_frame(cast(Any, (*FRAME, shape[-1])), self.in_channels)
+        return (*FRAME, self.out_channels)
 
     def weight_shape(self) -> tuple[int, ...]:
         """Return the shape of the weight, (kh, kw, in_channels / groups, out_channels)."""
@@ -179,8 +194,14 @@ class Conv(Convolution, Delaying):
     ((5, 5, 2, 16), (3, 1, 32, 32, 16))
     """
 
+    form = "conv"
+
     def _operate(self, x: Tensor, weight: Tensor) -> Tensor:
         return conv(x, weight, **self.geometry())
+
+    @check.operation("conv")
+    def partial_shape(self, shape: Any) -> Any:
+        return self._partial_shape(shape)
 
     @check.operation("conv")
     def output_shape(self, shape: Shape | None) -> Shape | None:
@@ -282,6 +303,7 @@ class ConvTranspose(Convolution):
     """
 
     memory = 0
+    form = "conv_transpose"
 
     def __init__(
         self,
@@ -327,6 +349,10 @@ class ConvTranspose(Convolution):
     @each_step_alone
     def __call__(self, x: Any) -> Tensor:
         return conv_transpose(x, self.effective_weight(), output_padding=self.output_padding, **self.geometry())
+
+    @check.operation("conv_transpose")
+    def partial_shape(self, shape: Any) -> Any:
+        return self._partial_shape(shape)
 
     @check.operation("conv_transpose")
     def output_shape(self, shape: Shape | None) -> Shape | None:

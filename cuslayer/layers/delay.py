@@ -157,6 +157,9 @@ class Shift(Layer):
     """
 
     keeps_shape = keeps_steps = True
+    passes_spikes = True
+    form = "delay"
+    linear = False
 
     def __init__(self, delay: float, *, dt: float = 1.0) -> None:
         self.delay = check.number("delay", delay)
@@ -166,6 +169,14 @@ class Shift(Layer):
     @property
     def memory(self) -> int | None:
         return _memory(self.delay, self.dt)
+
+    @property
+    def own_dt(self) -> float | None:
+        return self.dt
+
+    def lags(self) -> tuple[Array, Array]:
+        """Return the delay in whole steps, and the rest as a share of a step."""
+        return whole_steps(self.delay, self.dt)
 
     def __call__(self, x: Any) -> Tensor:
         return shift(x, delay=self.delay, dt=self.dt)
@@ -205,6 +216,8 @@ class Delay(Layer):
     """
 
     keeps_shape = keeps_steps = True
+    passes_spikes = True
+    form = "delay"
 
     def __init__(
         self,
@@ -231,6 +244,22 @@ class Delay(Layer):
     @property
     def memory(self) -> int | None:
         return _memory(to_numpy(self.delay.data), self.dt)
+
+    @property
+    def own_dt(self) -> float | None:
+        return self.dt
+
+    @property
+    def linear(self) -> bool:
+        """Whether the layer interpolates between two steps, which makes numbers of spikes."""
+        return self.mode == "linear"
+
+    def lags(self) -> tuple[Array, Array]:
+        """Return the delays in whole steps, and the rests as shares of a step."""
+        return whole_steps(to_numpy(self.delay.data), self.dt)
+
+    def least_change(self, p: Tensor) -> float | None:
+        return None if self.linear else self.dt
 
     @check.operation("shift")
     def output_shape(self, shape: Shape | None) -> Shape | None:

@@ -16,7 +16,7 @@ from cuslayer.backend import Array, to_numpy
 from cuslayer.kernels.constants import Product, Window, places_of, side_by_side
 from cuslayer.kernels.host.elementwise import in_order
 from cuslayer.kernels.step.derive import StepSpiking
-from cuslayer.layers.base import Shape, Synapse, WeightHooks, check_dense
+from cuslayer.layers.base import PLACES, Shape, Synapse, WeightHooks, check_dense
 from cuslayer.layers.conv import Delaying
 from cuslayer.layers.synaptic_delay import SynapticDelays
 from cuslayer.neurons.base import StepByStep, as_neuron
@@ -97,6 +97,18 @@ class _Flat(Synapse):
         places = () if shape is None else places_of(shape, math.prod(self.in_features))
         return (*places, self.out_features)
 
+    @check.operation("dense")
+    def partial_shape(self, shape: Any) -> Any:
+        inputs = math.prod(self.in_features)
+        # The size of flattened places is a multiple of their features.
+        if shape is not None and inputs % shape[-1]:
+            raise ValueError(f"x has {shape[-1]} features, weight expects {inputs}")
+        flattened = shape is not None and inputs != shape[-1]
+        return (*(() if flattened else PLACES), self.out_features)
+
+    def fan_out(self, shape: Shape) -> Array | None:
+        return np.full(shape, float(self.out_features))
+
     def _text(self, options: str = "") -> str:
         sizes, bias = self.in_features, "" if self.bias is None else ", bias=True"
         bias += "" if self.delays is None else f", delays={self.delays!r}"
@@ -135,6 +147,8 @@ class Dense(_Flat, Delaying):
     >>> layer(np.zeros((5, 1, 64, 4), bool)).shape
     (5, 1, 64, 3)
     """
+
+    form = "dense"
 
     def __init__(
         self,
@@ -275,6 +289,8 @@ class ReadOut(_Flat):
     """
 
     usual_scale = 1.0
+    form = "read_out"
+    is_read_out = True
 
     def __init__(
         self,
@@ -324,6 +340,10 @@ class ReadOut(_Flat):
         if isinstance(keep, Tensor):
             return leaky_integral(x, keep, states=states)
         return _integral(x, keep=keep, states=states)
+
+    @property
+    def own_dt(self) -> float | None:
+        return self.dt
 
     @property
     def simulation(self) -> StepByStep | None:

@@ -121,6 +121,7 @@ class TemporalFilter(Layer):
     """
 
     keeps_shape = keeps_steps = True
+    form = "filter"
 
     def __init__(self, neuron: Neuron) -> None:
         self.neuron = neuron
@@ -131,6 +132,10 @@ class TemporalFilter(Layer):
     @property
     def memory(self) -> int:
         return len(self.weight) - 1
+
+    @property
+    def own_dt(self) -> float | None:
+        return as_neuron(self.neuron).dt
 
     def _first_parameters(self) -> list[Tensor]:
         return [self.weight]
@@ -166,6 +171,7 @@ class FilterBank(Layer):
     """
 
     keeps_steps = True
+    form = "filter"
 
     def __init__(self, count: int, taps: int, scale: float = 1.0) -> None:
         self.count = check.integer("count", count, least=1)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,17 @@ from cuslayer._tape import Gradient, Pullback, Tensor, as_tensor, differentiable
 from cuslayer.backend import Array, numeric
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.memory import count_elements
-from cuslayer.layers.base import Hooked, Layer, Pair, Shape, Sliding, WeightHooks, changed_options, check_frames
+from cuslayer.layers.base import (
+    Hooked,
+    Layer,
+    Pair,
+    Shape,
+    Sliding,
+    WeightHooks,
+    changed_options,
+    check_frames,
+    count_synapses,
+)
 
 
 @differentiable
@@ -170,6 +182,18 @@ class Windowed(Sliding, Hooked):
     state_numbers = ("gain",)
     scalable = True
 
+    def fan_out(self, shape: Shape) -> Array | None:
+        ones = copy.copy(self)
+        ones.weight_hook = None
+        ones.gain = 1.0
+        return count_synapses(ones, shape)
+
+    def usual_scale_of(self, gains: Collection[float]) -> bool:
+        return any(math.isclose(self.gain, gain) for gain in gains)
+
+    def scale_setting(self) -> tuple[str, float]:
+        return "gain", self.gain
+
     def scale_output(self, factor: float) -> None:
         self.gain *= factor
 
@@ -196,6 +220,7 @@ class SumPool(Windowed):
     """
 
     memory = 0
+    form = "pool"
 
     @each_step_alone
     def __call__(self, x: Any) -> Tensor:
@@ -227,6 +252,7 @@ class Unpool(Windowed):
     """
 
     memory = 0
+    form = "unpool"
 
     @each_step_alone
     def __call__(self, x: Any) -> Tensor:
@@ -242,10 +268,11 @@ class Unpool(Windowed):
         return (*self.window.image(shape[:2]), shape[2])
 
 
-class _WithinFrame(Sliding, Layer):
+class _WithinFrame(Sliding):
     """Base class of `AvgPool` and `MaxPool`: a window that slides over each channel within the frame."""
 
     keeps_steps = True
+    passes_spikes = True
 
     @instead.constructor
     def __init__(self, kernel_size: Pair, *, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1) -> None:
@@ -283,11 +310,16 @@ class AvgPool(_WithinFrame):
     """
 
     memory = 0
+    form = "mean"
+    weight_hook = None
 
     @property
     def gain(self) -> float:
         """The weight of every input, ``1 / (kh kw)``."""
         return 1.0 / math.prod(self.kernel_size)
+
+    def fan_out(self, shape: Shape) -> Array | None:
+        return count_synapses(lambda x: self(x) * math.prod(self.kernel_size), shape)
 
     @each_step_alone
     def __call__(self, x: Any) -> Tensor:
@@ -354,6 +386,13 @@ class GlobalAvgPool(Layer):
 
     memory = 0
     keeps_steps = True
+    passes_spikes = True
+
+    def fan_out(self, shape: Shape) -> Array | None:
+        return np.ones(shape)
+
+    def partial_shape(self, shape: Any) -> Any:
+        return None if shape is None else (shape[-1],)
 
     @each_step_alone
     def __call__(self, x: Any) -> Tensor:

@@ -254,6 +254,7 @@ class Recurrent(Layer, Neuron):
     """
 
     keeps_shape = keeps_steps = True
+    form = "recurrent"
 
     theta, dt, gradient, period, peak = map(_of_neuron, ("theta", "dt", "gradient", "period", "peak"))
     parts, response, refractory, filter = map(_of_neuron, ("parts", "response", "refractory", "filter"))
@@ -401,6 +402,11 @@ class Recurrent(Layer, Neuron):
     def output_shape(self, shape: Shape | None) -> Shape | None:
         if shape is not None:
             self.layer.output_shape(shape)
+        return shape
+
+    def partial_shape(self, shape: Any) -> Any:
+        if shape is not None:
+            self.layer.partial_shape(shape)
         return shape
 
     def psp(self, x: Any) -> Tensor:

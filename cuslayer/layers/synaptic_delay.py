@@ -194,6 +194,10 @@ class SynapticDelays(Layer):
     def memory(self) -> int:
         return self.lags - 1
 
+    @property
+    def own_dt(self) -> float | None:
+        return self.dt
+
     def attach(self, shape: Shape) -> SynapticDelays:
         """Draw the delays of a weight of a shape, unless there are some; return the object."""
         if self.taken.data.any():

@@ -59,6 +59,8 @@ class Dropout(Layer):
     """
 
     keeps_shape = keeps_steps = True
+    of_batch = True
+    form = "same"
 
     def __init__(self, p: float) -> None:
         self.p = check.fraction("p", p)
@@ -197,6 +199,8 @@ class Average(Layer):
 
     memory = 0
     keeps_steps = True
+    passes_spikes = True
+    form = "vote"
 
     def __init__(self, groups: int) -> None:
         self.groups = check.integer("groups", groups, least=1)
@@ -298,6 +302,7 @@ class Decimate(Layer):
     """
 
     keeps_shape = True
+    passes_spikes = True
 
     def __init__(self, factor: int, *, how: str = "sum") -> None:
         self.factor = check.integer("factor", factor, least=1)

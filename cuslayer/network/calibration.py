@@ -14,9 +14,8 @@ from cuslayer._base.sequences import Lengths, own, own_steps
 from cuslayer._tape import Tensor, no_grad
 from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.data.batches import none_in, preserved_epoch
-from cuslayer.layers.base import Layer, Synapse
+from cuslayer.layers.base import Layer, as_layer
 from cuslayer.layers.batch_norm import BatchNorm
-from cuslayer.layers.pool import Windowed
 from cuslayer.loss.base import desired_rate
 from cuslayer.network.errors import balance_errors
 from cuslayer.network.graph import Address, Graph, GraphNode, as_input, finite_input, output_neurons
@@ -306,13 +305,14 @@ class CalibrationRun:
         stage = node.stage
         if node.number in self.wanted:
             return self._neurons(node, name, as_neuron(stage), inputs[0])
-        if isinstance(stage, BatchNorm):
+        layer = as_layer(stage)
+        if layer.normalizes:
             return self._normalized(node, stage, inputs[0])
         data = node(*(value.tensor for value in inputs))
         upstream = tuple({id(layer): layer for value in inputs for layer in value.to_scale}.values())
         # Among several layers without neurons between them, the last one with weights is scaled.
-        scalable = isinstance(stage, Layer) and stage.scalable and id(stage) not in self.done
-        if scalable and (isinstance(stage, Synapse) or not upstream):
+        scalable = layer.scalable and id(stage) not in self.done
+        if scalable and (layer.weighted or not upstream):
             x = inputs[0].tensor
             return Tracked(data, lambda factor: _times(node(x), factor), (stage,))
         mixed = any(value.mixed or not value.to_scale for value in inputs) and bool(upstream)
@@ -479,8 +479,8 @@ def calibrate_initial(net: Any, batches: list[Any], rate: float, loss: Any, step
     rates no factor reaches; training may reach them.
     """
     nodes = graph_of(net).nodes
-    layers = [layer for layer in net.layers_within() if isinstance(layer, Synapse)]
-    if not layers or not all(layer.as_drawn for layer in layers):
+    drawn = [layer.as_drawn for layer in net.layers_within() if layer.weighted]
+    if not drawn or not all(drawn):
         return None
     inputs = [as_input(x) for x, _ in batches]
     inputs = [x for x in inputs if _fits(x, inputs[0])]
@@ -490,10 +490,10 @@ def calibrate_initial(net: Any, batches: list[Any], rate: float, loss: Any, step
     gains = {neuron.pool_gain for neuron in neurons}
     most = _MOST * min(neuron.highest_rate for neuron in neurons)
     output_rate = _output_rate(net, inputs[0], batches[0][1], loss, rate)
-    stages = [node.stage for node in nodes if isinstance(node.stage, Layer) and node.stage.scalable]
-    keep = [stage for stage in stages if not _usual(stage, gains)]
+    stages = [node.stage for node in nodes if as_layer(node.stage).scalable]
+    keep = [stage for stage in stages if not stage.usual_scale_of(gains)]
     back = [(node.stage, as_neuron(node.stage).own_layer) for node in nodes if is_neuron(node.stage)]
-    keep += [stage for stage, own in back if own is not None and not _usual(own, gains)]
+    keep += [stage for stage, own in back if own is not None and not own.usual_scale_of(gains)]
     inputs = [_begin(x, steps) for x in inputs]
     return _scaled(net, inputs, min(rate, most), output_rate=min(output_rate, most), keep=keep)
 
@@ -502,15 +502,6 @@ def _begin(x: Tensor, most: int) -> Tensor:
     """Return the first steps of recordings."""
     lengths = None if x.lengths is None else x.lengths.clip(max=most)
     return x if len(x) <= most else Tensor(x.data[:most], lengths=lengths)
-
-
-def _usual(layer: Layer, gains: set[float]) -> bool:
-    """Return whether a layer has the default scale or gain and is trained."""
-    if isinstance(layer, Synapse):
-        return layer.weight.requires_grad and not layer.own_scale
-    return isinstance(layer, BatchNorm) or (
-        isinstance(layer, Windowed) and any(math.isclose(layer.gain, gain) for gain in gains)
-    )
 
 
 def _output_rate(net: Any, x: Tensor, target: Any, loss: Any, rate: float) -> float:

@@ -26,7 +26,7 @@ from cuslayer.backend import Setting
 from cuslayer.data.events import Events
 from cuslayer.kernels.constants import Pooling
 from cuslayer.kernels.spikes.packed import PackedSpikes
-from cuslayer.layers import BatchNorm, Conv, Dense, Layer, SumPool
+from cuslayer.layers.base import form_of
 from cuslayer.layers.fused import conv_neuron, conv_pool, dense_neuron, pool_neuron
 from cuslayer.neurons.base import OnePass, is_neuron
 
@@ -153,9 +153,8 @@ def flow(items: Iterable[Item], output: int, values: dict[int, Any]) -> Iterator
 class Fusion(NamedTuple):
     """A pattern of stages that run as one operation."""
 
-    # The classes of its layers, and None for neurons. A subclass with its own `__call__` does not fit, nor does pooling
-    # with a weight hook, or a layer with delays.
-    pattern: tuple[type[Layer] | None, ...]
+    # The forms of its layers, and None for neurons. Pooling with a weight hook does not fit, nor a layer with delays.
+    pattern: tuple[str | None, ...]
     # The fused operation: a function of the input, the layers and the `OnePass` of their neurons.
     operation: Callable[..., Tensor]
 
@@ -164,16 +163,16 @@ class Fusion(NamedTuple):
         if len(stages) < len(self.pattern):
             return False
         layers, neurons = self.split(stages)
-        kinds = [kind for kind in self.pattern if kind is not None]
-        if None in neurons or not all(map(_computes_as, layers, kinds)):
+        forms = [form for form in self.pattern if form is not None]
+        if None in neurons or forms != [_plain_form(layer) for layer in layers]:
             return False
         return len({neuron.spiking.exact for neuron in cast("list[OnePass]", neurons)}) == 1
 
     def split(self, stages: Sequence[Any]) -> tuple[list[Any], list[OnePass | None]]:
         """Return the layers among the first stages, and the `OnePass` of the neurons."""
         placed = list(zip(self.pattern, stages, strict=False))
-        layers = [stage for kind, stage in placed if kind is not None]
-        return layers, [one_pass(stage) for kind, stage in placed if kind is None]
+        layers = [stage for form, stage in placed if form is not None]
+        return layers, [one_pass(stage) for form, stage in placed if form is None]
 
 
 def one_pass(stage: Any) -> OnePass | None:
@@ -181,11 +180,11 @@ def one_pass(stage: Any) -> OnePass | None:
     return getattr(stage, "one_pass", None)
 
 
-def _computes_as(layer: Any, kind: type[Layer]) -> bool:
-    # The fused pass of pooling has one gain for all taps of a window.
-    hooked_pool = isinstance(layer, SumPool) and bool(layer.weight_hook)
-    plain = getattr(layer, "delays", None) is None and not hooked_pool
-    return isinstance(layer, kind) and type(layer).__call__ is kind.__call__ and plain
+def _plain_form(layer: Any) -> str | None:
+    """Return the form of a layer that fused passes know: without delays, and in pooling with one gain for all taps."""
+    form = form_of(layer)
+    hooked_pool = form == "pool" and bool(layer.weight_hook)
+    return None if hooked_pool or getattr(layer, "delays", None) is not None else form
 
 
 def _parameters(layer: Any) -> list[Tensor]:
@@ -227,7 +226,7 @@ def _normalized(x: Tensor, layers: list[Any], neurons: list[OnePass]) -> Tensor:
         normalization = norm.fixed_map(parameters[0].data)
         if normalization is not None:
             options = neurons[0]._asdict() | {"normalization": normalization}
-            if isinstance(synapse, Conv):
+            if form_of(synapse) == "conv":
                 return conv_neuron(x, *parameters, **options, **synapse.geometry())
             return dense_neuron(x, *parameters, **options)
     spikes: Tensor = norm.fire(synapse(x), neurons[0])
@@ -235,13 +234,13 @@ def _normalized(x: Tensor, layers: list[Any], neurons: list[OnePass]) -> Tensor:
 
 
 FUSIONS = (
-    Fusion((Conv, None, SumPool, None), _conv_pool),
-    Fusion((Conv, None), _conv),
-    Fusion((Conv, BatchNorm, None), _normalized),
-    Fusion((Dense, None), _dense),
-    Fusion((Dense, BatchNorm, None), _normalized),
-    Fusion((SumPool, None), _pool),
-    Fusion((BatchNorm, None), _norm),
+    Fusion(("conv", None, "pool", None), _conv_pool),
+    Fusion(("conv", None), _conv),
+    Fusion(("conv", "norm", None), _normalized),
+    Fusion(("dense", None), _dense),
+    Fusion(("dense", "norm", None), _normalized),
+    Fusion(("pool", None), _pool),
+    Fusion(("norm", None), _norm),
 )
 # The maximum number of stages that run as one.
 _LONGEST = max(len(fusion.pattern) for fusion in FUSIONS)

@@ -131,6 +131,7 @@ class Join(Layer):
 
     memory = 0
     keeps_steps = True
+    passes_spikes = True
 
     @check.operation("Parallel")
     def __init__(self, how: str) -> None:
@@ -154,6 +155,9 @@ class Join(Layer):
         if self.how != "concatenate":
             return known[0] if known else None
         return (*known[0][:-1], sum(shape[-1] for shape in known)) if len(known) == len(shapes) else None
+
+    def output_shape(self, shape: Shape | None) -> Shape | None:
+        return self.joined_shape([shape])
 
     def offsets(self, shapes: Sequence[Shape]) -> list[int]:
         """Return the first index of each branch's output in the last axis of a concatenation."""

@@ -29,6 +29,7 @@ from cuslayer.layers import (
     SumPool,
     SynapticDelays,
 )
+from cuslayer.layers.base import as_layer
 from cuslayer.layers.batch_norm import SCALES
 from cuslayer.layers.weight_hooks import quantize
 from cuslayer.network.join import SKIPS
@@ -256,7 +257,7 @@ def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
             raise ValueError(f"{where} is an input, which must be the first word")
         if word.kind in _OF_FRAMES and len(shape) != 3:
             raise ValueError(f"{where} needs frames (H, W, C), its input is {shape}")
-        if stages and isinstance(stages[-1], ReadOut):
+        if stages and as_layer(stages[-1]).is_read_out:
             raise ValueError(f"{where} stands after a read-out, which must be the last word")
         if word.kind == "average" and shape[-1] % word.numbers[0]:
             raise ValueError(f"{where} needs a multiple of {word.numbers[0]} channels, its input is {shape}")

@@ -4,39 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 from cuslayer import backend
 from cuslayer._base import check
 from cuslayer._tape import grad_enabled
 from cuslayer.kernels.host.memory import available_memory, held_memory, in_words
-from cuslayer.layers import Conv, Delay, Dense, GlobalAvgPool, Layer, ReadOut, Recurrent, SynapticDelays
-from cuslayer.layers.base import Shape, Sliding, Synapse, check_frame
-from cuslayer.layers.conv import Convolution
-from cuslayer.layers.delay import Shift
-from cuslayer.layers.filter_bank import TemporalFilter
+from cuslayer.layers import Layer
+from cuslayer.layers.base import FRAME, PLACES, Shape, as_layer
 from cuslayer.network.graph import INPUT, Graph
-from cuslayer.network.join import Join
 from cuslayer.neurons.base import is_neuron
-
-# Frames with unknown rows and columns; the number of channels follows.
-_FRAME = ("H", "W")
-# Places of unknown number and axes, which may be none; the number of features follows.
-_PLACES = ("...",)
 
 
 def shape_after(stage: Any, shapes: Sequence[Shape | None]) -> Shape | None:
     """Return the shape of a stage's output after T and N, for the shapes of its inputs; None if it is unknown."""
-    if isinstance(stage, Join):
-        return stage.joined_shape(shapes)
     if is_neuron(stage) and not isinstance(stage, Layer):
         return shapes[0]
-    if not isinstance(stage, Layer):
-        return None
     # A layer of one's own need not tell its output without its input.
-    owner = next(c for c in type(stage).__mro__ if "output_shape" in vars(c))
-    unknown = shapes[0] is None and not owner.__module__.startswith("cuslayer.")
-    return None if unknown else stage.output_shape(shapes[0])
+    return None if shapes[0] is None and not _shape_is_ours(stage) else as_layer(stage).joined_shape(shapes)
+
+
+def _shape_is_ours(stage: Any) -> bool:
+    """Return whether a class of the library tells the output shape of a stage."""
+    owner = next((c for c in type(stage).__mro__ if "output_shape" in vars(c)), Layer)
+    return owner.__module__.startswith("cuslayer.")
 
 
 def shapes_of(graph: Graph, shape: Shape | None, after: Callable[..., Any] = shape_after) -> dict[int, Any]:
@@ -77,39 +68,22 @@ def _known_after(stage: Any, shapes: Sequence[Any]) -> Any:
     As `shape_after`, or ("H", "W", channels), or ("...", features), or None.
     """
     shape = shapes[0]
-    partial = any(before is not None and before[:1] in (_FRAME[:1], _PLACES) for before in shapes)
+    partial = any(before is not None and before[:1] in (FRAME[:1], PLACES) for before in shapes)
     if isinstance(stage, Layer) and not _describes_itself(stage):
         return None
     if partial and not type(stage).__module__.startswith("cuslayer."):
         return None
-    if isinstance(stage, Join):
-        return stage.joined_shape(_with_places(shapes))
-    if isinstance(stage, Recurrent) and partial:
-        _known_after(stage.layer, shapes)
-        return shape
-    if isinstance(stage, Convolution) and (shape is None or partial):
-        if partial:
-            with check.about("conv" if isinstance(stage, Conv) else "conv_transpose"):
-                check_frame(cast(Any, (*_FRAME, shape[-1])), stage.in_channels)
-        return (*_FRAME, stage.out_channels)
-    if isinstance(stage, (Dense, ReadOut)) and (shape is None or partial):
-        inputs = math.prod(stage.in_features)
-        # The size of flattened places is a multiple of their features.
-        if partial and inputs % shape[-1]:
-            with check.about("dense"):
-                raise ValueError(f"x has {shape[-1]} features, weight expects {inputs}")
-        return (*(() if partial and inputs != shape[-1] else _PLACES), stage.out_features)
-    if isinstance(stage, Sliding) and partial:
-        return (*_FRAME, shape[-1])
-    if isinstance(stage, GlobalAvgPool) and partial:
-        return (shape[-1],)
+    if len(shapes) > 1:
+        return as_layer(stage).joined_shape(_with_places(shapes))
+    if isinstance(stage, Layer) and (partial or (shape is None and _shape_is_ours(stage))):
+        return stage.partial_shape(shape)
     return shape_after(stage, shapes)
 
 
 def _with_places(shapes: Sequence[Any]) -> list[Any]:
     """Return the shapes of branches, with the places of another branch where they are unknown."""
-    places = next((shape[:-1] for shape in shapes if shape and shape[:1] != _PLACES), _PLACES)
-    return [(*places, shape[-1]) if shape and shape[:1] == _PLACES else shape for shape in shapes]
+    places = next((shape[:-1] for shape in shapes if shape and shape[:1] != PLACES), PLACES)
+    return [(*places, shape[-1]) if shape and shape[:1] == PLACES else shape for shape in shapes]
 
 
 def _describes_itself(layer: Layer) -> bool:
@@ -117,10 +91,6 @@ def _describes_itself(layer: Layer) -> bool:
     names = ("output_shape", "joined_shape", "keeps_shape")
     owner = next(c for c in type(layer).__mro__ if "__call__" in vars(c) or any(name in vars(c) for name in names))
     return any(name in vars(owner) for name in names)
-
-
-# Layers with a dt, besides neurons.
-_TIMED = Delay, Shift, SynapticDelays, ReadOut, TemporalFilter
 
 
 def warn_of_delays(graph: Graph) -> None:
@@ -137,20 +107,17 @@ def output_step(graph: Graph, *, delays: bool = False) -> float | None:
     A function, or a layer without `keeps_steps`, may change the step.
     """
     of_output: dict[int, float | None] = {INPUT: None}
-    joined = any(isinstance(node.stage, Join) for node in graph.nodes)
+    joined = any(len(node.inputs) > 1 for node in graph.nodes)
     everywhere = set[float]()
     for node in graph.nodes:
         neurons = is_neuron(node.stage)
-        of_delays = isinstance(node.stage, Synapse) and not isinstance(node.stage, ReadOut)
-        timed = node.stage.delays if of_delays else node.stage
-        may_be = neurons or (delays and isinstance(timed, _TIMED))
-        own: float | None = getattr(getattr(timed, "neuron", None) or timed, "dt", None) if may_be else None
+        layer = as_layer(node.stage)
+        own = getattr(node.stage, "dt", None) if neurons else layer.own_dt if delays else None
         if joined and neurons and own is not None:
             everywhere.add(own)
         steps = sorted({dt for dt in (own, *(of_output[number] for number in node.inputs)) if dt is not None})
         _check_one(steps)
-        keeps = neurons or (isinstance(node.stage, Layer) and node.stage.keeps_steps)
-        of_output[node.number] = steps[0] if keeps and steps else None
+        of_output[node.number] = steps[0] if (neurons or layer.keeps_steps) and steps else None
     _check_one(sorted(everywhere))
     return of_output[graph.output]
 

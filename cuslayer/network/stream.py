@@ -15,7 +15,7 @@ from cuslayer._tape import POTENTIAL_FORMATS, Tensor, as_tensor, no_grad, potent
 from cuslayer.backend import Array, generator_state, load_generator_state, namespace
 from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.kernels.spikes.packed import PackedSpikes
-from cuslayer.layers import BatchNorm, Conv, Dense, Dropout, SumPool
+from cuslayer.layers.base import as_layer
 from cuslayer.layers.fused import shift_of
 from cuslayer.network.graph import (
     INPUT,
@@ -168,22 +168,22 @@ def _fused(fusion: Fusion, stages: Sequence[Any]) -> Run | None:
     neurons: Any
     layers, neurons = fusion.split(stages)
     layer = layers[0]
-    if not isinstance(layer, (Conv, Dense)):
+    if fusion.pattern[0] not in ("conv", "dense"):
         return None
     weight, first = layer.effective_weight().data, neurons[0]
     normalization = None
-    if isinstance(layers[-1], BatchNorm):
+    if "norm" in fusion.pattern:
         normalization = layers[-1].fixed_map(weight)
         if normalization is None:
             return None
     shift = shift_of([] if layer.bias is None else [layer.bias.data], weight, normalization)
-    if isinstance(layer, Dense):
+    if fusion.pattern[0] == "dense":
         return StreamedDense(weight, first.constants, first.spiking, shift)
     options = layer.geometry()
     window = Window.of(weight.shape[:2], options["stride"], options["padding"], options["dilation"])
     if options["groups"] != 1:
         return None
-    if not isinstance(layers[-1], SumPool):
+    if "pool" not in fusion.pattern:
         return StreamedConv(weight, window, first.constants, first.spiking, shift=shift)
     pool = layers[1]
     of_pool = neurons[1]
@@ -305,7 +305,7 @@ def _continued(node: GraphNode, whole: bool) -> Callable[..., Any]:
     stage, refusal = node.stage, "cannot be trained in chunks of time"
     if is_stateful(stage):
         raise _refused(node, refusal, "its state goes on from batch to batch")
-    if isinstance(stage, BatchNorm) and stage.continued() is None:
+    if as_layer(stage).normalizes and stage.continued() is None:
         raise _refused(node, refusal, "its mean and variance are those of all steps")
     run = _with_state(node, stage, refusal)
     if whole and not type(stage).continued.__module__.startswith("cuslayer."):
@@ -374,4 +374,4 @@ def _needs_batch(stage: Any) -> bool:
     if is_stateful(stage):
         return True  # a call continues after the last, and a stream starts anew
     own = not type(stage).__module__.startswith("cuslayer.")
-    return bool(getattr(stage, "training", False)) and (own or isinstance(stage, (Dropout, BatchNorm)))
+    return bool(getattr(stage, "training", False)) and (own or as_layer(stage).of_batch)

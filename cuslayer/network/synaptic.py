@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
 from cuslayer._base import check
 from cuslayer._base.sequences import ended
-from cuslayer._tape import Pullback, Tensor, as_tensor, differentiable, no_grad
-from cuslayer.backend import Array, namespace, to_device, to_numpy
-from cuslayer.layers.base import Shape, Synapse
-from cuslayer.layers.delay import Delay, Shift
-from cuslayer.layers.dense import Dense, ReadOut
-from cuslayer.layers.pool import AvgPool, GlobalAvgPool, MaxPool, Windowed
-from cuslayer.layers.recurrent import Recurrent
-from cuslayer.layers.weightless import Average, Decimate, Dropout
+from cuslayer._tape import Pullback, Tensor, as_tensor, differentiable
+from cuslayer.backend import Array, namespace, to_device
+from cuslayer.layers.base import Shape, as_layer, form_of
 from cuslayer.loss.base import desired_rate, scored, sent_labels
 from cuslayer.network.graph import Run, Step, observe
-from cuslayer.network.join import Join
-
-# Stateless stages between neurons and a layer: after Dropout, they run a second time on Dropout's input.
-_PASSING = (Average, AvgPool, Decimate, Delay, GlobalAvgPool, Join, MaxPool, Shift)
+from cuslayer.neurons.base import as_neuron, is_neuron
 
 
 def fan_out(layer: Any, shape: Shape) -> Array | None:
@@ -36,26 +25,7 @@ def fan_out(layer: Any, shape: Shape) -> Array | None:
     >>> fan_out(Conv(1, 2, 3), (3, 4, 1))[0, :, 0].tolist()
     [2.0, 4.0, 4.0, 2.0]
     """
-    if isinstance(layer, (Dense, ReadOut)):
-        return np.full(shape, float(layer.out_features))
-    if isinstance(layer, GlobalAvgPool):
-        return np.ones(shape)
-    if not isinstance(layer, (AvgPool, Synapse, Windowed)):
-        return None
-    ones: Any = copy.copy(layer)
-    ones.weight_hook = None
-    if isinstance(layer, Windowed):
-        ones.gain = 1.0
-    elif isinstance(layer, Synapse):
-        ones.weight, ones.bias, ones.delays = Tensor(to_device(np.ones(layer.weight.shape, np.float32))), None, None
-    with no_grad(active=False):
-        x = Tensor(to_device(np.zeros((1, 1, *shape), np.float32)), requires_grad=True)
-        y = ones(x)
-        y.backward(to_device(np.ones(y.shape, np.float32)))
-    weight = layer.gain if isinstance(layer, AvgPool) else 1.0
-    # Counts are whole numbers, which products of images give only up to rounding.
-    found: Array = np.rint(to_numpy(x.grad).reshape(shape).astype(np.float64) / weight)
-    return found
+    return as_layer(layer).fan_out(shape)
 
 
 @differentiable
@@ -109,8 +79,9 @@ def sent(stages: Sequence[Any], inputs: Sequence[Tensor], y: Tensor) -> Iterator
     """Yield layers and the input of their synapses: the inputs of stages, and spikes that return to neurons."""
     if len(inputs) == 1:
         yield stages[0], inputs[0]
-    if isinstance(stages[-1], Recurrent):
-        yield stages[-1].layer, stages[-1].returning(y)
+    own_layer = as_neuron(stages[-1]).own_layer if is_neuron(stages[-1]) else None
+    if own_layer is not None:
+        yield own_layer, stages[-1].returning(y)
 
 
 def operations(x: Array, fan_out: Array) -> Any:
@@ -201,9 +172,9 @@ class SparsityLoss:
             return inputs[0]
         y, whole = run(step, *inputs), [self._before_dropout.get(id(x), (x, x))[1] for x in inputs]
         stage = step.stages[0]
-        if isinstance(stage, Dropout) and y is not inputs[0]:
+        if form_of(stage) == "same" and y is not inputs[0]:
             self._before_dropout[id(y)] = y, whole[0]
-        elif isinstance(stage, _PASSING) and any(a is not b for a, b in zip(whole, inputs, strict=True)):
+        elif as_layer(stage).passes_spikes and any(a is not b for a, b in zip(whole, inputs, strict=True)):
             self._before_dropout[id(y)] = y, as_tensor(stage(*whole))
         for layer, x in sent(step.stages, whole, y):
             # Only the output of neurons has a gradient.

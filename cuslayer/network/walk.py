@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from cuslayer._base import check
 from cuslayer._tape import Potentials, Tensor, on_potential
 from cuslayer.backend import Array, preserved_generator
-from cuslayer.layers import Layer, ReadOut, TemporalFilter
+from cuslayer.layers.base import Layer, as_layer, form_of
 from cuslayer.network.graph import INPUT, Address, Graph, GraphNode, flow
 from cuslayer.network.network import Container, Sequential, graph_of
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
@@ -191,14 +191,14 @@ def check_neurons(net: Any) -> None:
 def _holds(layer: Layer) -> bool:
     """Return whether a layer, or a layer within it, has neurons among its attributes."""
     # A filter uses only the response of its neuron.
-    layers = (each for each in layer.layers_within() if not isinstance(each, TemporalFilter))
+    layers = (each for each in layer.layers_within() if form_of(each) != "filter")
     return any(is_neuron(value) for each in layers for value in values_within(vars(each)))
 
 
 def ends_in_read_out(net: Any) -> bool:
     """Return whether a network ends in a read-out: its output is numbers, not spikes."""
     graph = graph_of(net)
-    return bool(graph.nodes) and isinstance(graph.nodes[graph.output].stage, ReadOut)
+    return bool(graph.nodes) and as_layer(graph.nodes[graph.output].stage).is_read_out
 
 
 @contextmanager

@@ -12,8 +12,9 @@ import numpy as np
 from cuslayer import kernels
 from cuslayer._base import check
 from cuslayer.backend import Array, capturing, namespace, to_numpy
-from cuslayer.layers.recurrent import Recurrent, on_errors
+from cuslayer.layers.recurrent import on_errors
 from cuslayer.network.network import Sequential, graph_of
+from cuslayer.neurons.base import as_neuron, is_neuron
 from cuslayer.optim.optimizers import Optimizer
 from cuslayer.training.score import GradientFlow
 
@@ -35,7 +36,8 @@ class GradientWatch:
 
     def __init__(self, net: Sequential, optimizer: Optimizer, flow: GradientFlow) -> None:
         self._net, self._optimizer, self._flow = net, optimizer, flow
-        self._populations = {id(node.stage): node for node in graph_of(net).nodes if isinstance(node.stage, Recurrent)}
+        neurons = (node for node in graph_of(net).nodes if is_neuron(node.stage))
+        self._populations = {id(node.stage): node for node in neurons if as_neuron(node.stage).own_layer is not None}
         self._warned = set[str]()
         self.start_epoch()
 

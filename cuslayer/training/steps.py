@@ -33,6 +33,7 @@ from cuslayer.distributed.context import on_all
 from cuslayer.distributed.parallel import DataParallel
 from cuslayer.distributed.sums import share
 from cuslayer.kernels.spikes.packed import PackedSpikes
+from cuslayer.layers.base import as_layer
 from cuslayer.layers.batch_norm import BatchNorm, take_statistics
 from cuslayer.loss.base import observing, scored, sent_labels
 from cuslayer.network.graph import SILENT_INPUT, as_input
@@ -389,7 +390,7 @@ class RunningStatistics:
 
     def __init__(self, net: Sequential) -> None:
         stages = {id(node.stage): node.stage for node in graph_of(net).nodes}
-        self._layers: list[BatchNorm] = [stage for stage in stages.values() if isinstance(stage, BatchNorm)]
+        self._layers: list[BatchNorm] = [stage for stage in stages.values() if as_layer(stage).normalizes]
         ends = np.cumsum([0, *(1 + 2 * layer.features for layer in self._layers)]).tolist()
         self._places = {id(layer): slice(*ends[i : i + 2]) for i, layer in enumerate(self._layers)}
         self.columns: int = ends[-1]

@@ -18,9 +18,7 @@ import numpy as np
 from cuslayer._tape import Tensor, gradients, no_grad
 from cuslayer.backend import Array, to_numpy
 from cuslayer.inspection.structure import default_loss, dt_at
-from cuslayer.kernels.time.delay.steps import whole_steps
-from cuslayer.layers import AvgPool, Conv, ConvTranspose, Delay, Dense, Dropout, Shift, SumPool, Unpool
-from cuslayer.layers.base import Shape
+from cuslayer.layers.base import Shape, form_of
 from cuslayer.network.graph import INPUT, GraphNode, feeds
 from cuslayer.network.join import Join, on_gradient
 from cuslayer.network.network import graph_of
@@ -91,15 +89,14 @@ class Contents:
         """Return a node as model.js reads it; its kind is None if that does not know the stage."""
         stage, found = node.stage, dict[str, Any]()
         given = [self.shapes[number] for number in node.inputs]
-        # A subclass may compute something else: the kind must match exactly.
         if node.number in self.places:
             found = {"kind": "layer", "layer": self.places[node.number]}
         elif isinstance(stage, Join) and stage.how in ("add", "concatenate"):
             found = {"kind": "join", "channels": self.shapes[node.number][-1]}
             if stage.how == "concatenate":
                 found |= {"offsets": stage.offsets(given), "widths": [shape[-1] for shape in given]}
-        elif type(stage) in KINDS and getattr(stage, "bias", None) is getattr(stage, "delays", None) is None:
-            found = KINDS[type(stage)](stage, given[0], self.shapes[node.number])
+        elif form_of(stage) in FORMS and getattr(stage, "bias", None) is getattr(stage, "delays", None) is None:
+            found = FORMS[form_of(stage)](stage, given[0], self.shapes[node.number])
         return {"kind": None, "inputs": [number + 1 for number in node.inputs]} | found
 
     def sources(self, number: int) -> set[int]:
@@ -114,7 +111,7 @@ class Contents:
         """
         _, between = feeds(self.nodes, self.nodes[number].inputs[:1])
         stages = [self.nodes[each].stage for each in between]
-        lags = [steps for stage in stages if isinstance(stage, (Delay, Shift)) for steps in _steps(stage)[0].flat]
+        lags = [steps for stage in stages if form_of(stage) == "delay" for steps in stage.lags()[0].flat]
         both_ways = bool(lags) and min(lags) < 0 < max(lags)
         return all(self.described[each]["kind"] for each in between) and not both_ways
 
@@ -202,42 +199,34 @@ def dense_node(layer: Any, before: Shape, after: Shape) -> Json:
 
 def _window(layer: Any, before: Shape, after: Shape) -> Json:
     """Return a convolution or pooling; the windows of a transposed layer lie on its output."""
-    transposed = isinstance(layer, (ConvTranspose, Unpool))
+    form = form_of(layer)
+    transposed = form in ("conv_transpose", "unpool")
     image, maps = (after, before) if transposed else (before, after)
     found = {name: getattr(layer, name) for name in ("kernel_size", "stride", "padding", "dilation")}
     found |= {"kind": "window", "transposed": transposed, "image": image, "maps": maps}
-    if isinstance(layer, (Conv, ConvTranspose)):
+    if form in ("conv", "conv_transpose"):
         return found | {"groups": layer.groups, "weight": block(to_numpy(layer.effective_weight().data), "f4")}
     # Each channel is a group.
     found["groups"] = before[2]
-    if isinstance(layer, AvgPool) or not layer.weight_hook:
+    if not layer.weight_hook:
         return found | {"gain": layer.gain}
     weight = np.broadcast_to(to_numpy(layer.effective_weight().data), (*layer.kernel_size, 1, before[2]))
     return found | {"weight": block(weight, "f4")}
 
 
-def _delay(layer: Delay | Shift, before: Shape, after: Shape) -> Json:
-    steps, shares = (np.broadcast_to(x, before).ravel() for x in _steps(layer))
+def _delay(layer: Any, before: Shape, after: Shape) -> Json:
+    steps, shares = (np.broadcast_to(x, before).ravel() for x in layer.lags())
     return {
         "kind": "delay",
         "steps": block(steps, "i4"),
-        "shares": block(shares if is_linear(layer) else 0 * shares, "f8"),
+        "shares": block(shares if layer.linear else 0 * shares, "f8"),
     }
 
 
-def _steps(layer: Delay | Shift) -> tuple[Any, Any]:
-    delay = to_numpy(layer.delay.data) if isinstance(layer, Delay) else layer.delay
-    return whole_steps(delay, layer.dt)
-
-
-def is_linear(stage: Any) -> bool:
-    """Return whether a stage is a delay that makes numbers of spikes."""
-    return isinstance(stage, Delay) and stage.mode == "linear"
-
-
-KINDS: dict[type, Callable[[Any, Shape, Shape], Json]] = {
-    Dense: dense_node,
-    **dict.fromkeys((AvgPool, Conv, ConvTranspose, SumPool, Unpool), _window),
-    **dict.fromkeys((Delay, Shift), _delay),
-    Dropout: lambda layer, before, after: {"kind": "join"},
+# How the page has a layer of each form.
+FORMS: dict[str | None, Callable[[Any, Shape, Shape], Json]] = {
+    "dense": dense_node,
+    **dict.fromkeys(("conv", "conv_transpose", "pool", "unpool", "mean"), _window),
+    "delay": _delay,
+    "same": lambda layer, before, after: {"kind": "join"},
 }

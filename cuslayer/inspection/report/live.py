@@ -17,13 +17,13 @@ from cuslayer.data import Arrays, Digits, Loader, Subset
 from cuslayer.data.datasets import name_of
 from cuslayer.data.digits import BRIGHTEST, labelled_images, numbers
 from cuslayer.data.saccades import DARK, saccades
-from cuslayer.inspection.report.contents import KINDS, Contents, Json, block, by_neuron, dense_node, is_linear
+from cuslayer.inspection.report.contents import FORMS, Contents, Json, block, by_neuron, dense_node
 from cuslayer.inspection.report.javascript import javascript
 from cuslayer.inspection.structure import dt_at
 from cuslayer.kernels.constants import side_by_side
 from cuslayer.kernels.norm.scaling import Scale, Scaling, applied
-from cuslayer.layers import Average, BatchNorm, Delay, Dense, Dropout, ReadOut, Recurrent, Shift
-from cuslayer.layers.base import Shape
+from cuslayer.layers import BatchNorm
+from cuslayer.layers.base import Shape, form_of
 from cuslayer.loss.base import OVER
 from cuslayer.network.graph import INPUT, GraphNode, finite_input
 from cuslayer.network.walk import Walk, eval_mode
@@ -105,7 +105,7 @@ def _array(x: Any) -> Array:
 def input_shape(net: Any, given: Any) -> Shape:
     """Return the input shape of a network, given or its own; raise ValueError if it is unknown."""
     own, flat = getattr(net, "input_shape", None), False
-    if own is None and net.layers and isinstance(net.layers[0], Dense):
+    if own is None and net.layers and form_of(net.layers[0]) == "dense":
         own, flat = net.layers[0].in_features, True
     if given is None:
         if own is None:
@@ -160,10 +160,11 @@ def _check_chain(page: Contents, nodes: Sequence[GraphNode], *more: Any) -> dict
     The numbers of these stages, and of more, must be float32.
     """
     stages, found = [node.stage for node in nodes], {node.number: _runnable(page, node) for node in nodes}
-    after = [each for each in stages if type(each) not in (Delay, Shift, Dropout)]
+    after = [stage for stage in stages if form_of(stage) not in ("delay", "same")]
     # Numbers after a layer are not spikes: a further layer would multiply matrices, whose sums have no fixed order.
-    one = bool(after) and not any(map(is_linear, stages)) and all(type(each) is BatchNorm for each in after[1:])
-    if not one or type(after[0]) is BatchNorm or not all(found.values()):
+    normalized = [form_of(stage) == "norm" for stage in after]
+    one = bool(after) and not any(map(_is_linear, stages)) and not normalized[0] and all(normalized[1:])
+    if not one or not all(found.values()):
         rule = "a layer of weights or pooling, and whole delays, before each layer of neurons"
         raise ValueError(f"net must have {rule}, got {', '.join(map(repr, stages)) or 'none'}{_REPORT}")
     for stage in (*stages, *more):
@@ -173,18 +174,24 @@ def _check_chain(page: Contents, nodes: Sequence[GraphNode], *more: Any) -> dict
     return found
 
 
+def _is_linear(stage: Any) -> bool:
+    """Return whether a stage is a delay that makes numbers of spikes."""
+    return form_of(stage) == "delay" and bool(stage.linear)
+
+
 def _runnable(page: Contents, node: GraphNode) -> Json:
     """Return a node as run.js reads it; nothing if that does not know the stage."""
     stage, known = node.stage, page.described[node.number]
+    form = form_of(stage)
     if known["kind"] or node.number in page.places:
         return known
     before, after, found = page.shapes[node.inputs[0]], page.shapes[node.number], dict[str, Any]()
-    if type(stage) in (Dense, ReadOut):
+    if form in ("dense", "read_out"):
         found = dense_node(stage, before, after)
-    elif type(stage) is BatchNorm:
+    elif form == "norm":
         found = _norm_node(stage)
-    elif type(stage) in KINDS and getattr(stage, "delays", None) is None:
-        found = KINDS[type(stage)](stage, before, after)
+    elif form in FORMS and getattr(stage, "delays", None) is None:
+        found = FORMS[form](stage, before, after)
     if found and getattr(stage, "bias", None) is not None:
         found["bias"] = block(to_numpy(stage.bias.data), "f4")
     return known | found if found else {}
@@ -202,33 +209,34 @@ def _norm_node(norm: BatchNorm) -> Json:
 
 def _simulation(stage: Any, steps: int, shape: Shape) -> Json | None:
     """Return how neurons of a shape, or a read-out, run; None if the page cannot run them."""
-    recurrent = type(stage) is Recurrent
-    form = (stage if type(stage) is ReadOut else as_neuron(stage.neuron if recurrent else stage)).simulation
-    if form is None:
+    recurrent = form_of(stage) == "recurrent"
+    neurons = stage if form_of(stage) == "read_out" else as_neuron(stage.neuron if recurrent else stage)
+    by_step = neurons.simulation
+    if by_step is None:
         return None
-    spiking = form.spiking
+    spiking = by_step.spiking
     code = javascript(spiking.kind)
     if code is None:
         return None
-    keeps = [_array(keep) for keep in form.keeps.values()]
+    keeps = [_array(keep) for keep in by_step.keeps.values()]
     columns = side_by_side(spiking.labels or spiking.kind.columns, keeps, np.empty(0, _SINGLE), shape)
     found: Json = {"step": code, "states": len(spiking.kind.states), "period": columns.shape[1]}
     found |= {"numbers": block(np.array(spiking.numbers(_SINGLE)), "f4"), "columns": block(columns, "f4")}
     found |= {"lags": list(spiking.lags), "first": getattr(spiking, "first", 0)}
     if recurrent:
         layer = stage.layer
-        if type(layer) not in KINDS:
+        if form_of(layer) not in FORMS:
             return None
-        back = KINDS[type(layer)](layer, shape, shape)
+        back = FORMS[form_of(layer)](layer, shape, shape)
         found["back"] = {"lags": 1} | back | {"delay": stage.steps}
     return found
 
 
 def _output(page: Contents, last: int, steps: int) -> Json:
     """Return the number of classes, and whose spikes count for them after which delays; or the read-out."""
-    after = [node for node in _chain(page, last, page.graph.output) if type(node.stage) is not Dropout]
+    after = [node for node in _chain(page, last, page.graph.output) if form_of(node.stage) != "same"]
     shape = page.shapes[last]
-    if after and type(after[-1].stage) is ReadOut:
+    if after and form_of(after[-1].stage) == "read_out":
         stage, classes = after[-1].stage, page.shapes[after[-1].number]
         simulation = _simulation(stage, steps, classes)
         if simulation is None:
@@ -236,9 +244,9 @@ def _output(page: Contents, last: int, steps: int) -> Json:
             raise ValueError(f"{rule}, got {stage!r}{_REPORT}")
         nodes, at = _check_chain(page, after), after[-1].number + 1
         return {"classes": classes[0], "delays": [], "nodes": nodes, "node": at, "simulation": simulation}
-    groups = [node.stage.groups for node in after[-1:] if type(node.stage) is Average]
+    groups = [node.stage.groups for node in after[-1:] if form_of(node.stage) == "vote"]
     delays = after[: len(after) - len(groups)]
-    if any(type(node.stage) not in (Delay, Shift) or is_linear(node.stage) for node in delays):
+    if any(form_of(node.stage) != "delay" or node.stage.linear for node in delays):
         raise ValueError(f"net must end in neurons, an Average of them or a read-out, got {after[-1].stage!r}{_REPORT}")
     if not groups and len(shape) != 1:
         raise ValueError(f"net must end in one neuron for each class, got an output of {tuple(shape)}{_REPORT}")
@@ -344,7 +352,7 @@ def _weighted(page: Contents, x: Array) -> Json | None:
     with eval_mode(page.net), no_grad():
         for at in Walk(page.graph, Tensor(x[:, None].astype(np.float32, copy=False))):
             if at.neurons is not None:
-                alone = at.node.inputs[0] != INPUT and type(page.nodes[at.node.inputs[0]].stage) is Dense
+                alone = at.node.inputs[0] != INPUT and form_of(page.nodes[at.node.inputs[0]].stage) == "dense"
                 if alone and x[0].size == 1 and page.nodes[at.node.inputs[0]].inputs == (INPUT,):
                     return None
                 return block(to_numpy(at.inputs[0].data).reshape(len(x), -1), "f4")

@@ -27,6 +27,7 @@ from cuslayer.interchange.axes import (
 )
 from cuslayer.interchange.nir.neurons import MOST_EDGES, Written, dialect_of, neuron_of, note_in, noted_neuron, numbers
 from cuslayer.layers import AvgPool, Conv, Dense, Recurrent, Shift, SumPool, SynapticDelays
+from cuslayer.layers.base import form_of
 from cuslayer.network.network import Sequential
 
 _NEURONS = ("LIF", "CubaLIF", "IF", "Threshold")
@@ -381,8 +382,8 @@ class _Reading:
 
     def _add_bias(self, where: str, bias: Array) -> None:
         """Add the bias of recurrent weights to the bias of the layer before, whose sum they share."""
-        before = self.stages[-1] if self.stages else None
-        if not isinstance(before, (Dense, Conv)) or before.weight.shape[-1:] != bias.shape:
+        before: Any = self.stages[-1] if self.stages else None
+        if form_of(before) not in ("dense", "conv") or before.weight.shape[-1:] != bias.shape:
             raise ValueError(f"{where}: the bias of spikes that come back needs a layer with weights before it")
         if before.bias is None:
             before.bias = Tensor(bias, requires_grad=True)
@@ -391,7 +392,7 @@ class _Reading:
 
     def _neurons(self, where: str, node: Any) -> Array:
         """Append neurons; return the factor of their input, which the weights of the layer before now have."""
-        pooled = self.stages[-1] if self.stages and isinstance(self.stages[-1], SumPool) else None
+        pooled = self.stages[-1] if self.stages and form_of(self.stages[-1]) == "pool" else None
         noted = noted_neuron(node, self.shape, self.how) if self.shape else None
         if noted is not None and (pooled is not None or noted[1] == 1.0):
             (neuron, gain), factor = noted, np.ones(())
@@ -410,10 +411,10 @@ class _Reading:
 
     def _scale(self, where: str, factor: Array) -> Array:
         """Multiply the weights of the layer before by a factor for each neuron, (N,) or (H, W, C); return it, (C,)."""
-        before = self.stages[-1] if self.stages else None
-        if isinstance(before, Conv) and factor.ndim == 3 and (factor == factor[:1, :1]).all():
+        before: Any = self.stages[-1] if self.stages else None
+        if form_of(before) == "conv" and factor.ndim == 3 and (factor == factor[:1, :1]).all():
             factor = factor[0, 0]
-        if not isinstance(before, (Dense, Conv)) or factor.shape != before.weight.shape[-1:]:
+        if form_of(before) not in ("dense", "conv") or factor.shape != before.weight.shape[-1:]:
             raise ValueError(f"{where}: r, w_in and v_threshold must be one for all, or for each channel of weights")
         for parameter in (before.weight, *([] if before.bias is None else [before.bias])):
             parameter.data = parameter.data * to_device(factor.astype(np.float32))

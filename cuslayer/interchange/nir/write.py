@@ -25,8 +25,8 @@ from cuslayer.interchange.axes import (
 )
 from cuslayer.interchange.nir.neurons import MOST_EDGES, NOTE, Written, dialect_of, node_of, note_of
 from cuslayer.kernels.constants import places_of
-from cuslayer.kernels.time.delay.steps import whole_steps
-from cuslayer.layers import AvgPool, Conv, Delay, Dense, Dropout, Recurrent, Shift, SumPool, SynapticDelays
+from cuslayer.layers import AvgPool, Conv, Dense, Recurrent, SumPool, SynapticDelays
+from cuslayer.layers.base import form_of
 from cuslayer.network.network import Sequential, chain_of
 from cuslayer.neurons import CUBA
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
@@ -102,19 +102,20 @@ def export_nir(
     nodes: list[Any] = [library.Input(np.array(channels_first(shape)))]
     for node in chain_of(net):
         layer, where = node.stage, f"layer {node}, {check.one_line(node.stage)},"
-        if isinstance(layer, Recurrent):
+        form = form_of(layer)
+        if form == "recurrent":
             nodes.append(_loop(library, where, layer, shape, how))
         elif is_neuron(layer):
             nodes.append(_neurons(library, where, as_neuron(layer), shape, how))
             how = how._replace(gain=1.0)
-        elif not isinstance(layer, Dropout):
+        elif form != "same":
             if how.gain != 1.0:
                 raise ValueError(f"{where} must be neurons: NIR has no gain of pooling but in neurons")
             more = _layer_nodes(library, where, layer, shape, how)
             if isinstance(more[0], _Branches) and isinstance(nodes[-1], _Branches):
                 raise ValueError(f"{where} must follow neurons: NIR's branches of delays cannot follow each other")
             nodes += more
-            how = how._replace(gain=_gain(layer, how) if isinstance(layer, SumPool) else 1.0)
+            how = how._replace(gain=_gain(layer, how) if form == "pool" else 1.0)
             shape = layer.output_shape(shape)
     if how.gain != 1.0:
         raise ValueError("the last pooling layer must have neurons behind it, which have its gain in NIR")
@@ -125,7 +126,7 @@ def export_nir(
         few = "take a shorter max_delay or a larger dt of synaptic delays"
         raise ValueError(f"the graph must have at most {MOST_EDGES} edges, three for each lag, got {edges}; {few}")
     write_file(path, lambda memory: library.write(memory, _Readable(graph)))
-    if spoken.loops_doubt and any(isinstance(layer, Recurrent) for layer in net.layers):
+    if spoken.loops_doubt and any(form_of(layer) == "recurrent" for layer in net.layers):
         check.warn(f"{spoken.name} reads a Recurrent layer by nirtorch: {spoken.loops_doubt}")
     return moved
 
@@ -229,7 +230,7 @@ def _loop(library: Any, where: str, population: Recurrent, shape: tuple[int, ...
         raise ValueError(f"{where} cannot have pooling before it: its gain does not apply to the spikes that come back")
     if dialect.loops is None:
         raise ValueError(f"{where} cannot be written: the reader of {dialect.name} has no recurrence")
-    if isinstance(layer, Dense) and len(shape) == 3:
+    if form_of(layer) == "dense" and len(shape) == 3:
         raise ValueError(f"{where} cannot be written: a dense layer in NIR has no frames of neurons")
     node = _neurons(library, where, neuron, shape, how)
     (back,) = _layer_nodes(library, where, layer, shape, how)
@@ -239,7 +240,7 @@ def _loop(library: Any, where: str, population: Recurrent, shape: tuple[int, ...
         _must_be_read(where, "Delay", how)
         late = np.full(channels_first(shape), (population.steps - 1) * how.step)
         return _Loop(node, [library.Delay(delay=late), back])
-    if population.steps > 1 or isinstance(layer, Conv):
+    if population.steps > 1 or form_of(layer) == "conv":
         theirs = f"{dialect.name} has dense recurrence with a delay of one step only"
         raise ValueError(f"{where} cannot be written: {theirs}")
     ends = {"input": library.Input(np.array(shape)), "output": library.Output(np.array(shape))}
@@ -249,7 +250,8 @@ def _loop(library: Any, where: str, population: Recurrent, shape: tuple[int, ...
 
 def _layer_nodes(library: Any, where: str, layer: Any, shape: tuple[int, ...], how: Written) -> list[Any]:
     """Return the nodes of a layer that is no neuron."""
-    if isinstance(layer, Dense):
+    form = form_of(layer)
+    if form == "dense":
         if places_of(shape, math.prod(layer.in_features)):
             raise ValueError(f"{where} cannot be written: NIR has no dense layer that maps each place of {shape}")
         flatten = [library.Flatten(input_type=np.array(channels_first(shape)), start_dim=0, end_dim=-1)]
@@ -262,16 +264,15 @@ def _layer_nodes(library: Any, where: str, layer: Any, shape: tuple[int, ...], h
             else:
                 linear = library.Affine(weight=weight, bias=_bias(layer, weight))
         return [*(flatten if len(shape) == 3 else []), linear]
-    if isinstance(layer, Conv):
+    if form == "conv":
         return [_conv(library, where, layer, shape)]
-    if isinstance(layer, SumPool):
+    if form == "pool":
         return [_pool(library, where, layer, shape, how)]
-    if isinstance(layer, AvgPool):
+    if form == "mean":
         return [_average(library, where, layer, how)]
-    if not isinstance(layer, Shift) and not (isinstance(layer, Delay) and layer.mode == "floor"):
+    if form != "delay" or layer.linear:
         raise ValueError(f"{where} has no form in NIR")
-    delay = layer.delay if isinstance(layer, Shift) else to_numpy(layer.delay.data)
-    steps = np.broadcast_to(whole_steps(delay, layer.dt)[0], shape)
+    steps = np.broadcast_to(layer.lags()[0], shape)
     if (steps < 0).any():
         raise ValueError(f"{where} must not advance: NIR has delays only")
     _must_be_read(where, "Delay", how)
