@@ -11,9 +11,7 @@ import numpy as np
 from cuslayer._base import check
 from cuslayer.backend import Array, to_device
 from cuslayer.interchange.axes import channels_first, inward
-from cuslayer.layers import WeightNorm
 from cuslayer.layers.base import form_of
-from cuslayer.layers.weight_hooks import length
 from cuslayer.network.graph import GraphNode
 from cuslayer.network.network import Sequential, chain_of
 
@@ -179,10 +177,7 @@ def _setter(key: str, array: Array, node: GraphNode) -> Callable[[], None]:
 
     def load() -> None:
         parameter.data = to_device(ours.astype(parameter.dtype))
-        hooks = getattr(layer, "weight_hook", None)
-        for hook in hooks if isinstance(hooks, tuple) else (hooks,):
-            if isinstance(hook, WeightNorm):
-                view, outputs = layer.per_output_shapes()
-                hook.scale.data = length(layer.weight.data.reshape(view), outputs)
+        if form in _SYNAPSES:
+            layer.measure_hooks()
 
     return load

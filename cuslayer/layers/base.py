@@ -312,6 +312,7 @@ def form_of(stage: Any) -> str | None:
     delay                      lags(), linear, dt
     filter                     weight
     vote                       groups
+    join                       how
     recurrent                  layer, neuron, steps
     same                       none: the output is the input
     ========================== ===========================================================================
@@ -397,6 +398,12 @@ class Hooked(Layer):
     def _first_parameters(self) -> list[Tensor]:
         hooks = [hook for hook in _as_tuple(self.weight_hook) if hasattr(hook, "parameters")]
         return [p for hook in hooks for p in hook.parameters()]
+
+    def measure_hooks(self) -> None:
+        """Let hooks that start from the weight, such as `WeightNorm`, start from the present one."""
+        for hook in _as_tuple(self.weight_hook):
+            if hasattr(hook, "measure"):
+                hook.measure(self)
 
     def effective_weight(self) -> Tensor:
         """Return the weight after its hooks, as the layer uses it."""
@@ -513,9 +520,7 @@ class Synapse(Hooked):
         """Replace the drawn initial weight by an array."""
         self.weight.data = to_device(weight.astype(self.weight.dtype))
         self._drawn_sum, self.drawn_again = self._sum(), True
-        for hook in _as_tuple(self.weight_hook):
-            if hasattr(hook, "measure"):
-                hook.measure(self)
+        self.measure_hooks()
 
     def _sum(self) -> float:
         return float(to_numpy(self.weight.data).sum(dtype=np.float64))

@@ -146,7 +146,11 @@ class WeightNorm:
     def measure(self, layer: Synapse) -> None:
         """Set the scale to the norms of the layer's weight."""
         self._view, outputs = layer.per_output_shapes()
-        self._scale = Tensor(length(layer.weight.data.reshape(self._view), outputs), requires_grad=True)
+        norms = length(layer.weight.data.reshape(self._view), outputs)
+        if self._scale is None:
+            self._scale = Tensor(norms, requires_grad=True)
+        else:
+            self._scale.data = norms
 
     @property
     @check.method

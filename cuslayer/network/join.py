@@ -132,6 +132,7 @@ class Join(Layer):
     memory = 0
     keeps_steps = True
     passes_spikes = True
+    form = "join"
 
     @check.operation("Parallel")
     def __init__(self, how: str) -> None:

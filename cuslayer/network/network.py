@@ -505,7 +505,7 @@ def chain_of(net: Container) -> list[GraphNode]:
     """Return the nodes of a network that is a chain, including nested ones; for files that can only store chains."""
     nodes = graph_of(net).nodes
     for node in nodes:
-        if isinstance(node.stage, Join):
+        if len(node.inputs) > 1:
             raise ValueError(f"net must be a chain of layers, layer {node} joins branches")
     return nodes
 

@@ -20,7 +20,7 @@ from cuslayer.backend import Array, to_numpy
 from cuslayer.inspection.structure import default_loss, dt_at
 from cuslayer.layers.base import Shape, form_of
 from cuslayer.network.graph import INPUT, GraphNode, feeds
-from cuslayer.network.join import Join, on_gradient
+from cuslayer.network.join import on_gradient
 from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Walk, eval_mode, units
 from cuslayer.neurons.base import as_neuron
@@ -91,7 +91,7 @@ class Contents:
         given = [self.shapes[number] for number in node.inputs]
         if node.number in self.places:
             found = {"kind": "layer", "layer": self.places[node.number]}
-        elif isinstance(stage, Join) and stage.how in ("add", "concatenate"):
+        elif form_of(stage) == "join" and stage.how in ("add", "concatenate"):
             found = {"kind": "join", "channels": self.shapes[node.number][-1]}
             if stage.how == "concatenate":
                 found |= {"offsets": stage.offsets(given), "widths": [shape[-1] for shape in given]}
