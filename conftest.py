@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,41 +12,15 @@ import pytest
 
 ROOT = Path(__file__).parent
 
-# Folders and files that only `pytest --all` runs: most compile many kernels or start processes.
-# A single test has the mark `all` instead.
-ONLY_WITH_ALL = {
-    "cuslayer/layers": ["delay", "filter_bank"],
-    "cuslayer/loss": ["spike_time"],
-    "cuslayer/neurons": ["ad_lif", "balanced_resonate_and_fire", "base", "normalized_alif", "sampled_srm"],
-    "tools": [""],
-    "tests": ["cuda_probe", "fine_steps", "jit", "kernel_cache", "surrogates"],
-    "tests/cli": ["after_training", "errors", "signals", "train_options"],
-    "tests/data": ["digits", "loader_gpu"],
-    "tests/device": [""],
-    "tests/distributed": [""],
-    "tests/inspection": [
-        *("branches", "calibrate", "compare_gradients", "demo", "device", "explain", "health_advice"),
-        *("notebook_html", "ops", "page_files", "pages", "record", "report_model", "unchanged"),
-    ],
-    "tests/interchange": ["netx", "nir_recurrent"],
-    "tests/kernels": [""],
-    "tests/layers": [
-        *("affine", "batch_norm", "conv", "delay", "filter_bank", "fused", "recurrent"),
-        "weighted_pool",
-    ],
-    "tests/loss": ["decision"],
-    "tests/network": ["changed_in_place", "fusion", "memory", "recurrent", "stream", "synaptic"],
-    "tests/neurons": [
-        *("adaptive_lif", "every_kind", "lava_dl", "loihi", "long_filters", "potential", "published_kinds"),
-        *("resonate_and_fire", "sampled_srm", "sigma_delta"),
-    ],
-    "tests/optim": ["interrupts"],
-    "tests/project": ["examples", "supply", "write_your_own"],
-    "tests/training": [
-        *("determinism", "graph", "other_recordings", "refused_checkpoints", "run_stopped", "running_statistics"),
-        *("sound_run", "sweep"),
-    ],
+# Folders whose tests, and modules whose docstrings, only `pytest --all` runs: most compile many kernels or start
+# processes. A test file has `pytestmark = pytest.mark.all`, a single test the mark.
+FOLDERS_WITH_ALL = ("tools", "tests/device", "tests/distributed", "tests/kernels")
+DOCSTRINGS_WITH_ALL = {
+    "cuslayer/layers": ("delay", "filter_bank"),
+    "cuslayer/loss": ("spike_time",),
+    "cuslayer/neurons": ("ad_lif", "balanced_resonate_and_fire", "base", "normalized_alif", "sampled_srm"),
 }
+_MARK = re.compile(r"^pytestmark = pytest\.mark\.all$", re.MULTILINE)
 # The order of the default level. Each of two processes takes a half: the second begins with what compiles nothing, and
 # finds on disk what the first has compiled. In the order of their names, both compile the same kernels at once.
 ORDER = (
@@ -56,21 +31,16 @@ ORDER = (
 ALWAYS = (ROOT / "tests" / "device" / "test_emulated_networks.py",)
 
 
-def file_of(folder: str, name: str) -> str:
-    """Return the path of a name above."""
-    if not name:
-        return folder
-    return f"{folder}/{name}.py" if folder.startswith("cuslayer") else f"{folder}/test_{name}.py"
-
-
 @cache
 def only_with_all(path: Path) -> bool:
-    """Return whether a file is listed above."""
+    """Return whether a file is for `pytest --all` alone; a marked file is not even imported at the default level."""
     if path in ALWAYS:
         return False
-    whole = any("" in files and path.is_relative_to(ROOT / folder) for folder, files in ONLY_WITH_ALL.items())
-    return whole or any(
-        path == ROOT / file_of(folder, name) for folder, files in ONLY_WITH_ALL.items() for name in files
+    if path.name.startswith("test_") and _MARK.search(path.read_text("utf-8")):
+        return True
+    folder = path.parent.relative_to(ROOT).as_posix()
+    return path.stem in DOCSTRINGS_WITH_ALL.get(folder, ()) or any(
+        path.is_relative_to(ROOT / folder) for folder in FOLDERS_WITH_ALL
     )
 
 
@@ -115,7 +85,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out what is listed above, unless it is asked for."""
+    """Leave out the files for `pytest --all` alone, unless it is asked for."""
     return True if collection_path.is_file() and not config.option.all and only_with_all(collection_path) else None
 
 

@@ -18,6 +18,8 @@ import cuslayer as cs
 from cuslayer import backend
 from cuslayer.cli import main
 
+pytestmark = pytest.mark.all
+
 
 class FakeCuPy(ModuleType):
     """CuPy as the probe sees it, on NumPy arrays; `calls` lists what was run."""

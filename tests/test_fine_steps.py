@@ -11,6 +11,8 @@ import cuslayer as cs
 from cuslayer.data import Events
 from cuslayer.data.fast_binning import bin_recordings
 
+pytestmark = pytest.mark.all
+
 FINE = cs.SRM(dt=0.1)
 # Each quotient but the last is below its integer as a float.
 EDGES = [(0.3, 3), (0.6, 6), (0.7, 7), (1.2, 12), (0.5, 5)]

@@ -16,6 +16,8 @@ import cuslayer as cs
 from cuslayer._base import jit
 from tests.test_kernel_cache import SOURCE
 
+pytestmark = pytest.mark.all
+
 ROOT = Path(__file__).parents[1]
 LOOP = """
 from typing import NamedTuple

@@ -12,6 +12,8 @@ import pytest
 from cuslayer._base import jit
 from cuslayer._base.kernel_cache import CheckedCacheFile
 
+pytestmark = pytest.mark.all
+
 ROOT = Path(__file__).parents[1]
 SOURCE = """
 from cuslayer._base import jit

@@ -12,6 +12,8 @@ from cuslayer.neurons.names import make_neuron, neuron_constants
 from cuslayer.surrogates import SURROGATES, Surrogate, as_constant, as_surrogate
 from tests.support import reference
 
+pytestmark = pytest.mark.all
+
 RNG = np.random.default_rng(5)
 
 

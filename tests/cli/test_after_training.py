@@ -22,6 +22,8 @@ from cuslayer.training.checkpoint import Checkpoint
 from cuslayer.training.stats import EpochStats
 from tests.support.tiny import no_figures, recording, silent, write_folder, write_pair
 
+pytestmark = pytest.mark.all
+
 
 @pytest.fixture
 def pair(tmp_path, monkeypatch):

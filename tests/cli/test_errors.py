@@ -13,6 +13,8 @@ import pytest
 from cuslayer._base.files import NotWritten
 from cuslayer.cli import info, main
 
+pytestmark = pytest.mark.all
+
 ROOT = Path(__file__).parents[2]
 BUG = "please report it with what CUSLAYER_TRACEBACK=1 shows"
 

@@ -20,6 +20,8 @@ from cuslayer.training.steps import PlainStep
 from tests.support.deaths import results, tiny
 from tests.support.tiny import no_figures, silent
 
+pytestmark = pytest.mark.all
+
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 

@@ -13,6 +13,8 @@ from tests.support.deaths import results, tiny
 from tests.support.tiny import no_figures, silent
 from tests.training.test_run_stopped import stopped
 
+pytestmark = pytest.mark.all
+
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):

@@ -10,6 +10,8 @@ from cuslayer.data import Digits, digits, saccades
 from cuslayer.data import simulated_camera as camera
 from tests.support.refused import refused
 
+pytestmark = pytest.mark.all
+
 
 @pytest.fixture(scope="module")
 def made():

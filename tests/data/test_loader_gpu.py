@@ -20,6 +20,8 @@ from tests.support.packed_bits import packed_on_host
 from tests.support.refused import refuses
 from tools.fake_cupy import counted, strict
 
+pytestmark = pytest.mark.all
+
 RESIDENT = (None, "cuda")
 DEVICES = ["stand-in", *([] if backend._driver_problem() else [pytest.param("cuda", marks=pytest.mark.gpu)])]
 

@@ -14,6 +14,8 @@ from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Walk, units
 from tests.support.branches import EXACT, FRAMES, NETWORKS, SRM, conv, first_and_last, nested, skip, spikes
 
+pytestmark = pytest.mark.all
+
 
 def check_sum(why):
     shares = sum(float(source.spikes.share.sum()) for source in why.sources)

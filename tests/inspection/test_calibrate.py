@@ -20,6 +20,8 @@ from cuslayer.layers.weight_hooks import quantize
 from cuslayer.neurons.base import Neuron
 from cuslayer.training import Trainer
 
+pytestmark = pytest.mark.all
+
 SRM = cs.SRM(tau_sr=4.0)
 
 

@@ -13,6 +13,8 @@ from cuslayer._tape import differentiable
 from cuslayer.backend import numeric
 from cuslayer.inspection.compare import Relaxed
 
+pytestmark = pytest.mark.all
+
 SMALL = ("weight", "potential", "delay")
 SPIKES = ("shift", "add", "remove")
 

@@ -15,6 +15,8 @@ from cuslayer.neurons.step import flushed, rint, trunc
 from tests.support.pages import IMAGES, Page, drawn_at_random, lively, seen
 from tools import browser
 
+pytestmark = pytest.mark.all
+
 
 @pytest.fixture(scope="module")
 def there(tmp_path_factory):

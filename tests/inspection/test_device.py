@@ -17,6 +17,8 @@ from tests.inspection.test_record import ERRORS, FORWARD, spikes_for, step
 from tools.emulator.driver import emulation
 from tools.fake_cupy import strict
 
+pytestmark = pytest.mark.all
+
 
 def cnn():
     return cs.Network("6x6x2-3c3-2a-6", cs.SRM()), spikes_for((25, 2, 6, 6, 2))

@@ -14,6 +14,8 @@ from cuslayer.inspection.explain import explain
 from cuslayer.network.graph import Step, observe, observed
 from cuslayer.network.walk import units
 
+pytestmark = pytest.mark.all
+
 SRM = cs.SRM(tau_sr=4.0)
 
 

@@ -15,6 +15,8 @@ from cuslayer.data import Digits, Loader, split
 from cuslayer.inspection import Advice, NetworkHealth
 from cuslayer.training import Trainer
 
+pytestmark = pytest.mark.all
+
 SRM, LIF, ADLIF = cs.SRM(), cs.LIF(tau=10.0), cs.AdLIF()
 LOSS = cs.SpikeCountLoss(SRM, true=12, false=2)
 # The most rounds of advice that are followed.

@@ -16,6 +16,8 @@ from cuslayer.data import Events
 from cuslayer.inspection.notebook import OFF, ON, curve
 from cuslayer.inspection.structure import note_rates, output_shapes, rates_of
 
+pytestmark = pytest.mark.all
+
 VOID = {"img", "line", "polyline"}
 
 

@@ -7,6 +7,8 @@ import pytest
 
 import cuslayer as cs
 
+pytestmark = pytest.mark.all
+
 RNG = np.random.default_rng(47)
 
 

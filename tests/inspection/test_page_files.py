@@ -12,6 +12,8 @@ import cuslayer as cs
 from cuslayer.data import Digits, saccades, simulated_camera
 from cuslayer.neurons.step import exp
 
+pytestmark = pytest.mark.all
+
 LOADS = r"\{\{|https?:|//[a-z]+\.|src=|href=\"[^d]|@import|url\(|fetch\(|XMLHttpRequest|import\("
 
 

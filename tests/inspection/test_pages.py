@@ -12,6 +12,8 @@ from cuslayer.data import Digits
 from tests.support.pages import IMAGES, LABELS, Page, key, lively, problems, reset, seen, show, tab_stops
 from tools import browser
 
+pytestmark = pytest.mark.all
+
 TITLE = "</script><b>it's & so</b>"
 NETS = {}
 

@@ -13,6 +13,8 @@ from cuslayer.inspection.record import Labelled
 from cuslayer.inspection.report.contents import contents
 from tests.support import reference
 
+pytestmark = pytest.mark.all
+
 FORWARD = ("weighted", "filtered", "refractory", "potential", "spikes", "surrogate")
 ERRORS = ("spikes_error", "potential_error", "weighted_error")
 NETS = {"40-30-3": (60, 2, 40), "9x8x2-4c3-2a-6c3-3": (60, 2, 9, 8, 2), "7x6x1-3c2v-3a-2": (40, 3, 7, 6, 1)}

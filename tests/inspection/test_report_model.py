@@ -15,6 +15,8 @@ from cuslayer.network.walk import units
 from tests.support import branches
 from tools import browser
 
+pytestmark = pytest.mark.all
+
 MODEL = (Path(cs.__file__).parent / "inspection/report/model.js").read_text("utf-8")
 SRM = cs.SRM(tau_sr=4.0)
 

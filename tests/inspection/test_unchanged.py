@@ -14,6 +14,8 @@ from cuslayer._tape import as_tensor
 from cuslayer.network.network import graph_of
 from cuslayer.training import GradientFlow, NotFiniteError, Trainer
 
+pytestmark = pytest.mark.all
+
 RNG = np.random.default_rng(3)
 X = RNG.random((12, 3, 5)) < 0.4
 LABELS = np.array([0, 1, 1])

@@ -13,6 +13,8 @@ from cuslayer.layers import Average, Shift
 from cuslayer.network import Word
 from tests.support.lif import LIF
 
+pytestmark = pytest.mark.all
+
 h5py = pytest.importorskip("h5py")
 RNG = np.random.default_rng(6)
 SRM = cs.SRM(theta=4.0, gradient="exact", ref_cutoff=1e-4)

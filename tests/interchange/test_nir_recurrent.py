@@ -10,6 +10,8 @@ from cuslayer.layers import Recurrent
 from tests.interchange.test_nir import read_bare
 from tests.interchange.test_nir_refused import LOOP, ONES, NIRGraph, lif, linear, refused
 
+pytestmark = pytest.mark.all
+
 nir = pytest.importorskip("nir")
 CUBA = cs.CUBA(tau_i=3.0, tau_v=7.0, theta=0.7)
 LIF = cs.LIF(tau=7.0, theta=0.3)

@@ -10,6 +10,8 @@ from cuslayer.layers import ReadOut
 from cuslayer.network import Word
 from cuslayer.network.walk import ends_in_read_out
 
+pytestmark = pytest.mark.all
+
 RNG = np.random.default_rng(3)
 
 

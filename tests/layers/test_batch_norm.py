@@ -11,6 +11,8 @@ from cuslayer.backend import to_numpy
 from cuslayer.layers import BatchNorm
 from tools.fake_cupy import in_use
 
+pytestmark = pytest.mark.all
+
 RNG = np.random.default_rng(31)
 X = RNG.standard_normal((9, 3, 2, 2, 4)) * [1.0, 3.0, 0.2, 5.0] + [2.0, 0.0, -1.0, 1.0]
 MEAN, STD = X.mean(axis=(0, 1, 2, 3)), X.std(axis=(0, 1, 2, 3))

@@ -9,6 +9,8 @@ import cuslayer as cs
 from cuslayer import functions
 from tests.support import reference
 
+pytestmark = pytest.mark.all
+
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
 
 geometries = st.fixed_dictionaries(

@@ -11,6 +11,8 @@ import cuslayer as cs
 from cuslayer.kernels.time.delay.steps import whole_steps
 from tests.support import reference
 
+pytestmark = pytest.mark.all
+
 RNG = np.random.default_rng(41)
 
 

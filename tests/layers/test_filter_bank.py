@@ -9,6 +9,8 @@ import cuslayer as cs
 from cuslayer import functions
 from tests.support import reference
 
+pytestmark = pytest.mark.all
+
 RNG = np.random.default_rng(31)
 SHAPES = [(1, 1, 1), (7, 1, 1), (40, 2, 3), (9, 1, 257), (30, 2, 2, 3, 2), (20, 0, 4), (0, 2, 3), (3, 2, 0)]
 

@@ -13,6 +13,8 @@ from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.kernels.synapse.conv import spikes as conv_spikes
 from tests.support.kinds import Echo
 
+pytestmark = pytest.mark.all
+
 geometries = st.fixed_dictionaries(
     {
         "stride": st.sampled_from([1, 1, 2]),

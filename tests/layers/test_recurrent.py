@@ -17,6 +17,8 @@ from cuslayer.neurons.names import make_neuron
 from cuslayer.neurons.step import flushed
 from tests.support.recurrent_programs import ConvWeights, DenseWeights, gradients, spikes
 
+pytestmark = pytest.mark.all
+
 RNG = np.random.default_rng(3)
 
 KINDS = {

@@ -13,6 +13,8 @@ from cuslayer.network.graph import plan
 from cuslayer.network.network import graph_of
 from tests.support import reference
 
+pytestmark = pytest.mark.all
+
 RNG = np.random.default_rng(15)
 SRM = cs.SRM()
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 4))

@@ -7,6 +7,8 @@ import pytest
 
 import cuslayer as cs
 
+pytestmark = pytest.mark.all
+
 IMAGE = (6, 6, 2)
 
 

@@ -8,6 +8,8 @@ from cuslayer._tape import Tensor
 from cuslayer.network.graph import FUSIONS, observe, plan
 from cuslayer.network.network import graph_of
 
+pytestmark = pytest.mark.all
+
 SRM, EXACT = cs.SRM(), cs.SRM(gradient="exact")
 NEURON = cs.SRM(tau_sr=4.0)
 

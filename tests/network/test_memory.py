@@ -15,6 +15,8 @@ from cuslayer.training import Trainer
 from tests.support.refused import raises
 from tools import fake_cupy
 
+pytestmark = pytest.mark.all
+
 SRM = cs.SRM()
 GIGABYTE = 10**9
 

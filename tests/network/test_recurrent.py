@@ -7,6 +7,8 @@ import cuslayer as cs
 from cuslayer.network import stream as chunked
 from cuslayer.training import Trainer
 
+pytestmark = pytest.mark.all
+
 PLAIN = {"scale_rho": 1.0, "gradient": "slayer"}
 KINDS = {
     "SRM": lambda **o: cs.SRM(theta=1.0, tau_sr=3.0, **PLAIN, **o),

@@ -25,6 +25,8 @@ from tests.support.kinds import Delayed, Echo
 from tests.support.refused import raises
 from tools.fake_cupy import in_use
 
+pytestmark = pytest.mark.all
+
 SRM = cs.SRM()
 FRAME = (6, 5, 2)
 

@@ -9,6 +9,8 @@ import cuslayer as cs
 from cuslayer.functions import synaptic_operations
 from cuslayer.network.synaptic import fan_out
 
+pytestmark = pytest.mark.all
+
 RNG = np.random.default_rng(43)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cuslayer as cs
 from cuslayer import functions
 from tests.support import step_programs
+
+pytestmark = pytest.mark.all
 
 RNG = np.random.default_rng(13)
 

@@ -13,6 +13,8 @@ from tests.neurons.test_published_kinds import KINDS as PUBLISHED
 from tests.neurons.test_published_kinds import drawn
 from tests.support.kinds import Offset, Quadratic
 
+pytestmark = pytest.mark.all
+
 
 def published(kind, spread, generator, **options):
     options = {"theta": 0.15} | options if kind == "AdLIF" else options

@@ -11,6 +11,8 @@ import pytest
 
 import cuslayer as cs
 
+pytestmark = pytest.mark.all
+
 FIGURES = json.loads((Path(__file__).parents[1] / "support" / "files" / "lava_dl.json").read_text(encoding="utf-8"))
 X = np.array(FIGURES["input"])[:, None] / 64
 NEURONS = {"cuba": cs.CUBA.of_decays, "alif": cs.AdaptiveLIF.of_decays}

@@ -13,6 +13,8 @@ from cuslayer.kernels.step.filters import Sampled
 from cuslayer.neurons import loihi
 from tests.support import reference
 
+pytestmark = pytest.mark.all
+
 RNG = np.random.default_rng(17)
 
 neurons = st.builds(

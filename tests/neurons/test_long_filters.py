@@ -12,6 +12,8 @@ from cuslayer.kernels.step import filters
 from cuslayer.kernels.step.filters import Alpha
 from tests.support.effort import at_most
 
+pytestmark = pytest.mark.all
+
 
 def scanned(alpha: Alpha, level: float) -> int:
     """Return the first sample under a level, one after another."""

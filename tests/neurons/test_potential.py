@@ -16,6 +16,8 @@ from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.constants import Pooling, Window
 from tools.emulator.driver import emulation
 
+pytestmark = pytest.mark.all
+
 finite = st.floats(-65504, 65504, width=32)
 
 

@@ -12,6 +12,8 @@ from cuslayer._parameter import Bounded
 from cuslayer._tape import on_potential
 from tests.support.recurrent_programs import ConvWeights, DenseWeights
 
+pytestmark = pytest.mark.all
+
 SPREADS = [(), (3,), (2, 1, 3)]
 
 

@@ -11,6 +11,8 @@ import cuslayer as cs
 from cuslayer.neurons.resonate_and_fire import rotation
 from tests.support import step_programs
 
+pytestmark = pytest.mark.all
+
 RNG = np.random.default_rng(17)
 RESETS = ["izhikevich", "zero", "subtract", None]
 SPREADS = [(), (3,), (2, 3), (2, 1)]

@@ -8,6 +8,8 @@ import pytest
 import cuslayer as cs
 from tests.support import reference
 
+pytestmark = pytest.mark.all
+
 RNG = np.random.default_rng(41)
 RESPONSE = np.array([1.0, 0.9, 0.7, -0.2, 0.4, 0.1])
 REFRACTORY = np.array([0.0, -6.0, -9.0, 2.0, -1.0])

@@ -8,6 +8,8 @@ import pytest
 import cuslayer as cs
 from tests.support import step_programs
 
+pytestmark = pytest.mark.all
+
 SHAPES = [(0, 2, 3), (1, 1, 1), (40, 3, 7), (30, 2, 3, 2, 2), (9, 1, 1111)]
 KINDS = [(activation, sums) for activation in ("relu", "none") for sums in (True, False)]
 

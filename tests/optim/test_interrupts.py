@@ -13,6 +13,8 @@ from tests.cli.test_signals import _not_ignored as _not_ignored
 from tools import fake_cupy
 from tools.emulator.driver import in_one_order
 
+pytestmark = pytest.mark.all
+
 KINDS = {
     "SGD": ("sgd_each", lambda parameters: cs.SGD(parameters, momentum=0.9)),
     "Adam": ("adam_each", lambda parameters: cs.Adam(parameters, warmup=5)),

@@ -13,6 +13,8 @@ import pytest
 import cuslayer as cs
 from tests.support.tiny import write_folder, write_pair
 
+pytestmark = pytest.mark.all
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PATHS = sorted((EXAMPLES / "notebooks").glob("*.ipynb"))
 LINE = r"epoch {}: train \d+\.\d\d%, test \d+\.\d\d%, \d+\.\d s"

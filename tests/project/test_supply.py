@@ -18,6 +18,8 @@ import yaml
 
 from cuslayer._base.version import __version__
 
+pytestmark = pytest.mark.all
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).parent / "files" / "user_script.py"
 EXTRAS = ("hdf5", "nir", "aedat", "xarray")

@@ -178,8 +178,8 @@ def test_the_front_page_is_short():
 
 def test_every_file_of_the_second_level_exists():
     names = runpy.run_path(str(ROOT / "conftest.py"))
-    listed = [names["file_of"](folder, name) for folder, files in names["ONLY_WITH_ALL"].items() for name in files]
-    assert [path for path in listed if not (ROOT / path).exists()] == []
+    modules = [f"{folder}/{name}.py" for folder, files in names["DOCSTRINGS_WITH_ALL"].items() for name in files]
+    assert [path for path in (*modules, *names["FOLDERS_WITH_ALL"]) if not (ROOT / path).exists()] == []
 
 
 def test_public_names_have_docstrings():

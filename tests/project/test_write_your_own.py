@@ -15,6 +15,8 @@ import pytest
 import cuslayer as cs
 from tools.fake_cupy import strict
 
+pytestmark = pytest.mark.all
+
 PAGE = Path(__file__).parents[2] / "docs" / "write-your-own.md"
 
 

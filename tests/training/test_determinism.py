@@ -20,6 +20,8 @@ from benchmarks import same_bits
 from cuslayer.data import Arrays, Loader
 from tools.emulator.driver import emulation
 
+pytestmark = pytest.mark.all
+
 ROOT = Path(__file__).parents[2]
 
 

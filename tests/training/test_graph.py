@@ -21,6 +21,8 @@ from tools import fake_cupy
 from tools.emulator.driver import in_one_order
 from tools.fake_cupy import Costs, counted
 
+pytestmark = pytest.mark.all
+
 SRM = cs.SRM(tau_sr=3.0)
 LOW = cs.SRM(tau_sr=3.0, theta=3.0)
 MLP = "4x4x2-5-3"

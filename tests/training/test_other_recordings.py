@@ -17,6 +17,8 @@ from tests.support.deaths import results, tiny
 from tests.support.tiny import no_figures, silent, write_pair
 from tests.training.test_run_stopped import stopped
 
+pytestmark = pytest.mark.all
+
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):

@@ -19,6 +19,8 @@ from tests.test_archive import npy
 from tests.training.test_checkpoint import everything
 from tests.training.test_run_stopped import stopped
 
+pytestmark = pytest.mark.all
+
 SRM = cs.SRM(tau_sr=4.0)
 
 

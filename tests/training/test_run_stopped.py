@@ -23,6 +23,8 @@ from tests.support.tiny import no_figures, silent
 from tools import fake_cupy
 from tools.emulator.driver import in_one_order
 
+pytestmark = pytest.mark.all
+
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):

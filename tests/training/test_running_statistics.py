@@ -15,6 +15,8 @@ from cuslayer.training.steps import RunningStatistics
 from tests.support.processes import together
 from tests.support.tiny import write_pair
 
+pytestmark = pytest.mark.all
+
 RNG = np.random.default_rng(7)
 X = RNG.standard_normal((6, 10, 4, 3)) * [1.0, 4.0, 0.1] + [5.0, 0.0, -2.0]
 PARTS = X[:, :4], X[:, 4:8], X[:, 8:]

@@ -21,6 +21,8 @@ from cuslayer.training.data_of_run import load_data
 from cuslayer.training.sound import SoundConfig
 from tests.support.tiny import rows_of_training, silent, write_folder
 
+pytestmark = pytest.mark.all
+
 SOUND = SoundConfig(
     rate=4000.0,
     channels=8,

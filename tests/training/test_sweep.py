@@ -19,6 +19,8 @@ from cuslayer.training.sweep import DONE, FAILED, PRUNED, WAITING, Result, load_
 from tests.support.deaths import tiny
 from tests.support.tiny import no_figures, silent
 
+pytestmark = pytest.mark.all
+
 optuna = pytest.importorskip("optuna")
 
 LR, BATCH, WIDTH = "training.optimizer.lr", "training.batch", "layer[1].dim"
