@@ -181,7 +181,8 @@ def test_workflows_may_read_alone_and_name_versions_of_actions(path):
     assert "concurrency" in found
     for job in found["jobs"].values():
         assert job["timeout-minutes"] <= 90
-        assert job.get("permissions", {}).items() <= {"id-token": "write"}.items()
+        allowed = {"id-token": "write", "pages": "write", "actions": "read"}
+        assert job.get("permissions", {}).items() <= allowed.items()
         for step in job["steps"]:
             if "uses" in step:
                 assert re.fullmatch(r"[\w-]+/[\w-]+@(v\d+|release/v\d+|[0-9a-f]{40})", step["uses"]), step["uses"]
