@@ -86,13 +86,6 @@ class Own(cs.SRM):
         return super().__call__(x * 2.0)
 
 
-def test_the_old_name_of_a_page_that_runs_its_network(tmp_path):
-    net, x = small()
-    with pytest.warns(UserWarning, match=r"demo\(net, path, recordings=\(samples, target\)\)"):
-        old = cs.write_report(net, x, tmp_path / "a.html", target=[1, 2], live=True)
-    assert old.read_bytes() == cs.write_demo(net, tmp_path / "b.html", recordings=(x, [1, 2])).read_bytes()
-
-
 def test_a_page_carries_a_few_recordings_of_each_class(tmp_path):
     def carried(x, y, **options):
         page = cs.write_demo(net, tmp_path / "a.html", recordings=(x, y), **options).read_text("utf-8")

@@ -33,7 +33,6 @@ def write_report(
     loss: Any = None,
     title: str | None = None,
     frame: float = 10.0,
-    live: bool = False,
 ) -> Path:
     """Write the report of a network and some samples as one HTML page that loads nothing else.
 
@@ -50,7 +49,6 @@ def write_report(
         loss: a function of the network's output and target to a scalar tensor; by default as in `reassign`.
         title: the title of the page; by default the network's notation.
         frame: for images, the duration in ms of the event frame at the cursor.
-        live: the old form of `write_demo` with these samples as its recordings.
 
     Returns:
         The path of the page.
@@ -70,9 +68,6 @@ def write_report(
     ...     page.read_text("utf-8")[:15]
     '<!DOCTYPE html>'
     """
-    if live:
-        check.warn("live=True is write_demo(net, path, recordings=(samples, target))")
-        return write_demo(net, path, recordings=(samples, target), title=title, frame=frame)
     check_network(net)
     data = whole_input("samples", samples).data
     check.time_first("samples", data)
