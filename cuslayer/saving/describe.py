@@ -32,6 +32,8 @@ CLASSES: dict[str, type] = {
     for name in package.__all__
     if inspect.isclass(found := getattr(package, name))
 }
+# Classes by their names in files of version 0.2.
+OLD_NAMES = {"Affine": layers.ReadOut, "Pool": layers.SumPool}
 # Functions of arrays and constants without side effects: they may be a stage or a hook.
 _NAMES = """
 absolute add all any argmax argmin astype clip concatenate copy cos cumsum decimate divide dot dropout einsum equal exp

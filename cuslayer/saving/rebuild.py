@@ -105,7 +105,7 @@ class Rebuilt:
             ours = any(function is each for each in describe.FUNCTIONS.values())
             args, options = self._arguments("a partial", entry, lambda _: describe.DATA if ours else describe.CALLABLES)
             return what, partial(function, *args, **options)
-        kind = self._named(what, describe.CLASSES, **entry[what])
+        kind = self._named(what, describe.OLD_NAMES | describe.CLASSES, **entry[what])
         args, options = self._arguments(kind.__name__, entry, lambda name: describe.allowed(kind, name))
         try:
             return what, describe.maker(kind)(*args, **options)

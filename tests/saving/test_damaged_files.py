@@ -302,7 +302,7 @@ REFUSED = {
         r"TemporalFilter cannot be made: TemporalFilter: a parameter of shape \(\d+,\) is larger",
     ),
     "a large window": (
-        added(of("WeightNorm"), of("SumPool", kernel_size=10**5, gain=1.0, weight_hook=NEXT)),
+        added(of("WeightNorm"), of("Pool", kernel_size=10**5, gain=1.0, weight_hook=NEXT)),
         r"SumPool cannot be made: SumPool: a parameter of shape \(100000, 100000\) is larger",
     ),
     "many layers": (added(*[of("Dense", in_features=300, out_features=300)] * 40), "Dense cannot be made: Dense: a pa"),
