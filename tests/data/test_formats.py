@@ -17,8 +17,8 @@ from tests.support.event_bytes import FILES, write_any
 from tests.support.refused import refused, refuses
 
 SHARED = Path(__file__).parents[3] / "shared/data"
-WRITTEN = ".bs2, .bin, .bs1, .bs3, .npy, .h5, .hdf5, .aedat"
-KNOWN = f"{WRITTEN}, .aedat4, .dat, .raw"
+WRITTEN = ", ".join(suffix for suffix, known in FORMATS.items() if known.write)
+KNOWN = ", ".join(FORMATS)
 LONG = 2**51
 MOST = "2251799813685.248"  # 2**51 us
 SHAPES = "must hold numbers of shape (events, 4) for x, y, p, t or (events, 3) for x, p, t"

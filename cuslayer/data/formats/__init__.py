@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import BinaryIO
 
 from cuslayer._base import check
 from cuslayer.data.events import Events
-from cuslayer.data.formats import aedat, base, columns, prophesee, slayer
+from cuslayer.data.formats import base
 from cuslayer.data.formats.slayer import SpikeCounts, read_counts, write_counts
 
 __all__ = ["FORMATS", "SpikeCounts", "read_counts", "read_events", "write_counts", "write_events"]
 
-FORMATS = {
-    ".bs2": slayer.CAMERA,
-    ".bin": slayer.CAMERA,
-    ".bs1": slayer.NEURONS,
-    ".bs3": slayer.CHANNELS,
-    ".npy": columns.NPY,
-    ".h5": columns.HDF5,
-    ".hdf5": columns.HDF5,
-    ".aedat": aedat.AEDAT3,
-    ".aedat4": aedat.AEDAT4,
-    ".dat": prophesee.DAT,
-    ".raw": prophesee.RAW,
+# The formats by suffix, of all modules here; from the last, so that SLAYER's come first.
+FORMATS: dict[str, base.Format] = {
+    suffix: known
+    for module in sorted(iter_modules(__path__), key=lambda module: module.name, reverse=True)
+    for suffix, known in getattr(import_module(f"{__name__}.{module.name}"), "FORMATS", {}).items()
 }
 
 

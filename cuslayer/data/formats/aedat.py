@@ -321,5 +321,4 @@ def _zstandard(library: Any, raw: bytes, most: int) -> Iterator[bytes]:
     yield from iter(lambda: reader.read(_STEP), b"")
 
 
-AEDAT3 = base.Format(read, _write_3)
-AEDAT4 = base.Format(read)
+FORMATS = {".aedat": base.Format(read, _write_3), ".aedat4": base.Format(read)}

@@ -130,4 +130,5 @@ def _smallest_type(values: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
     return values.astype(np.min_scalar_type(int(values.max()) if values.size else 0))
 
 
-NPY, HDF5 = base.Format(_read_npy, _write_npy, "ms"), base.Format(_read_hdf5, _write_hdf5, "")
+_HDF5 = base.Format(_read_hdf5, _write_hdf5, "")
+FORMATS = {".npy": base.Format(_read_npy, _write_npy, "ms"), ".h5": _HDF5, ".hdf5": _HDF5}

@@ -212,4 +212,4 @@ class _Words16:
 
 
 _DECODERS: dict[str, Any] = {"EVT2": _Words32, "EVT21": _Words64, "EVT3": _Words16}
-DAT, RAW = base.Format(read_dat), base.Format(read_raw)
+FORMATS = {".dat": base.Format(read_dat), ".raw": base.Format(read_raw)}

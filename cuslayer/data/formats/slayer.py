@@ -134,9 +134,8 @@ def _write(layout: Packed, file: BinaryIO, events: Events, suffix: str, unit: st
     file.write(encode(events, suffix, layout).data)
 
 
-NEURONS, CAMERA, CHANNELS = (
-    base.Format(partial(_read, layout), partial(_write, layout)) for layout in (_NEURONS, _CAMERA, _CHANNELS)
-)
+_LAYOUTS = {".bs2": _CAMERA, ".bin": _CAMERA, ".bs1": _NEURONS, ".bs3": _CHANNELS}
+FORMATS = {suffix: base.Format(partial(_read, layout), partial(_write, layout)) for suffix, layout in _LAYOUTS.items()}
 
 
 @check.named
