@@ -290,6 +290,7 @@ def plan(graph: Graph) -> list[Step]:
     Stages run as one only if each takes nothing but the output of the stage before it, and no other stage takes this
     output. A step does not cross the edge of a nested network that has an observer.
 
+    >>> from cuslayer.layers import Conv, Dense, SumPool
     >>> from cuslayer.network import Sequential
     >>> from cuslayer.network.network import graph_of
     >>> from cuslayer.neurons import SRM
