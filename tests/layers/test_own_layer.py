@@ -300,3 +300,62 @@ def test_a_layer_may_keep_what_it_has_computed():
             layer(np.ones((steps, 2, 4)))
         assert layer(np.ones((steps + 5, 2, 4))) is layer.last
     assert layer.last.shape == (11, 2, 3)
+
+
+# Traits: files, pages and counts read what a layer declares, not its class.
+
+
+class Masked(cs.Dense):
+    """A dense layer without the weights from input 0, which it does not count."""
+
+    def effective_weight(self):
+        return super().effective_weight() * np.float32(np.arange(4) > 0)[:, None]
+
+    def fan_out(self, shape):
+        return np.array([0.0, 3.0, 3.0, 3.0])
+
+
+class Later(cs.Layer):
+    """A delay of one step: a form without the class of a delay."""
+
+    form = "delay"
+    keeps_shape = keeps_steps = True
+    linear = False
+    dt = 1.0
+    memory = 1
+
+    def __call__(self, x):
+        return cs.functions.shift(x, delay=1.0, dt=1.0)
+
+    def lags(self):
+        return np.ones(()), np.zeros(())
+
+
+class Other(Masked):
+    """Computes something else: nothing may take it for a dense layer."""
+
+    def __call__(self, x):
+        return super().__call__(x) * 2.0
+
+
+def test_what_a_layer_declares_is_read(tmp_path):
+    x = np.random.default_rng(0).random((30, 2, 4)) < 0.4
+    net = cs.Sequential(Masked(4, 3, weight_scale=80.0), cs.LIF(), Later(), cs.Dense(3, 2, weight_scale=40.0), cs.LIF())
+    expected = net(x).numpy()
+    assert expected.any()
+    cs.export_nir(net, tmp_path / "net.nir")
+    read = cs.import_nir(tmp_path / "net.nir")
+    assert [type(stage).__name__ for stage in read] == ["Dense", "LIF", "Shift", "Dense", "LIF"]
+    np.testing.assert_array_equal(read(x).numpy(), expected)
+    assert cs.count_operations(net, x).layers[0].accumulates == 3 * x[..., 1:].sum() / 2
+    page = cs.write_demo(net, tmp_path / "demo.html", recordings=(x, [0, 1])).read_text("utf-8")
+    kinds = re.findall(r'"kind":"(\w+)"', page)
+    assert kinds.count("dense") == 2 and "delay" in kinds
+
+
+def test_a_call_of_its_own_is_no_form(tmp_path):
+    net = cs.Sequential(Other(4, 3), cs.LIF())
+    with pytest.raises(ValueError, match="has no form in NIR"):
+        cs.export_nir(net, tmp_path / "net.nir", input_shape=4)
+    with pytest.raises(ValueError, match="a layer of weights or pooling"):
+        cs.write_demo(net, tmp_path / "demo.html", recordings=(np.zeros((5, 1, 4), bool), [0]))
