@@ -57,11 +57,16 @@ def replaces(name: str, p: Tensor, value: Any) -> bool:
 
     Raises:
         TypeError: the value is the result of an operation, whose gradients would be lost.
-        ValueError: an optimizer has p, but not the tensor that would take its place.
+        ValueError: an optimizer has p, but not the tensor, or None, that would take its place.
     """
-    if not isinstance(value, Tensor):
-        return value is None
-    left = _left_behind(p, value)
+    if not isinstance(value, Tensor) and value is not None:
+        return False
+    left = left_behind(p, value)
+    if value is None:
+        if left:
+            cure = "make the optimizer afterwards"
+            raise ValueError(f"{name} must stay the tensor that an optimizer has, got None; {cure}")
+        return True
     if not p.requires_grad and not left:
         return True
     if value.node is not None:
@@ -73,7 +78,7 @@ def replaces(name: str, p: Tensor, value: Any) -> bool:
     return value.requires_grad
 
 
-def _left_behind(p: Tensor, value: Tensor) -> bool:
+def left_behind(p: Tensor, value: Tensor | None) -> bool:
     """Return whether an optimizer has p without a value in its place."""
 
     def some() -> bool:
@@ -102,7 +107,7 @@ def set_values(name: str, p: Tensor, value: Any) -> None:
         raise check.mistyped(name, f"must be a Tensor or an array of shape {p.shape}", value) from None
     if array.shape not in ((), p.shape):
         raise ValueError(f"{name} must have shape {p.shape}, got {array.shape}")
-    kept = not isinstance(value, Tensor) or value.dtype.kind != "f" or _left_behind(p, value)
+    kept = not isinstance(value, Tensor) or value.dtype.kind != "f" or left_behind(p, value)
     values = namespace(array).empty(p.shape, p.dtype if kept else value.dtype)
     with np.errstate(over="ignore"):
         values[...] = array

@@ -126,13 +126,15 @@ class Node:
         if self.pullback is None:
             raise ValueError("backward has already run on this graph and freed its memory; run forward again")
         if any(changes[0] != number for changes, number in self.saved):
-            name = getattr(self.operation, "__name__", "an operation").strip("_")
             raise ValueError(
-                f"{name} needs an array that was changed in place since forward, as optimizer.step() or "
-                f"w.data *= 2 does; call backward before that, or run forward again"
+                f"{_name_of(self.operation)} needs an array that was changed in place since forward, as "
+                f"optimizer.step() or w.data *= 2 does; call backward before that, or run forward again"
             )
         found = self.pullback(grad.pop())
         gradients = found if isinstance(found, (tuple, list)) else (found,)
+        if len(gradients) != len(self.inputs):
+            rule = f"must return {len(self.inputs)} gradients, one for each array in order, None for none"
+            raise ValueError(f"the pullback of {_name_of(self.operation)} {rule}, got {len(gradients)}")
         required = [(x, g) for x, g in zip(self.inputs, gradients, strict=True) if x is not None and g is not None]
         self.pullback, self.inputs, self.saved = None, (), []
         return [(x, g() if callable(g) else g) for x, g in required]
@@ -270,7 +272,12 @@ def apply(operation: Operation, *arrays: Any, **options: Any) -> Tensor:
     packed = getattr(operation, "takes_packed", False)
     tensors = [None if isinstance(x, Number) else as_tensor(x) for x in arrays]
     given = [x.value if t is None else t.stored if packed else t.data for x, t in zip(arrays, tensors, strict=True)]
-    data, pullback = operation(*given, **options)
+    results = operation(*given, **options)
+    if type(results) is not tuple or len(results) != 2 or not (results[1] is None or callable(results[1])):
+        got = "a tuple" if type(results) is tuple else type(results).__name__
+        cure = "return y, lambda g: ... with the gradient of each array, or return y, None for no gradient"
+        raise TypeError(f"{_name_of(operation)} must return its result and a pullback, got {got}; {cure}")
+    data, pullback = results
     node = None
     if pullback is not None and grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
         inputs = (None if t is None or not t.requires_grad else t if t.node is None else t.node for t in tensors)
@@ -283,6 +290,11 @@ def apply(operation: Operation, *arrays: Any, **options: Any) -> Tensor:
     if node is not None:
         node.saved = [(t.changes, t.changes[0]) for t in _saved(operation, tensors, result)]
     return result
+
+
+def _name_of(operation: Operation) -> str:
+    """Return the name of an operation in messages."""
+    return str(getattr(operation, "__name__", "an operation")).strip("_")
 
 
 def _saved(operation: Operation, tensors: Sequence[Tensor | None], result: Tensor) -> list[Tensor]:

@@ -291,3 +291,29 @@ def test_a_gradient_of_many_addends_in_float32_is_summed_in_float64():
     bias = Tensor(np.zeros(2, np.float32), requires_grad=True)
     (np.zeros((300_000, 2), np.float32) + bias).backward(np.full((300_000, 2), 0.1, np.float32))
     np.testing.assert_allclose(bias.grad, 30_000, rtol=1e-6)
+
+
+def forgets(x, y):
+    return x * y
+
+
+def returns_a_pair(x, y):
+    return x, y
+
+
+def has_one_gradient(x, y):
+    return x * y, lambda g: g
+
+
+@pytest.mark.parametrize(
+    ("operation", "message"),
+    [
+        (forgets, r"^forgets must return its result and a pullback, got ndarray; return y, lambda g: "),
+        (returns_a_pair, r"^returns_a_pair must return its result and a pullback, got a tuple; "),
+        (has_one_gradient, r"^backward: the pullback of has_one_gradient must return 2 gradients, .* got 1$"),
+    ],
+)
+def test_a_forgotten_pullback_or_gradient_is_an_error(operation, message):
+    x, y = (Tensor([1.0, 2.0], requires_grad=True) for _ in range(2))
+    with pytest.raises((TypeError, ValueError), match=message):
+        differentiable(operation)(x, y).sum().backward()

@@ -95,6 +95,12 @@ ARGUMENTS = {
     "threshold": "theta",
     "weight": "weights",
     "label_smoothing": "smoothing",
+    "learn_alpha": "trained",
+    "learn_beta": "trained",
+    "reset_mechanism": "reset",
+    "spike_grad": "surrogate",
+    "surrogate_function": "surrogate",
+    "v_threshold": "theta",
 }
 
 
@@ -125,13 +131,26 @@ def constructor(init: Callable[Concatenate[S, P], None]) -> Callable[Concatenate
         try:
             signature.bind(self, *args, **options)
         except TypeError as problem:
-            raise TypeError(f"{_unknown(options, signature) or problem}") from None
+            written = f"{problem}; write {type(self).__name__}({_written(signature)})"
+            raise TypeError(_unknown(options, signature, getattr(self, "cure", None)) or written) from None
         init(self, *args, **options)
 
     return checked
 
 
-def _unknown(options: Mapping[str, Any], signature: inspect.Signature) -> str:
+def with_cures(owner: C) -> C:
+    """Let the errors of a class's constructor name the cure, like `constructor`."""
+    owner.__init__ = constructor(owner.__init__)  # type: ignore[misc]
+    return owner
+
+
+def _written(signature: inspect.Signature) -> str:
+    """Return the arguments of a constructor as a call has them."""
+    _, *parameters = signature.parameters.values()
+    return ", ".join(p.name if p.default is p.empty else f"{p.name}=" for p in parameters)
+
+
+def _unknown(options: Mapping[str, Any], signature: inspect.Signature, cured: Callable[..., str] | None) -> str:
     """Return an error text for the first argument that a constructor lacks, '' if it has all."""
     known = list(signature.parameters)[1:]
     unknown = next((name for name in options if name not in known), None)
@@ -139,4 +158,6 @@ def _unknown(options: Mapping[str, Any], signature: inspect.Signature) -> str:
         return ""
     meant = ARGUMENTS.get(unknown)
     hint = f"; it is {meant} here" if meant in known else check.nearest(unknown, known)
+    cure = "" if cured is None else cured(unknown, options)
+    hint = f"; {cure}" if cure else hint
     return f"got an unexpected keyword argument {unknown!r}{hint or '; there are ' + ', '.join(known)}"

@@ -421,7 +421,8 @@ def _trained_tensors(stage: Any) -> dict[str, Tensor]:
     """Return the parameters of a layer by name, except those that are no attributes of it but of the original."""
     if not isinstance(stage, Layer):
         return {}
-    return {name: p for name, p in stage.named_parameters().items() if p.requires_grad and not name.isdigit()}
+    own = {id(child) for layer in stage.layers_within() for _, child in layer.children()}
+    return {name: p for name, p in stage.named_parameters().items() if p.requires_grad and id(p) in own}
 
 
 class _Run:

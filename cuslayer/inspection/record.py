@@ -239,6 +239,11 @@ class Record:
         self._pending: dict[str, Callable[[], Array]] = {}
 
     @property
+    def model(self) -> Neuron | None:
+        """The kind of neuron, with its theta and dt; None for a layer without neurons."""
+        return self._neurons
+
+    @property
     def indices(self) -> Any:
         """The indices of the selected neurons, (k, axes); None if all are selected."""
         return self._selection.neurons

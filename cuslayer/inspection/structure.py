@@ -22,10 +22,11 @@ from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 
 
 def find_unit(net: Any, layer: Any) -> Unit:
-    """Return the unit of a layer, given by its address, with negative positions from the end, or as the object.
+    """Return the unit of a layer, given by its address (negative positions from the end), its name, or as the object.
 
     A nested network stands for its last stage, and parallel branches for their join.
     """
+    layer = net.position_of(layer) if isinstance(layer, str) else layer
     graph = graph_of(net)
     # By path: a join has the path of its branches, and so counts once.
     places: dict[tuple[int, ...], tuple[int, list[Any]]] = {n.path: (n.number, [n.stage]) for n in graph.nodes}

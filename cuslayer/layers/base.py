@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from cuslayer._tape import Tensor, no_grad
 from cuslayer.backend import Array, generator, to_device, to_numpy
 from cuslayer.kernels.constants import Window, places_of
 from cuslayer.kernels.host.memory import count_elements
+from cuslayer.neurons.base import usable_names
 from cuslayer.neurons.states import Remembering
 
 WeightHook = Callable[[Tensor], Tensor]
@@ -27,6 +28,18 @@ Shape: TypeAlias = "tuple[int, ...]"
 FRAME = ("H", "W")
 # Places of unknown number and axes, which may be none; the number of features follows.
 PLACES = ("...",)
+
+
+class LoadedState(NamedTuple):
+    """What `load_state` did not load.
+
+    Attributes:
+        missing: the names of parameters that the state does not have.
+        unexpected: the names in the state that are no parameters.
+    """
+
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
 
 
 @instead.attributes("layer")
@@ -89,6 +102,19 @@ class Layer:
     else:
         memory = None
 
+    # What the library reads and calls.
+    _machinery: ClassVar[tuple[str, ...]] = (
+        *("as_drawn", "biased", "check_state", "children", "constants", "continued", "draw_again", "drawn_again"),
+        *("expand", "fan_in", "fan_out", "for_sample", "form", "is_read_out", "joined_shape", "keeps_shape"),
+        *("keeps_steps", "least_change", "measure_hooks", "memory", "named", "names_of", "normalizes", "of_batch"),
+        *("own_dt", "own_scale", "parameter_names", "partial_shape", "passes_spikes", "per_output_shapes"),
+        *("position_of", "scalable", "scale_output", "scale_setting", "stages", "state_numbers", "tensors"),
+        *("usual_scale", "usual_scale_of", "weighted"),
+    )
+
+    def __dir__(self) -> list[str]:
+        return usable_names(self, super().__dir__())
+
     @property
     def scalable(self) -> bool:
         """Whether `scale_output` can scale the output; by default if the layer has one parameter without bounds."""
@@ -114,12 +140,13 @@ class Layer:
         """Return the tensors that an optimizer updates, each once."""
         if lists_parameters(self):
             # A subclass's own `parameters` adds its tensors to these.
-            return self._first_parameters() or list({id(p): p for _, p in self._names_found(())}.values())
+            first = list(self._first_parameters().values())
+            return first or list({id(p): p for _, p in self._names_found(())}.values())
         return list(self.named_parameters().values())
 
-    def _first_parameters(self) -> list[Tensor]:
-        """Return the parameters that come first and have numbers as names in the state of a network."""
-        return []
+    def _first_parameters(self) -> dict[str, Tensor]:
+        """Return the parameters that come first, by name."""
+        return {}
 
     def named_parameters(self) -> dict[str, Tensor]:
         """Return the parameters by name, each once, under its first name.
@@ -127,33 +154,29 @@ class Layer:
         A name is the path of attributes, list indices and dictionary keys to the tensor, such as ``dense.weight``. If a
         subclass's `parameters` returns a tensor that is no attribute, its name is its number.
         """
-        found: dict[int, tuple[str, Tensor]] = {}
-        for name, p in self.parameter_names():
-            found.setdefault(id(p), (name, p))
-        return dict(found.values())
+        return only_once(self.parameter_names())
 
     def parameter_names(self, above: tuple[int, ...] = ()) -> Iterator[tuple[str, Tensor]]:
         """Yield each name of each parameter with the parameter; a parameter may have several names.
 
+        States of version 0.2 have the numbers of the first parameters, which `load_state` reads as well.
+
         Args:
             above: the identities of the layers that contain this one.
         """
-        return self._all_names(above, {id(child): name for name, child in self.children()})
-
-    def names_in_network(self, above: tuple[int, ...]) -> Iterator[tuple[str, Tensor]]:
-        """Yield the names of the parameters after the layer's position in a network, like `parameter_names`."""
-        return self._all_names(above, {})
-
-    def _all_names(self, above: tuple[int, ...], names: Mapping[int, str]) -> Iterator[tuple[str, Tensor]]:
-        """Yield the names of all parameters; the first ones have numbers unless `names` names their identity."""
-        first = self.parameters() if lists_parameters(self) else self._first_parameters()
-        yield from ((names.get(id(p), str(number)), p) for number, p in enumerate(first))
-        if not lists_parameters(self):
-            yield from self._names_found(above)
+        first = self._first_parameters()
+        named = [*first.items(), *self._names_found(above)]
+        numbered = list(first.values())
+        if lists_parameters(self):
+            names = {id(p): name for name, p in reversed(named)}
+            numbered = self.parameters()
+            named = [(names.get(id(p), str(number)), p) for number, p in enumerate(numbered)]
+        yield from named
+        yield from ((str(number), p) for number, p in enumerate(numbered))
 
     def _names_found(self, above: tuple[int, ...]) -> Iterator[tuple[str, Tensor]]:
         """Yield the names of the parameters in attributes, except for the first ones."""
-        first = {id(p) for p in self._first_parameters()}
+        first = {id(p) for p in self._first_parameters().values()}
         for name, child in self.children():
             if id(child) not in above:
                 found = names_in(name, child, (*above, id(self)))
@@ -199,28 +222,52 @@ class Layer:
         """Return copies of the parameters on the CPU, by their names in `named_parameters`."""
         return {name: to_numpy(p.data).copy() for name, p in self.named_parameters().items()}
 
-    def load_state(self, state: Mapping[str, Array]) -> None:
+    def load_state(self, state: Mapping[str, Array], *, strict: bool = True) -> LoadedState:
         """Set the parameters from the arrays that `state` returned.
 
+        Args:
+            state: the arrays by name, such as ``cs.load("net.npz").state()``.
+            strict: whether a missing or an unexpected name is an error; else these parameters do not change.
+
+        Returns:
+            The missing names and the unexpected ones.
+
         Raises:
-            ValueError: a name is missing or unknown, or a shape differs. Nothing then changes.
+            ValueError: a name is missing or unknown and strict is True, or a shape differs. Nothing then changes.
         """
-        self.check_state(state)
-        loaded = [
+        loaded = self.check_state(state, strict=strict)
+        names = self._names_in_state(state)
+        arrays = [
             (p, to_device(check.as_type(f"parameter {name}", state[name], p.dtype, copy=True)))
-            for name, p in self.named_parameters().items()
+            for name, p in names.values()
+            if name in state
         ]
-        for p, data in loaded:
+        for p, data in arrays:
             p.data = data
+        return loaded
 
     @check.operation("load_state")
-    def check_state(self, state: Mapping[str, Any]) -> None:
+    def check_state(self, state: Mapping[str, Any], *, strict: bool = True) -> LoadedState:
         """Raise the errors of `load_state` for a mapping with the names and shapes of a state."""
-        mine, known = self.named_parameters(), {name for name, _ in self.parameter_names()}
-        for name in [*(n for n in mine if n not in state), *(n for n in state if n not in known)]:
-            raise ValueError(f"parameter {name} is {'missing' if name in mine else 'unknown'}")
-        for name, p in mine.items():
-            check.same_shape(f"parameter {name}", state[name], "the network's", p)
+        names = self._names_in_state(state)
+        known = {name for name, _ in self.parameter_names()}
+        missing = tuple(name for name, _ in names.values() if name not in state)
+        unexpected = tuple(name for name in state if name not in known)
+        for name in (*missing, *unexpected) if strict else ():
+            what = "missing" if name in missing else f"unknown{check.nearest(name, known)}"
+            raise ValueError(f"parameter {name} is {what}")
+        for name, p in names.values():
+            if name in state:
+                check.same_shape(f"parameter {name}", state[name], "the network's", p)
+        return LoadedState(missing, unexpected)
+
+    def _names_in_state(self, state: Mapping[str, Any]) -> dict[int, tuple[str, Tensor]]:
+        """Return each parameter with its name in a state, by identity; one that is missing has its first name."""
+        names: dict[int, tuple[str, Tensor]] = {}
+        for name, p in self.parameter_names():
+            if id(p) not in names or (name in state and names[id(p)][0] not in state):
+                names[id(p)] = name, p
+        return names
 
     def output_shape(self, shape: Shape | None) -> Shape | None:
         """Return the shape of the output after T and N, without running the layer.
@@ -345,12 +392,25 @@ def lists_parameters(layer: Any) -> bool:
     return hasattr(layer, "parameters") and getattr(type(layer), "parameters", None) is not Layer.parameters
 
 
-def names_in(name: str, child: Any, above: tuple[int, ...]) -> Iterator[tuple[str, Tensor]]:
-    """Yield the names of the parameters in a named tensor or layer."""
+def only_once(named: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    """Return tensors by name, each once, under its first name."""
+    first: dict[int, tuple[str, Tensor]] = {}
+    for name, p in named:
+        first.setdefault(id(p), (name, p))
+    return dict(first.values())
+
+
+def names_in(name: str, child: Any, above: tuple[int, ...] = ()) -> Iterator[tuple[str, Tensor]]:
+    """Yield the names of the parameters in a named tensor, layer, neuron or hook."""
     if isinstance(child, Tensor):
         yield name, child
-    else:
+    elif isinstance(child, Layer):
         yield from ((f"{name}.{rest}", p) for rest, p in child.parameter_names(above))
+    elif lists_parameters(child):
+        attributes = {id(value): attribute.lstrip("_") for attribute, value in getattr(child, "__dict__", {}).items()}
+        numbered = list(enumerate(child.parameters()))
+        yield from ((f"{name}.{attributes.get(id(p), number)}", p) for number, p in numbered)
+        yield from ((f"{name}.{number}", p) for number, p in numbered)
 
 
 _NO_TRAITS = Layer()
@@ -395,9 +455,11 @@ class Hooked(Layer):
             if hasattr(hook, "attach"):
                 hook.attach(self)
 
-    def _first_parameters(self) -> list[Tensor]:
-        hooks = [hook for hook in _as_tuple(self.weight_hook) if hasattr(hook, "parameters")]
-        return [p for hook in hooks for p in hook.parameters()]
+    def _first_parameters(self) -> dict[str, Tensor]:
+        several = isinstance(self.weight_hook, tuple)
+        hooks = enumerate(_as_tuple(self.weight_hook))
+        named = ((f"weight_hook.{number}" if several else "weight_hook", hook) for number, hook in hooks)
+        return only_once(pair for name, hook in named for pair in names_in(name, hook))
 
     def measure_hooks(self) -> None:
         """Let hooks that start from the weight, such as `WeightNorm`, start from the present one."""
@@ -500,8 +562,8 @@ class Synapse(Hooked):
     def constants(self) -> list[Tensor]:
         return [] if self.bias is None else [self.bias]
 
-    def _first_parameters(self) -> list[Tensor]:
-        return [self.weight, *super()._first_parameters()]
+    def _first_parameters(self) -> dict[str, Tensor]:
+        return {"weight": self.weight} | super()._first_parameters()
 
     def scale_output(self, factor: float) -> None:
         scale_parameter(self.weight, factor)

@@ -238,8 +238,8 @@ class Delay(Layer):
         start = draw_uniform(0.0, longest, self.features)
         self.delay = Bounded(start, least=0.0, most=self.max_delay)
 
-    def _first_parameters(self) -> list[Tensor]:
-        return [self.delay]
+    def _first_parameters(self) -> dict[str, Tensor]:
+        return {"delay": self.delay}
 
     @property
     def memory(self) -> int | None:

@@ -16,7 +16,7 @@ from cuslayer.backend import Array, to_numpy
 from cuslayer.kernels.constants import Product, Window, places_of, side_by_side
 from cuslayer.kernels.host.elementwise import in_order
 from cuslayer.kernels.step.derive import StepSpiking
-from cuslayer.layers.base import PLACES, Shape, Synapse, WeightHooks, check_dense
+from cuslayer.layers.base import PLACES, Shape, Synapse, WeightHooks, check_dense, names_in, only_once
 from cuslayer.layers.conv import Delaying
 from cuslayer.layers.synaptic_delay import SynapticDelays
 from cuslayer.neurons.base import StepByStep, as_neuron
@@ -232,7 +232,7 @@ def _integrate(
     check.weighted_input("x", x)
     k, shape, dtype = kernels.of(x), x.shape, x.dtype
     given, integrator = side_by_side(["keep"], [keep], x, x.shape[2:]), _integrator()
-    held = None if states is None else states.begin(x, 1)
+    held = None if states is None else states.begin(x, (0.0,))
     before = None if held is None else held.copy()
     y, _, _ = k.scan.forward(x[None], given, integrator, held)
 
@@ -352,9 +352,9 @@ class ReadOut(_Flat):
             return as_neuron(self.neuron).psp_by_step
         return StepByStep(_integrator(), {"keep": kept_share(self.tau, self.dt)})
 
-    def _first_parameters(self) -> list[Tensor]:
-        own: list[Tensor] = self.neuron.parameters() if getattr(self.neuron, "reads_out", False) else []
-        return [*super()._first_parameters(), *own]
+    def _first_parameters(self) -> dict[str, Tensor]:
+        neuron = self.neuron if getattr(self.neuron, "reads_out", False) else None
+        return super()._first_parameters() | only_once(names_in("neuron", neuron))
 
     def continued(self) -> Callable[..., Tensor] | None:
         if type(self).__call__ is not ReadOut.__call__:

@@ -137,8 +137,8 @@ class TemporalFilter(Layer):
     def own_dt(self) -> float | None:
         return as_neuron(self.neuron).dt
 
-    def _first_parameters(self) -> list[Tensor]:
-        return [self.weight]
+    def _first_parameters(self) -> dict[str, Tensor]:
+        return {"weight": self.weight}
 
     def __call__(self, x: Any) -> Tensor:
         return fir(x, self.weight)
@@ -184,8 +184,8 @@ class FilterBank(Layer):
     def memory(self) -> int:
         return self.taps - 1
 
-    def _first_parameters(self) -> list[Tensor]:
-        return [self.weight]
+    def _first_parameters(self) -> dict[str, Tensor]:
+        return {"weight": self.weight}
 
     def __call__(self, x: Any) -> Tensor:
         return filter_bank(x, self.weight)

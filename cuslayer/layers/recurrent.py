@@ -32,7 +32,7 @@ from cuslayer.kernels.recurrent.constants import Geometry, lags_of
 from cuslayer.kernels.spikes.packed import PackedSpikes
 from cuslayer.kernels.step.derive import StepSpiking
 from cuslayer.kernels.time.delay.steps import whole_steps
-from cuslayer.layers.base import Layer, Shape
+from cuslayer.layers.base import Layer, Shape, names_in, only_once
 from cuslayer.layers.conv import Conv
 from cuslayer.layers.delay import shift
 from cuslayer.layers.dense import Dense
@@ -100,7 +100,7 @@ def recurrent(
         delay: the number of steps, at least 1, after which a spike reaches its own population through lag 0.
         geometry: the geometry of a convolution that keeps the frame; None for a dense layer.
         fixed: these constants as host arrays instead; they have no gradients.
-        states: the state between calls; None to begin with 0.
+        states: the state between calls; None to begin with the states' start.
         trained: whether these constants have gradients.
         noted: a function that backward calls with the gradient of x, or None.
 
@@ -127,6 +127,8 @@ def recurrent(
     constants = side_by_side(spiking.labels, given or fixed, x, x.shape[2:])
     lags = lags_of(weight, geometry)
     longest = delay + lags - 1
+    if states is None and any(spiking.kind.start):
+        states = PopulationStates()
     held = None if states is None else states.begin(x, spiking, longest)
     earlier = None if held is None else (held.last_spikes(longest), held.states.copy(), held.steps)
     w, saves = check.as_type("weight", weight, dtype), spiking.saved(trained) if grad_enabled() else ()
@@ -386,9 +388,8 @@ class Recurrent(Layer, Neuron):
         """Whether `calibrate` scales it like a layer: no, it is neurons."""
         return False
 
-    def _first_parameters(self) -> list[Tensor]:
-        found: list[Tensor] = self.neuron.parameters() if hasattr(self.neuron, "parameters") else []
-        return found
+    def _first_parameters(self) -> dict[str, Tensor]:
+        return only_once(names_in("neuron", self.neuron))
 
     def recurrence(self, spikes: Any) -> Tensor:
         """Return the weighted input from the neurons' own spikes (T, N, ...), ``W s[t - n]``."""
@@ -416,7 +417,7 @@ class Recurrent(Layer, Neuron):
         return Recurrent(self.layer, self.neuron.with_gradient(mode), delay=self.delay)
 
     def forget(self) -> None:
-        """Reset stateful neurons: the next call starts from states of 0."""
+        """Reset stateful neurons: the next call begins anew."""
         if self._states is not None:
             self._states.values = None
 

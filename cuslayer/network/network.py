@@ -11,9 +11,10 @@ import numpy as np
 
 from cuslayer._base import check
 from cuslayer._base.sequences import ended
+from cuslayer._parameter import left_behind
 from cuslayer._tape import POTENTIAL_FORMATS, Tensor, grad_enabled, keep_unpacked, potential_format
 from cuslayer.backend import Array, Setting
-from cuslayer.layers.base import Layer, Shape, lists_parameters, names_in, tensors_and_layers
+from cuslayer.layers.base import Layer, LoadedState, Shape, names_in, tensors_and_layers
 from cuslayer.network.graph import (
     INPUT,
     Address,
@@ -179,75 +180,112 @@ class Container(Layer):
             if value is not stages:
                 yield from tensors_and_layers(name, value)
 
-    def parameter_names(self, above: tuple[int, ...] = ()) -> Iterator[tuple[str, Tensor]]:
-        """Yield ``<position>.<name>`` for each parameter; parameters of the library's layers have numbers.
+    def names_of(self, position: int) -> tuple[str, ...]:
+        """Return the names of a stage in states, its own name first if it has one."""
+        return (str(position),)
 
-        Args:
-            above: the identities of the layers that contain this one.
-        """
+    def position_of(self, name: str) -> int:
+        """Return the position of the stage with a name; raise ValueError if there is none."""
+        positions = {own: position for position in range(len(self.stages)) for own in self.names_of(position)}
+        if name not in positions:
+            raise ValueError(f"layer {name!r} is none of its layers{check.nearest(name, positions)}")
+        return positions[name]
+
+    def _names_found(self, above: tuple[int, ...]) -> Iterator[tuple[str, Tensor]]:
         above = (*above, id(self))
         for position, stage in enumerate(self.stages):
-            if isinstance(stage, Layer):
-                if id(stage) not in above:
-                    yield from ((f"{position}.{name}", p) for name, p in stage.names_in_network(above))
-            elif lists_parameters(stage):
-                yield from ((f"{position}.{number}", p) for number, p in enumerate(stage.parameters()))
+            if id(stage) not in above:
+                for name in self.names_of(position):
+                    yield from names_in(name, stage, above)
         for name, child in self._other_children():
             if id(child) not in above:
                 yield from names_in(name, child, above)
 
-    def _names_found(self, above: tuple[int, ...]) -> Iterator[tuple[str, Tensor]]:
-        return self.parameter_names(above)
-
     def state(self) -> dict[str, Array]:
         """Return copies of the parameters by name, on the CPU, and numbers that `calibrate` sets, such as gains."""
-        numbers = {name: np.array(getattr(layer, key)) for name, (layer, key) in self._numbers().items()}
-        neurons = {name: node.stage for name, node in self._balanced().items()}
+        numbers = {names[0]: np.array(getattr(layer, key)) for names, layer, key in self._numbers()}
+        neurons = {names[0]: node.stage for names, node in self._balanced()}
         scales = {name: np.array(float(each.scale_rho)) for name, each in neurons.items() if is_balanced(each)}
         return super().state() | numbers | scales
 
     @check.operation
-    def load_state(self, state: Mapping[str, Array]) -> None:
+    def load_state(self, state: Mapping[str, Array], *, strict: bool = True) -> LoadedState:
         """Set the parameters and numbers from the arrays that `state` returned. Missing numbers do not change.
 
+        Args:
+            state: the arrays by name, such as ``cs.load("net.npz").state()``. A stage with a name of its own is also
+                found by its position.
+            strict: whether a missing or an unexpected name is an error; else these parameters do not change.
+
+        Returns:
+            The missing names and the unexpected ones.
+
         Raises:
-            ValueError: a name is missing or unknown, or a shape differs. Nothing then changes.
+            ValueError: a name is missing or unknown and strict is True, or a shape differs. Nothing then changes.
+
+        >>> from cuslayer.layers import Dense
+        >>> from cuslayer.neurons import LIF
+        >>> lif = LIF()
+        >>> before = Sequential(hidden=Dense(4, 3), spikes=lif, out=Dense(3, 2))
+        >>> after = Sequential(hidden=Dense(4, 3), spikes=lif, head=Dense(3, 5))
+        >>> after.load_state(before.state(), strict=False)
+        LoadedState(missing=('head.weight',), unexpected=('out.weight',))
         """
-        numbers = self._numbers()
-        given = {name: check.number(name, state[name]) for name in numbers if name in state}
-        balanced = self._balanced()
-        scales = {name: check.positive(name, state[name]) for name in balanced if name in state}
-        super().load_state(state)
-        for name, value in given.items():
-            setattr(*numbers[name], value)
-        for name, value in scales.items():
-            node = balanced[name]
+        numbers = [
+            (layer, key, check.number(name, state[name]))
+            for names, layer, key in self._numbers()
+            for name in _first_in(state, names)
+        ]
+        scales = [
+            (node, check.positive(name, state[name]))
+            for names, node in self._balanced()
+            for name in _first_in(state, names)
+        ]
+        loaded = super().load_state(state, strict=strict)
+        for layer, key, value in numbers:
+            setattr(layer, key, value)
+        for node, value in scales:
             replace_stage(self, node.path, with_balanced_scale(node.stage, value))
+        return loaded
 
     @check.operation("load_state")
-    def check_state(self, state: Mapping[str, Any]) -> None:
-        numbers = self._numbers().keys() | self._balanced().keys()
+    def check_state(self, state: Mapping[str, Any], *, strict: bool = True) -> LoadedState:
+        of_layers = (names for names, *_ in self._numbers())
+        of_neurons = (names for names, _ in self._balanced())
+        numbers = {name for names in (*of_layers, *of_neurons) for name in names}
         for name in state.keys() & numbers:
             if state[name].shape:
                 raise ValueError(f"{name} has shape {tuple(state[name].shape)}, it must be a number")
-        super().check_state({name: a for name, a in state.items() if name not in numbers})
+        return super().check_state({name: a for name, a in state.items() if name not in numbers}, strict=strict)
 
-    def _numbers(self) -> dict[str, tuple[Layer, str]]:
-        """Return the layer and attribute of each number that belongs to the state, by name."""
+    def _numbers(self) -> list[tuple[tuple[str, ...], Layer, str]]:
+        """Return the names, the layer and the attribute of each number that belongs to the state."""
         stages = ((node, node.stage) for node in graph_of(self).nodes if isinstance(node.stage, Layer))
-        return {f"{node}.{key}": (stage, key) for node, stage in stages for key in stage.state_numbers}
+        return [(self._names_at(node, key), stage, key) for node, stage in stages for key in stage.state_numbers]
 
-    def _balanced(self) -> dict[str, GraphNode]:
-        """Return the neurons whose surrogate `calibrate` may scale, by the name of the scale in the state."""
-        return {f"{node}.scale_rho": node for node in graph_of(self).nodes if has_usual_scale(node.stage)}
+    def _balanced(self) -> list[tuple[tuple[str, ...], GraphNode]]:
+        """Return the neurons whose surrogate `calibrate` may scale, with the names of the scale in the state."""
+        nodes = (node for node in graph_of(self).nodes if has_usual_scale(node.stage))
+        return [(self._names_at(node, "scale_rho"), node) for node in nodes]
+
+    def _names_at(self, node: GraphNode, key: str) -> tuple[str, ...]:
+        """Return the names of an attribute of a stage: by the names of stages, and by their positions."""
+        names = []
+        container: Any = self
+        for position in node.path:
+            names.append(container.names_of(position)[0])
+            container = container.stages[position] if isinstance(container.stages[position], Container) else None
+        return ".".join((*names, key)), f"{node}.{key}"
 
     def __getitem__(self, key: Any) -> Any:
-        """Return the layer at a position or a path, the layers of a slice as a network, or a given layer.
+        """Return the layer at a position or a path, or with a name; the layers of a slice as a network; a given layer.
 
         Raises:
             IndexError: the position is out of range.
-            ValueError: the given layer is not in the network.
+            ValueError: the given layer, or a layer of this name, is not in the network.
         """
+        if isinstance(key, str):
+            return self.stages[self.position_of(key)]
         if isinstance(key, tuple):
             found: Any = self
             for position in key:
@@ -256,7 +294,7 @@ class Container(Layer):
                 found = found[position]
             return found
         if isinstance(key, slice):
-            return self._with_stages(self.stages[key])
+            return self._with_stages(range(len(self.stages))[key])
         if isinstance(key, (int, np.integer)):
             if not -len(self.stages) <= key < len(self.stages):
                 raise IndexError(f"no {self._what} {key} in {len(self.stages)}")
@@ -266,7 +304,7 @@ class Container(Layer):
             return key
         raise ValueError(f"{check.one_line(key)} is none of its layers")
 
-    def _with_stages(self, stages: list[Any]) -> Container:
+    def _with_stages(self, positions: range) -> Container:
         raise TypeError("a container must define _with_stages")
 
     def __iter__(self) -> Iterator[Any]:
@@ -283,7 +321,7 @@ class Container(Layer):
 
     def _rows(self) -> str:
         """Return a line for each stage, the lines of nested networks indented."""
-        lines = "".join(f"\n{position}: {stage!r}" for position, stage in enumerate(self.stages))
+        lines = "".join(f"\n{self.names_of(position)[0]}: {stage!r}" for position, stage in enumerate(self.stages))
         return lines.replace("\n", "\n  ") + "\n" if lines else ""
 
 
@@ -291,12 +329,15 @@ class Sequential(Container):
     """Layers and neurons that run one after the other.
 
     A network is a layer: it can be part of another network, or a branch of `Parallel`. An empty network passes its
-    input on. A layer can have several positions; they share its parameters. Positions count from 0. A layer in a nested
-    network has the address ``(position of the network, position in it)``, and so on inward. ``net[address]`` is the
-    layer; `record`, `explain` and similar functions take addresses as well as layers. Iteration runs over `layers`.
+    input on. Stages given by name, ``Sequential(hidden=Dense(4, 3), spikes=LIF())``, are attributes: ``net.hidden``;
+    their parameters have the names ``hidden.weight`` and so on, others the position, ``0.weight``. A layer can have
+    several positions; they share its parameters. Positions count from 0. A layer in a nested network has the address
+    ``(position of the network, position in it)``, and so on inward. ``net[address]`` is the layer; `record`, `explain`
+    and similar functions take addresses as well as layers. Iteration runs over `layers`.
 
     Args:
         layers: layers, neurons, networks, or any functions from a tensor to a tensor.
+        named: the same with names, after the others.
         potentials: how potentials are saved for backward: "full", or "float16" at half the memory. The surrogate then
             has a relative error of at most ``|u| / (2048 tau_rho theta)``; spikes are the same. Nested networks take
             the outer network's setting. With "full" on a CPU, backward recomputes float32 potentials between
@@ -308,8 +349,8 @@ class Sequential(Container):
 
     Raises:
         TypeError: a stage is not callable.
-        ValueError: potentials is neither "full" nor "float16", a layer does not fit the layers before it, or neurons
-            differ in dt without a function between them that may change it.
+        ValueError: potentials is neither "full" nor "float16", a name is that of another attribute, a layer does not
+            fit the layers before it, or neurons differ in dt without a function between them that may change it.
 
     >>> import numpy as np
     >>> from cuslayer.layers import Dense
@@ -319,12 +360,16 @@ class Sequential(Container):
     >>> net(np.zeros((10, 1, 4), bool)).shape, len(net.parameters())
     ((10, 1, 2), 2)
     >>> net[2, 0], list(net.state())
-    (Dense(3, 2), ['0.0', '2.0.0'])
+    (Dense(3, 2), ['0.weight', '2.0.weight'])
     """
 
-    def __init__(self, *layers: Stage, potentials: str = "full") -> None:
+    def __init__(self, *layers: Stage, potentials: str = "full", **named: Stage) -> None:
         self.potentials = check.one_of("potentials", potentials, POTENTIAL_FORMATS)
-        self.layers: list[Any] = list(layers)
+        self.layers: list[Any] = [*layers, *named.values()]
+        for name in named:
+            if name.startswith("_") or not name.isidentifier() or hasattr(self, name):
+                raise ValueError(f"a stage must have a name that is no attribute of networks, got {name!r}")
+        self._names = dict(enumerate(named, len(layers)))
         self._check_stages()
 
     @property
@@ -337,8 +382,55 @@ class Sequential(Container):
             source = add_stage(graph, layer, (*path, position), source)
         return source
 
-    def _with_stages(self, stages: list[Any]) -> Sequential:
-        return Sequential(*stages, potentials=self.potentials or POTENTIAL_FORMATS[0])
+    def _with_stages(self, positions: range) -> Sequential:
+        net = Sequential(*(self.layers[position] for position in positions))
+        net.potentials = self.potentials or POTENTIAL_FORMATS[0]
+        names = ((place, self._names.get(position)) for place, position in enumerate(positions))
+        net._names = {place: name for place, name in names if name is not None}
+        return net
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """The stages with names, by name.
+
+        Raises:
+            TypeError: a stage without a name follows them.
+        """
+        last = len(self.layers) - len(self._names)
+        if any(position < last for position in self._names):
+            raise TypeError(f"stages with names must be the last, got {self._names} of {len(self.layers)} stages")
+        return {name: self.layers[position] for position, name in self._names.items()}
+
+    def names_of(self, position: int) -> tuple[str, ...]:
+        own = self._names.get(position)
+        return super().names_of(position) if own is None else (own, *super().names_of(position))
+
+    def __getattr__(self, name: str) -> Any:
+        for position, own in vars(self).get("_names", {}).items():
+            if own == name:
+                return self.layers[position]
+        return super().__getattr__(name)  # type: ignore[misc]
+
+    @check.method
+    def __setattr__(self, name: str, value: Any) -> None:
+        positions = [position for position, own in vars(self).get("_names", {}).items() if own == name]
+        if not positions:
+            super().__setattr__(name, value)
+            return
+        (position,) = positions
+        before = self.layers[position]
+        if any(left_behind(p, None) for _, p in names_in(name, before)):
+            rule = "must stay the stage whose parameters an optimizer has"
+            raise ValueError(f"{name} {rule}, got {check.one_line(value)}; make the optimizer afterwards")
+        self.layers[position] = value
+        try:
+            self._check_stages()
+        except (TypeError, ValueError):
+            self.layers[position] = before
+            raise
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._names.values()]
 
 
 class Parallel(Container):
@@ -409,8 +501,8 @@ class Parallel(Container):
         ends = [add_stage(graph, branch, (*path, number), source) for number, branch in enumerate(self.branches)]
         return graph.add(self._join, path, tuple(ends))
 
-    def _with_stages(self, stages: list[Any]) -> Parallel:
-        return Parallel(*stages, join=self.join)
+    def _with_stages(self, positions: range) -> Parallel:
+        return Parallel(*(self.branches[position] for position in positions), join=self.join)
 
     def _rows(self) -> str:
         return f"{self.join}{super()._rows()}"
@@ -484,6 +576,11 @@ def graph_of(net: Container) -> Graph:
     graph = Graph()
     graph.output = net.expand(graph, (), INPUT)
     return graph
+
+
+def _first_in(state: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
+    """Return the first of some names that a state has; nothing if it has none."""
+    return [name for name in names if name in state][:1]
 
 
 def replace_stage(net: Container, address: Address, stage: Any) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any, TypeAlias, cast
 
-from cuslayer._base import check
+from cuslayer._base import check, instead
 from cuslayer._base.keys import as_given, choice, counted, flag, key
 from cuslayer._tape import Tensor
 from cuslayer.layers import (
@@ -415,6 +415,7 @@ class Network(Sequential):
     (2, 1, 10)
     """
 
+    @instead.constructor
     def __init__(self, notation: str | Sequence[Word], neuron: Neuron, *, potentials: str = "full") -> None:
         listed = isinstance(notation, Sequence) and all(isinstance(word, Word) for word in notation)
         if not isinstance(notation, str) and not listed:

@@ -113,8 +113,17 @@ class Stream:
             text = str(problem).replace(f"shape {(1, *frame.shape)}", f"shape {frame.shape}")
             for of_chunk, of_step in _IN_A_STEP.items():
                 text = text.replace(of_chunk, of_step)
+            if "x[None]" not in text and self._takes(frame.shape):
+                text += "; one sample needs a batch axis, x[None]"
             problem.args = (text,)
             raise
+
+    def _takes(self, sample: tuple[int, ...]) -> bool:
+        """Return whether samples of a shape fit the network."""
+        try:
+            return bool(sample) and self._net.output_shape(sample) is not None
+        except (TypeError, ValueError):
+            return False
 
     @check.operation("stream")
     def __call__(self, x: Any) -> Array:

@@ -8,13 +8,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from cuslayer._base import check
+from cuslayer._base import check, instead
 from cuslayer.backend import Array
 from cuslayer.neurons.base import Names, set_checked
 from cuslayer.neurons.dynamics import NAMED, StepNeuron, in_64ths, leaky_response, tau_of_decay
 from cuslayer.neurons.step import flushed
 
 
+@instead.with_cures
 @dataclass(frozen=True, eq=False, repr=False)
 class AdaptiveLIF(StepNeuron):
     """An adaptive leaky integrate-and-fire neuron, lava-dl's ALIF in floating point.

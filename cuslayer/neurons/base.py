@@ -17,7 +17,7 @@ Any other callable object with ``theta`` and ``psp`` is a neuron too; `as_neuron
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -141,6 +141,12 @@ class Names(NamedTuple):
         return {**self.needed, **self.options}
 
 
+def usable_names(thing: Any, names: Iterable[str]) -> list[str]:
+    """Return the names of attributes that Tab shows: not private, and not in `_machinery` of a class of an object."""
+    machinery = {name for kind in type(thing).__mro__ for name in vars(kind).get("_machinery", ())}
+    return [name for name in names if name not in machinery and (name[:1] != "_" or name[:2] == "__")]
+
+
 # The modes of the surrogate gradient.
 GRADIENTS = "slayer", "detached", "exact"
 
@@ -202,6 +208,16 @@ class Neuron:
     recurrence: Callable[[Any], Tensor] | None = None
     # The layer of this input; the neurons' method `balance` sets its weights for `calibrate`.
     own_layer: Any = None
+
+    # What the library reads and calls.
+    _machinery: ClassVar[tuple[str, ...]] = (
+        *("axon_delay", "continued", "leaky_form", "max_delay", "names", "one_pass", "own_layer", "parts", "parts_at"),
+        *("psp_by_step", "psp_steps", "reads_out", "recurrence", "relaxed", "simulation", "srm_form", "step_by_step"),
+        *("weight_grid", "weight_scale", "with_gradient"),
+    )
+
+    def __dir__(self) -> list[str]:
+        return usable_names(self, super().__dir__())
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
 
+from cuslayer._base import instead
 from cuslayer.backend import Array
 from cuslayer.neurons.base import Names
 from cuslayer.neurons.dynamics import NAMED, in_64ths, tau_of_decay
@@ -15,6 +17,7 @@ from cuslayer.neurons.lif import Leaky
 from cuslayer.neurons.step import flushed
 
 
+@instead.with_cures
 @dataclass(frozen=True, eq=False, repr=False)
 class CUBA(Leaky):
     """A current-based leaky integrate-and-fire neuron, lava-dl's CUBA in floating point.
@@ -54,6 +57,7 @@ class CUBA(Leaky):
 
     states = ("i", "v")
     decays: ClassVar[Mapping[str, str]] = {"a": "tau_i", "b": "tau_v"}
+    factors: ClassVar[Mapping[str, str]] = MappingProxyType({"alpha": "tau_i", "beta": "tau_v"})
     names: ClassVar[Names] = Names(
         "CUBA", needed={"theta": "theta", "tauI": "tau_i", "tauV": "tau_v"}, options={"reset": "reset", **NAMED}
     )

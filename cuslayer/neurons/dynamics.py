@@ -151,6 +151,7 @@ def _kind(cls: Any) -> Kind:
         backward=cls.backward,
         backward_exact=cls.backward_exact,
         fading=cls.fading,
+        start=cls.start,
     )
 
 
@@ -188,7 +189,7 @@ def simulate(
             decays; they broadcast to the neurons.
         spiking: `StepNeuron.spiking`.
         fixed: these constants as host arrays instead; they have no gradients.
-        states: the states between calls; None to begin with 0.
+        states: the states between calls; None to begin with the states' start.
         trained: whether these constants have gradients.
 
     Returns:
@@ -217,7 +218,9 @@ def simulate(
         out, back = _after(x, constants, spiking, states, trained)
         shape = x.shape
         return out, lambda g: _with_constants(*back(g), own, shape, trained)
-    held = None if states is None else states.begin(x, len(kind.states))
+    if states is None and any(kind.start):
+        states = States()
+    held = None if states is None else states.begin(x, kind.start)
     before = None if held is None else held.copy()
     u, s, kept = k.scan.forward(inputs, constants, spiking, held, spiking.saved(trained) if grad_enabled() else ())
     out = namespace(x).where(s, u, u.dtype.type(0)) if spiking.graded else s if kind.fires else u
@@ -280,9 +283,10 @@ class StepNeuron(Neuron):
     ``abs(u)``. A threshold of each neuron is subtracted from the potential: ``u = v - c.level + c.theta``. Without a
     spike, the potential is the output: a read-out, also as ``ReadOut(neuron=)``.
 
-    A step has assignments and a return. They may contain ``+ - * /``, comparisons, ``a if s else b``, ``and``, ``or``,
-    ``not``, numbers, `abs`, `min`, `max`, and ``exp``, ``rint``, ``trunc`` and ``flushed`` of `cuslayer.neurons.step`.
-    The step must be in a file, because its source is read. Each step flushes the states that decay.
+    A step has assignments, ``if`` blocks of assignments, of which both branches are computed, and a return. They may
+    contain ``+ - * /``, ``**`` with a whole number, comparisons, ``a if s else b``, ``and``, ``or``, ``not``, numbers,
+    `abs`, `min`, `max`, and ``exp``, ``rint``, ``trunc`` and ``flushed`` of `cuslayer.neurons.step`. The step must be
+    in a file, because its source is read. Each step flushes the states that decay.
 
     ``ago(x, c.lag)`` of `cuslayer.neurons.step` is the input of some steps ago, and ``ago("s", c.lag)`` the spike s
     that the step returns. A constant ``c.name`` is a number, or an array that broadcasts to the layer's neurons; a
@@ -302,7 +306,9 @@ class StepNeuron(Neuron):
         stateful: whether a call continues from the state after the last call, until `forget`.
 
     Attributes:
-        states: the names of the states, which start at 0.
+        states: the names of the states.
+        start: the states before the first step that are not 0, by name: ``start = {"v": -65.0}``. Then the neurons do
+            not run in one pass with the layer before them, which takes longer.
         decays: for each decay in the step's parameters, ``exp(-dt / tau)``, the name of its time constant.
         backward: None, or ``backward(c, *decays, *states, u, rho, g)`` in place of the derived gradient. It takes the
             gradients of the states after the step, the potential, the surrogate ``dt rho(u)`` and the gradient of the
@@ -345,6 +351,22 @@ class StepNeuron(Neuron):
     backward: ClassVar[Callable[..., Any] | None] = None
     backward_exact: ClassVar[Callable[..., Any] | None] = None
     fading: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    start: ClassVar[Mapping[str, float]] = MappingProxyType({})
+    _machinery = (
+        *(
+            "as_if_unfired",
+            "backward",
+            "backward_exact",
+            "bounds_of",
+            "column",
+            "columns",
+            "cure",
+            "decaying",
+            "decays",
+        ),
+        *("fading", "factors", "keep_of", "kind", "may_be_zero", "mean_keep", "mean_of", "operate", "spiking", "start"),
+        *("decaying", "step", "step_columns", "time_constants", "value_of"),
+    )
     # The step's parameters that are constants of the neurons; by default the decays.
     step_columns: ClassVar[tuple[str, ...] | None] = None
     # The names of the attributes that are time constants, or are checked like them.
@@ -477,7 +499,7 @@ class StepNeuron(Neuron):
         return np.asarray(to_numpy(value.data) if isinstance(value, Tensor) else value, np.float64)
 
     def forget(self) -> None:
-        """Reset stateful neurons: the next call starts from states of 0."""
+        """Reset stateful neurons: the next call begins with the states' start."""
         if self.held is not None:
             self.held.values = None
 

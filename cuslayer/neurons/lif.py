@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
 
+from cuslayer._base import instead
 from cuslayer.backend import Array, to_numpy
 from cuslayer.neurons.base import LeakyForm, Names, set_checked, word_or_none
 from cuslayer.neurons.dynamics import NAMED, StepNeuron, leaky_response, to_array
@@ -23,6 +26,21 @@ class Leaky(StepNeuron):
     """
 
     reset: Any = "zero"
+
+    # The time constants of decay factors, as other libraries name them.
+    factors: ClassVar[Mapping[str, str]] = MappingProxyType({"beta": "tau"})
+
+    @classmethod
+    def cure(cls, name: str, options: Mapping[str, Any]) -> str:
+        """Return what to write in place of an argument that the neurons do not have; '' if nothing is known."""
+        if name not in cls.factors:
+            return ""
+        constant = cls.factors[name]
+        factor = options[name]
+        if not isinstance(factor, (int, float)) or not 0 < factor < 1:
+            return f"{constant} is the time constant here, -dt / ln({name}) ms"
+        tau = -options.get("dt", 1.0) / math.log(factor)
+        return f"{constant}={tau:.6g} is the same, -dt / ln({name}) ms"
 
     def __post_init__(self) -> None:
         set_checked(self, reset=word_or_none("zero", "subtract", "none"))
@@ -76,6 +94,7 @@ class Leaky(StepNeuron):
         return of_input, of_spikes
 
 
+@instead.with_cures
 @dataclass(frozen=True, eq=False, repr=False)
 class LIF(Leaky):
     """A leaky integrate-and-fire neuron.

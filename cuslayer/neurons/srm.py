@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, ClassVar
 
-from cuslayer._base import check
+from cuslayer._base import check, instead
 from cuslayer._tape import Tensor, as_tensor
 from cuslayer.backend import Array
 from cuslayer.kernels.step.derive import StepSpiking
@@ -184,6 +184,7 @@ def spike(a: Any, /, *, spiking: StepSpiking) -> Tensor:
 _LONGEST = 1e15
 
 
+@instead.with_cures
 @dataclass(frozen=True)
 class SRM(Neuron):
     """A spike response neuron: it filters its weighted input and fires where its potential reaches the threshold.

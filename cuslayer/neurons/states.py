@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -47,14 +47,21 @@ def carried(whole: bool) -> Iterator[list[Carried]]:
         each.whole = whole
 
 
+def _fill(states: Array, start: Sequence[float]) -> None:
+    """Set all columns of states (number, columns) to the values before the first step."""
+    for number, value in enumerate(start):
+        states[number] = value
+
+
 class States(Carried):
     """The states of neurons between calls, (number, columns)."""
 
-    def begin(self, x: Array, number: int) -> Array:
-        """Return the states before the input x (T, N, ...): the states after the last call, at first 0."""
+    def begin(self, x: Array, start: Sequence[float]) -> Array:
+        """Return the states before the input x (T, N, ...): the states after the last call, at first `start`."""
         columns = math.prod(x.shape[1:])
         if self.values is None:
-            self.values = namespace(x).zeros((number, columns), x.dtype)
+            self.values = namespace(x).empty((len(start), columns), x.dtype)
+            _fill(self.values, start)
         if self.values.shape[1] != columns:
             held = self.values.shape[1]
             raise ValueError(f"x must have {held} neurons as in the last call, got {columns}; forget() begins anew")
@@ -74,9 +81,10 @@ class PopulationStates(Carried):
     """The state of a population between calls."""
 
     def begin(self, x: Array, spiking: StepSpiking, delay: int) -> Any:
-        """Return the state before the input x (T, N, ...): the state after the last call, at first 0."""
+        """Return the state before the input x (T, N, ...): the state after the last call, at first the kind's start."""
         if self.values is None:
             self.values = kernels.of(x).recurrent.held(x, spiking, delay)
+            _fill(self.values.states, spiking.kind.start)
         inputs = self.values.inputs
         if kernels.of(inputs) is not kernels.of(x):
             raise ValueError("x must be on the device of the last call")

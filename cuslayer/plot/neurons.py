@@ -133,17 +133,19 @@ _MOST_POTENTIALS = 8
 
 @check.operation
 def potential(
-    u: Any, ax: Any = None, *, neuron: Neuron, sample: int | None = 0, neurons: Any = None, current: Any = None
+    u: Any, ax: Any = None, *, neuron: Any = None, sample: int | None = 0, neurons: Any = None, current: Any = None
 ) -> Any:
     """Draw potentials after refraction, the threshold, and a marker at each spike.
 
     The spikes are where ``neuron.fires(u)`` is True: ``u[t] >= theta`` for `SRM`, ``u[t] > theta`` for `Loihi`.
 
     Args:
-        u: (T, N, ...), the potential that is compared with the threshold, a tensor, an array or a recorded potential,
-            whose neurons are labelled with their numbers in the network.
+        u: the record of a layer, ``recording[1]``, which knows its neurons; or (T, N, ...), the potential that is
+            compared with the threshold, a tensor, an array or a recorded potential, whose neurons are labelled with
+            their numbers in the network.
         ax: where to draw; by default the axes of a new figure, which is `ax.figure`.
-        neuron: the kind of neuron: its theta, its dt and its rule for spikes.
+        neuron: the kind of neuron: its theta, its dt and its rule for spikes. For a record it is the neuron to draw,
+            like neurons.
         sample: the sample of the batch; None if u is (T, ...) without a batch.
         neurons: the neurons to draw: a flat position or an index such as ``(row, column, channel)``, or a list of
             these; by default all, at most 8.
@@ -163,18 +165,25 @@ def potential(
     >>> {line.get_label(): line.get_ydata() for line in ax.get_lines()}["spikes"].tolist()
     [12.0]
     """
-    neuron = as_neuron(neuron)
+    if isinstance(u, np.ndarray) or not hasattr(u, "potential"):
+        if not is_neuron(neuron):
+            raise check.mistyped("neuron", "must be a neuron, or u the record of a layer", neuron)
+        kind = as_neuron(neuron)
+    else:
+        kind = u.model
+        neurons = neuron if neurons is None else neurons
+        u = u.potential
     traces = one_sample("u", u, sample)
     check.floating("u", traces)
     which = neuron_positions(neurons, traces.shape[1:], _MOST_POTENTIALS)
     ax = axes(ax, (7.0, 3.0))
-    time = np.arange(len(traces)) * neuron.dt
+    time = np.arange(len(traces)) * kind.dt
     shown = flatten_neurons(traces)[:, which]
     colors = palette(ax)
-    ax.axhline(neuron.theta, color=colors.faint, linewidth=1.0, linestyle="--", label="threshold", zorder=1)
+    ax.axhline(kind.theta, color=colors.faint, linewidth=1.0, linestyle="--", label="threshold", zorder=1)
     alone = len(which) == 1
     shades = [colors.blue] if alone else colors.series(len(which))
-    spiking = neuron.fires(shown)
+    spiking = kind.fires(shown)
     driven = None
     if current is not None:
         given = one_sample("current", current, sample)
@@ -200,7 +209,7 @@ def potential(
             label="spikes" if alone else f"_spikes of neuron {number}",
             zorder=3,
         )
-    time_axis(ax, len(traces), neuron.dt)
+    time_axis(ax, len(traces), kind.dt)
     ax.set_ylabel("potential u (a.u.)")
     open_frame(ax)
     legend_beside(ax)

@@ -224,6 +224,10 @@ def call_of(thing: Any) -> Call:
     positional, found, used = list[Any](), dict[str, Any](), set[str]()
     parameters, ours = _parameters(kind)
     for name, parameter in parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD and ours and isinstance(thing, Sequential):
+            found |= thing.named
+            positional = positional[: len(positional) - len(thing.named)]
+            continue
         if parameter.kind is parameter.VAR_KEYWORD:
             raise TypeError(f"{kind.__name__}'s constructor takes **{name}; define saved_options()")
         if not hasattr(thing, name):
@@ -283,7 +287,9 @@ def allowed(kind: type, name: str | None) -> tuple[str, ...]:
     if name is None:
         stages = any(each.kind is each.VAR_POSITIONAL for each in arguments_of(kind).values())
         return CALLABLES if stages else DATA
-    return _ARGUMENTS.get(name, DATA)
+    parameters = arguments_of(kind)
+    named = name not in parameters and any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    return CALLABLES if named else _ARGUMENTS.get(name, DATA)
 
 
 def fields_of(x: Any) -> dict[str, Any]:

@@ -220,7 +220,7 @@ def test_only_the_scale_of_weights_changes():
     before = net.state()
     found = calibrated(net, FRAMES)
     after, factors = weights_of(net), {row.layer - 1: row.factor for row in found.layers}
-    assert after.keys() == before.keys() == {"0.0", "2.gain", "4.0", "6.0"}
+    assert after.keys() == before.keys() == {"0.weight", "2.gain", "4.weight", "6.weight"}
     for name, a in after.items():
         assert a.dtype == before[name].dtype
         np.testing.assert_allclose(a, before[name] * factors[int(name[0])], rtol=1e-5)

@@ -73,11 +73,15 @@ class Quadratic(cs.StepNeuron):
 
     tau: float = 10.0
     states, decays = ("v", "count"), {"d": "tau"}
+    start = {"v": 0.3, "count": 1.0}  # noqa: RUF012
 
     def step(c, d, v, count, x):
-        u = flushed(d * v + 0.1 * abs(v) * v + min(max(x, -9.0), 9.0) + rint(x) - trunc(x))
+        u = flushed(d * v + 0.1 * abs(v) * v**3 + min(max(x, -9.0), 9.0) + rint(x) - trunc(x))
         s = u >= c.theta
-        v = -0.2 if s else u
+        if s:
+            v = -0.2
+        else:
+            v = u
         v = v if not (count > 1.5 or u < -5.0) else 0.5 * v
         count = (1.0 if s else 0.0) + count / 2.0
         return v, count, u, s

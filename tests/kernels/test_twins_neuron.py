@@ -25,7 +25,7 @@ from tests.kernels.test_twins import Array, close, dtypes, normal, same_bits, se
 from tests.kernels.test_twins import emulator as emulator
 from tests.kernels.test_twins_surrogate import surrogates
 from tests.support import reference
-from tests.support.kinds import Compartments, Echo, Names, Offset, Quadratic
+from tests.support.kinds import Compartments, Echo, Names, Offset, Quadratic, Resting
 from tools import nvrtc
 
 many = settings(max_examples=40, deadline=None)
@@ -38,6 +38,7 @@ KINDS: dict[str, Any] = {
     ),
     "BalancedResonateAndFire": lambda draw, **o: cs.BalancedResonateAndFire(1.0, 0.5, dt=500.0, **o),
     "Quadratic": lambda draw, **o: Quadratic(**o),
+    "Resting": lambda draw, **o: Resting(**o),
     "Compartments": lambda draw, **o: Compartments(**o),
     "Offset": lambda draw, **o: Offset(**o),
     "Echo": lambda draw, **o: Echo(near=draw(st.integers(0, 9)), far=draw(st.integers(1, 90)), **o),
@@ -221,7 +222,7 @@ TYPES = {"sm_70": "float32", "sm_100": "float64"}
 
 @pytest.mark.parametrize("arch", TYPES)
 @pytest.mark.parametrize(
-    "kind", [*(kind for kind in SHIPPED if kind is not cs.LIF), Quadratic, Compartments, Offset, Echo, Names]
+    "kind", [*(kind for kind in SHIPPED if kind is not cs.LIF), Quadratic, Resting, Compartments, Offset, Echo, Names]
 )
 def test_each_kind_compiles_without_warnings_and_keeps_everything_in_registers(kind: Any, arch: str) -> None:
     """`test_nvrtc.py` compiles the same sources for LIF. AdaptiveLIF has the most states, and needs most registers."""

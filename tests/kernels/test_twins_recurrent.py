@@ -32,7 +32,7 @@ shapes = st.one_of(
 )
 
 
-NAMES = ("LIF", "CUBA", "AdaptiveLIF", "ResonateAndFire", "Quadratic", "AdLIF", "NormalizedALIF", "Echo")
+NAMES = ("LIF", "CUBA", "AdaptiveLIF", "ResonateAndFire", "Quadratic", "Resting", "AdLIF", "NormalizedALIF", "Echo")
 
 
 @st.composite

@@ -142,7 +142,7 @@ def test_a_bias_of_its_formula():
     x = RNG.random((10, 2, 6, 6, 2)) < 0.2
     conv = biased()[0]
     np.testing.assert_array_equal(conv(x).data, cs.functions.conv(x, conv.weight, padding=1).data + conv.bias.data)
-    assert list(biased().state()) == ["0.0", "0.bias", "4.0", "4.bias", "2.gain"]
+    assert list(biased().state()) == ["0.weight", "0.bias", "4.weight", "4.bias", "2.gain"]
     dense = cs.Dense(4, 3, bias=True)
     assert dense.bias.data.tolist() == [0.0, 0.0, 0.0]
     assert cs.Dense(4, 3).bias is None

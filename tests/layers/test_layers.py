@@ -64,13 +64,13 @@ def test_state_round_trip():
     b.load_state(a.state())
     assert all((p.data == q.data).all() for p, q in zip(a.parameters(), b.parameters(), strict=True))
     before = b.state()
-    with pytest.raises(ValueError, match=r"load_state: parameter 2\.0 is missing"):
-        b.load_state({"0.0": before["0.0"]})
-    with pytest.raises(ValueError, match=r"load_state: parameter 9\.0 is unknown"):
-        b.load_state({**before, "9.0": before["0.0"]})
-    with pytest.raises(ValueError, match=r"load_state: parameter 2\.0 has shape \(1,\), the network's .* \(4, 2\)"):
-        b.load_state({"0.0": before["0.0"] + 1, "2.0": np.ones(1)})
-    assert (b.parameters()[0].data == before["0.0"]).all()
+    with pytest.raises(ValueError, match=r"load_state: parameter 2\.weight is missing"):
+        b.load_state({"0.weight": before["0.weight"]})
+    with pytest.raises(ValueError, match=r"load_state: parameter 9\.weight is unknown"):
+        b.load_state({**before, "9.weight": before["0.weight"]})
+    with pytest.raises(ValueError, match=r"load_state: parameter 2\.weight has shape \(1,\), the net.* \(4, 2\)"):
+        b.load_state({"0.weight": before["0.weight"] + 1, "2.weight": np.ones(1)})
+    assert (b.parameters()[0].data == before["0.weight"]).all()
 
 
 def test_a_state_is_a_copy():

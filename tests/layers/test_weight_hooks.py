@@ -95,7 +95,7 @@ def test_a_hook_may_have_parameters():
     hook = Shifted()
     net = cs.Sequential(cs.Dense(4, 3, weight_hook=(hook, halve)), SRM, cs.Dense(3, 3), SRM)
     assert [p.shape for p in net.parameters()] == [(4, 3), (1,), (3, 3)]
-    assert list(net.state()) == ["0.0", "0.1", "2.0"]
+    assert list(net.state()) == ["0.weight", "0.weight_hook.0.by", "2.weight"]
     net[0](np.ones((5, 1, 4))).sum().backward()
     assert hook.by.grad.tolist() == [5 * 4 * 3 * 0.5]
     # A hook of two layers is one parameter.
@@ -198,8 +198,8 @@ def net_of(seed, hooks=True):
 
 def test_scales_are_trained_and_saved_with_the_weights(tmp_path):
     net = net_of(0)
-    assert list(net.state()) == ["0.0", "0.1", "2.0", "2.1"]
-    assert list(net_of(0, hooks=False).state()) == ["0.0", "2.0"]
+    assert list(net.state()) == ["0.weight", "0.weight_hook.0.scale", "2.weight", "2.weight_hook.scale"]
+    assert list(net_of(0, hooks=False).state()) == ["0.weight", "2.weight"]
     optimizer = cs.Adam(net.parameters(), lr=0.1)
     before = net.state()
     x = RNG.random((30, 2, 4, 4, 2)) < 0.3

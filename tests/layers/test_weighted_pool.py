@@ -126,7 +126,7 @@ class Trained:
 def test_a_hook_may_have_parameters():
     hook = Trained()
     net = network(cs.SumPool(2, gain=11.0, weight_hook=hook))
-    assert list(net.state()) == ["0.0", "2.0", "2.gain"]
+    assert list(net.state()) == ["0.weight", "2.weight_hook.factor", "2.gain"]
     x = RNG.random((20, 2, 6, 6, 2)) < 0.4
     optimizer = cs.SGD(net.parameters(), lr=1e-4)
     net(x).backward(np.ones((20, 2, 2, 2, 4), np.float32))

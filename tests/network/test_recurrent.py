@@ -37,7 +37,7 @@ def test_notation():
     assert [type(each).__name__ for each in net.layers] == ["Dense", "Recurrent", "Dense", "SRM"]
     assert (first.out_features, population.layer.in_features, population.layer.out_features) == (7, (7,), 7)
     assert (population.neuron, last.in_features) == (neuron, (7,))
-    assert list(net.state()) == ["0.0", "1.layer.weight", "2.0"]
+    assert list(net.state()) == ["0.weight", "1.layer.weight", "2.weight"]
     assert net.output_shape((12,)) == (4,)
     assert cs.Network("4x4x2-8r-3", neuron)(np.zeros((2, 1, 4, 4, 2), bool)).shape == (2, 1, 3)
     with pytest.raises(ValueError, match="Nr a dense layer whose neurons also get their own spikes"):

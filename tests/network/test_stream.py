@@ -21,7 +21,7 @@ from cuslayer.layers import Layer
 from cuslayer.network import stream as chunks
 from cuslayer.network.network import graph_of
 from cuslayer.neurons.base import Neuron
-from tests.support.kinds import Delayed, Echo
+from tests.support.kinds import Delayed, Echo, Resting
 from tests.support.refused import raises
 from tools.fake_cupy import in_use
 
@@ -225,6 +225,7 @@ STAGES = {
     "Loihi": [cs.Loihi(vth_mant=1)],
     "NormalizedALIF": [cs.NormalizedALIF(theta=0.04)],
     "ResonateAndFire": [cs.ResonateAndFire(theta=0.5)],
+    "Resting": [Resting(theta=0.5), cs.Recurrent(cs.Conv(2, 2, 3, padding=1), Resting(theta=0.5))],
     "SRM": [cs.SRM(theta=0.5), cs.SRM(theta=0.5, surrogate="arctan")],
     "SampledSRM": [cs.SampledSRM([0.0, 1.0], theta=0.5)],
     "SigmaDelta": [cs.SigmaDelta()],
@@ -294,6 +295,16 @@ def test_inputs_that_do_not_fit():
         maps.stream()(np.ones((4, 1, 2), bool))
     with pytest.raises(ValueError, match=r"^stream: x has 3 channels, weight expects 2$"):
         NETWORKS["convolutions"]().stream()(np.ones((4, 1, 6, 5, 3), bool))
+
+
+def test_one_frame_without_its_batch_axis():
+    maps = cs.Sequential(cs.Conv(2, 3, 3), SRM)
+    for net, frame in ((NETWORKS["dense"](), np.ones(60, bool)), (maps, np.ones((6, 5, 2), bool))):
+        with pytest.raises(ValueError, match=r"^stream: .*; one sample needs a batch axis, x\[None\]$"):
+            net.stream().step(frame)
+        assert net.stream().step(frame[None]).shape[0] == 1
+    with pytest.raises(ValueError, match=r"^stream: x has 7 features, weight expects 60$"):
+        NETWORKS["dense"]().stream().step(np.ones((1, 7), bool))
 
 
 def test_arrays_on_another_device_than_the_network():

@@ -91,3 +91,26 @@ def test_a_state_is_of_as_many_neurons():
         neuron(X)
         with pytest.raises(ValueError, match=f"^{name}: x must have 8 neurons as in the last call, got 6"):
             neuron(X[..., :3])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: cs.LIF(beta=0.9), r"^LIF: .* 'beta'; tau=9.49122 is the same, -dt / ln\(beta\) ms$"),
+        (lambda: cs.LIF(beta=0.9, dt=0.5), r"; tau=4.74561 is the same"),
+        (lambda: cs.LIF(beta=cs.Tensor(0.9)), r"; tau is the time constant here, -dt / ln\(beta\) ms$"),
+        (lambda: cs.CUBA(alpha=0.5, beta=0.9), r"^CUBA: .* 'alpha'; tau_i=1.4427 is the same"),
+        (lambda: cs.LIF(learn_beta=True), r"^LIF: .* 'learn_beta'; it is trained here$"),
+        (lambda: cs.SRM(thetta=2.0), r"^SRM: .* 'thetta'; did you mean theta\?$"),
+        (
+            lambda: cs.Network("24-64-3"),
+            r"^Network: missing .* 'neuron'; write Network\(notation, neuron, ",
+        ),
+        (lambda: cs.MaxPool(2, cs.LIF()), r"^MaxPool: too many .*; write MaxPool\(kernel_size, stride=, padding=, dil"),
+    ],
+)
+def test_a_wrong_argument_has_its_cure(make, message):
+    with pytest.raises(TypeError, match=message) as raised:
+        make()
+    assert "\n" not in str(raised.value)
+    assert cs.LIF(-1.0 / np.log(0.9)).keep("tau") == pytest.approx(0.9)

@@ -11,7 +11,7 @@ from cuslayer.neurons.names import make_neuron, neuron_constants
 from tests.neurons.test_own_neuron import LIF as Own
 from tests.neurons.test_published_kinds import KINDS as PUBLISHED
 from tests.neurons.test_published_kinds import drawn
-from tests.support.kinds import Offset, Quadratic
+from tests.support.kinds import Offset, Quadratic, Resting
 
 pytestmark = pytest.mark.all
 
@@ -45,6 +45,7 @@ OTHERS = {
     "SigmaDelta": cs.SigmaDelta,
     "SigmaDelta of a signal": lambda: cs.SigmaDelta(sums=False, activation=None, gradient="exact"),
     "own": Quadratic,
+    "own with a start": Resting,
     "own with a spike as a state": lambda: Offset(level=np.linspace(0.1, 0.4, 3)[:1]),
     "own without a step": Own,
     "graded": lambda: cs.LIF(graded=True),

@@ -17,7 +17,18 @@ from cuslayer._tape import on_potential
 from cuslayer.kernels.step.derive import adjoint, difference
 from cuslayer.kernels.step.kind import read_step
 from cuslayer.neurons.step import ago, flushed
-from tests.support.kinds import Compartments, Delayed, Echo, Names, Offset, OwnBackward, PlainNames, Quadratic, Ties
+from tests.support.kinds import (
+    Compartments,
+    Delayed,
+    Echo,
+    Names,
+    Offset,
+    OwnBackward,
+    PlainNames,
+    Quadratic,
+    Resting,
+    Ties,
+)
 from tools.emulator.driver import emulation
 
 
@@ -88,10 +99,13 @@ def other_parameters(c, w, x):
 @pytest.mark.parametrize(
     ("step", "message"),
     [
-        (calls, r"step may have .*, got 'np.tanh\(v\)' in line 25 of test_step.py"),
-        (loops, r"step must have assignments, then one return, got 'for _ in .* in line 30 of test_step.py"),
-        (unknown, r"step must use its parameters, .*, got 'nothing' in line 36 of test_step.py"),
-        (fires_elsewhere, r"step must fire at 'u >= c.theta', .*, got 'v >= c.theta' in line 42 of test_step.py"),
+        (calls, r"step may have .*, got 'np.tanh\(v\)' in line 36 of test_step.py"),
+        (
+            loops,
+            r"step must have assignments and if blocks, then one return, got 'for _ in .* line 41 of test_",
+        ),
+        (unknown, r"step must use its parameters, .*, got 'nothing' in line 47 of test_step.py"),
+        (fires_elsewhere, r"step must fire at 'u >= c.theta', .*, got 'v >= c.theta' in line 53 of test_step.py"),
         (number_for_a_condition, r"step must have a comparison as a condition, got 'x' in line \d+ of test_step.py"),
         (spike_in_a_condition, r"step must use its spike s .*, got '.* s and x > 2.*' in line \d+ of test_step.py"),
         *(
@@ -120,7 +134,7 @@ NEURONS = [
     *(cs.ResonateAndFire(reset=reset) for reset in ("izhikevich", "zero", "subtract", None)),
     *(cs.CUBA(), cs.AdaptiveLIF()),
     *(cs.AdLIF(q=20.0), cs.BalancedResonateAndFire(1.0, dt=500.0), cs.NormalizedALIF()),
-    *(Quadratic(), Compartments(), Offset(level=0.3)),
+    *(Quadratic(), Compartments(), Offset(level=0.3), Resting()),
 ]
 
 
@@ -143,6 +157,9 @@ class Dual:
     def __mul__(self, other):
         other = dual(other)
         return Dual(self.value * other.value, self.value * other.slope + self.slope * other.value)
+
+    def __pow__(self, exponent):
+        return Dual(self.value**exponent, exponent * self.value ** (exponent - 1) * self.slope)
 
     def __neg__(self):
         return self * -1.0
@@ -186,7 +203,7 @@ def test_the_detached_gradient_is_that_of_the_program_whose_conditions_are_const
     found = float(sum((each.grad.ravel() * d).sum() for each, d in zip(given, (direction, *along), strict=True)))
     program = type(neuron).step
     duals = [Dual(float(column[0]), d) for column, d in zip(columns, along, strict=True)]
-    states = [Dual(0.0)] * len(neuron.states)
+    states = [Dual(neuron.start.get(state, 0.0)) for state in neuron.states]
     expected, rho = 0.0, neuron.surrogate
     for t in range(40):
         *states, u, s = program(neuron, *duals, *states, Dual(float(x[t, 0, 0]), direction[t]))

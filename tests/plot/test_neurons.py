@@ -133,6 +133,19 @@ def test_the_current_of_a_potential(traces):
     assert drawn["_current of neuron 2"].get_ydata().tolist() == current[:, 1, 2].tolist()
 
 
+def test_a_potential_of_a_record_by_the_number_of_a_neuron():
+    net = cs.Sequential(cs.Dense(4, 3), cs.LIF(), cs.Dense(3, 2))
+    with cs.record(net) as seen:
+        net(np.ones((20, 1, 4), bool))
+    found = lines(cs.plot.potential(seen[1], neuron=2))
+    np.testing.assert_array_equal(found["potential"].get_ydata(), seen[1].potential.values[:, 0, 2])
+    assert len(names(cs.plot.potential(seen[1], neuron=[0, 2]))) == 3
+    with pytest.raises(ValueError, match=r"^record: layer 2 .* has no potential"):
+        cs.plot.potential(seen[2], neuron=0)
+    with pytest.raises(TypeError, match=r"^potential: neuron must be a neuron, or u the record of a layer, got i"):
+        cs.plot.potential(seen[1].potential, neuron=2)
+
+
 def test_what_a_potential_refuses():
     u = np.zeros((3, 1, 2))
     refused(
@@ -141,7 +154,7 @@ def test_what_a_potential_refuses():
             (ValueError, "u must be (T, N, ...), got shape (3,)", np.zeros(3), {}),
             (IndexError, "sample must be under 1, got 1", u, {"sample": 1}),
             (TypeError, "u must be float32 or float64, got bool", u > 1, {}),
-            (TypeError, "neuron must be a neuron, got float", u, {"neuron": 10.0}),
+            (TypeError, "neuron must be a neuron, or u the record of a layer, got float", u, {"neuron": 10.0}),
             (ValueError, "neurons must be named where there are more than 8, got 9", np.zeros((3, 1, 9)), {}),
             (IndexError, "neuron 2 lies outside a layer of shape (2,)", u, {"neurons": 2}),
             (ValueError, "current has shape (3, 1), u has shape (3, 2)", u, {"current": u[..., :1]}),

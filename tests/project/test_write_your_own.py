@@ -37,7 +37,7 @@ def ran():
 def test_what_it_says():
     space, said = ran()
     assert "  2: Bypassed(dense=Dense(30, 30), gain=(30,))\n" in said
-    assert "['0.0', '2.dense.weight', '2.gain', '4.0']" in said
+    assert "['0.weight', '2.dense.weight', '2.gain', '4.weight']" in said
     assert "loss of a sample " in said
     _, classes = re.search(r"^([\d.e+-]+) \[([\d ]+)\]$", said, re.MULTILINE).groups()
     assert classes.split() == ["0", "1", "2", "0", "1", "2"]

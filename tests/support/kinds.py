@@ -50,6 +50,38 @@ class Compartments(StepNeuron):
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Resting(StepNeuron):
+    """A neuron whose states start elsewhere than at 0, with powers, and with ``if`` blocks in one another."""
+
+    tau: Any = 8.0
+    rest: float = -0.4
+    slow: float = 0.8
+
+    states = ("v", "w")
+    start = {"v": -0.4, "w": 0.3}  # noqa: RUF012
+    decays = {"d": "tau"}  # noqa: RUF012
+
+    def step(c, d, v, w, x):
+        """Return the states, the potential and the spike."""
+        near = max(min(v - c.rest, 2), -2)
+        u = flushed(c.rest + d * near + 0.1 * near**2 - 0.02 * near**5 - w + x)
+        w = flushed(c.slow * w)
+        s = u >= c.theta
+        if s:
+            v = c.rest
+            w += 0.2
+        elif u < -1 and not w > 0.25:
+            floor = -1 + 0.1 * u
+            v = floor
+        else:
+            if not u > 0:
+                v = u
+            else:
+                v = 0.9 * u
+        return v, w, u, s
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class OwnBackward(StepNeuron):
     """A leaky neuron that writes the exact gradient of its step itself."""
 

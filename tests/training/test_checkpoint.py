@@ -70,7 +70,7 @@ def test_a_run_with_branches_goes_on_to_the_bit(tmp_path):
     again = made()
     checkpoint = load_checkpoint(tmp_path / "c.npz")
     scales = {f"{node}.scale_rho" for node in ("1", "2.0.1", "3.1")}
-    assert set(checkpoint.network) == {"0.0", "3.0.0"} | scales
+    assert set(checkpoint.network) == {"0.weight", "3.0.weight"} | scales
     checkpoint.restore(again.net, again.optimizer)
     again.train(batches())
     assert everything(again.net, again.optimizer) == everything(straight.net, straight.optimizer)
@@ -104,7 +104,7 @@ def test_a_checkpoint_contains_no_pickle(saved):
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ({"sizes": (6, 5, 2)}, r"^restore: parameter 0\.0 has shape \(6, 4\), the network's has shape \(6, 5\)"),
+        ({"sizes": (6, 5, 2)}, r"^restore: parameter 0\.weight has shape \(6, 4\), the network's has shape \(6, 5\)"),
         ({"kind": "AMSGrad"}, r"^restore: optimizer's \d\.peak is missing"),
         ({"kind": "SGD"}, r"^restore: optimizer's \d\.\w+ is (missing|unknown)"),
     ],

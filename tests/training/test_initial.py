@@ -106,7 +106,7 @@ def test_what_was_set_by_hand_is_kept():
     assert [row.scaled for row in found.layers] == [False, False, True, True, False, True]
     after = own.state()
     same = [name for name, a in before.items() if (a == after[name]).all()]
-    assert same == ["0.0", "8.0", "2.gain"]
+    assert same == ["0.weight", "8.weight", "2.gain"]
     assert not own[8].weight.requires_grad
 
 

@@ -84,7 +84,7 @@ def test_without_a_sample_there_is_no_score(way):
     t.calibrate = 30.0 if way == "prepare" else None
     calls = {"calibrate": lambda x: cs.calibrate(t.net, x), "diagnose": lambda x: cs.diagnose(t.net, x)}
     call = calls.get(way) or getattr(t, way)
-    before = t.net.state()["0.0"].copy()
+    before = t.net.state()["0.weight"].copy()
     once = "; an iterator gives its batches once, pass a list or a Loader"
     used = iter(batches())
     assert [len(y) for _, y in used] == [3, 2]
@@ -93,7 +93,7 @@ def test_without_a_sample_there_is_no_score(way):
     for source, hint in sources:
         with pytest.raises(ValueError, match=rf"^{way}: (batches|loader) must have a .*, got none{hint}$"):
             call(source)
-    assert (t.net.state()["0.0"] == before).all()
+    assert (t.net.state()["0.weight"] == before).all()
     assert (t.optimizer.epoch, t.gradients.epochs) == (0, [])
 
 

@@ -11,7 +11,7 @@ from cuslayer._parameter import Bounded
 from cuslayer.distributed import Context, DataParallel
 from cuslayer.layers.recurrent import on_errors
 from cuslayer.training import NotFiniteError, Trainer
-from tests.support.kinds import Offset, Quadratic
+from tests.support.kinds import Offset, Quadratic, Resting
 
 RNG = np.random.default_rng(0)
 X = RNG.random((50, 3, 6)) < 0.3
@@ -32,6 +32,7 @@ MORE = {
     "BRF": lambda **o: cs.neurons.BalancedResonateAndFire(trained=True, **o),
     "SRNN": lambda **o: cs.NormalizedALIF(6.0, 20.0, theta=0.2, trained=True, **o),
     "own": lambda **o: Offset(tau=6.0, level=Bounded(0.3, least=0.0), trained=True, **o),
+    "own with a start": Resting,
     "SigmaDelta": lambda **o: cs.neurons.SigmaDelta(0.3, **o),
     "SampledSRM": lambda **o: cs.neurons.SampledSRM(np.exp(-np.arange(20) / 5), [0, -1.0, -0.5], theta=1.0, **o),
     "Loihi": lambda gradient: cs.Loihi(vth_mant=2, wgt_exp=0),

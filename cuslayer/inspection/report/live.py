@@ -220,7 +220,7 @@ def _simulation(stage: Any, steps: int, shape: Shape) -> Json | None:
         return None
     keeps = [_array(keep) for keep in by_step.keeps.values()]
     columns = side_by_side(spiking.labels or spiking.kind.columns, keeps, np.empty(0, _SINGLE), shape)
-    found: Json = {"step": code, "states": len(spiking.kind.states), "period": columns.shape[1]}
+    found: Json = {"step": code, "start": list(spiking.kind.start), "period": columns.shape[1]}
     found |= {"numbers": block(np.array(spiking.numbers(_SINGLE)), "f4"), "columns": block(columns, "f4")}
     found |= {"lags": list(spiking.lags), "first": getattr(spiking, "first", 0)}
     if recurrent:

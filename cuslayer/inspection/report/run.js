@@ -284,7 +284,8 @@ function* weighted(chain, fired, steps, neurons) {
 // Return {fired, potentials}: the spikes of neurons, and their potentials (neurons, steps) if they are kept.
 function* fire(x, simulation, steps, neurons, keeps) {
   const fired = new Uint8Array(steps * neurons), { back, lags, period } = simulation;
-  const state = new Float32Array(simulation.states * neurons), u = new Float32Array(neurons);
+  const { start } = simulation, state = new Float32Array(start.length * neurons), u = new Float32Array(neurons);
+  start.forEach((value, i) => state.fill(value, i * neurons, (i + 1) * neurons));
   const total = new Float32Array(neurons), potentials = keeps ? new Float32Array(neurons * steps) : null;
   const columns = numbers(simulation.columns), constants = numbers(simulation.numbers);
   for (let t = 0; t < steps; t++) {

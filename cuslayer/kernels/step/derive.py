@@ -113,9 +113,10 @@ class StepSpiking(DynamicSpiking):
     def fusable(self) -> bool:
         """Whether a pass with the layer before takes the neurons.
 
-        Then their spikes are 1, they have one input, and backward needs only the potential from forward.
+        Then their states start at 0, their spikes are 1, they have one input, and backward needs only the potential
+        from forward.
         """
-        one_input = len(self.kind.inputs) == 1 and self.kind.derived
+        one_input = len(self.kind.inputs) == 1 and self.kind.derived and not any(self.kind.start)
         return one_input and self.kind.fires and not self.graded and not self.saved(False) and not self.old(False)
 
     def old(self, trained: bool) -> tuple[int, ...]:

@@ -1,9 +1,9 @@
 """The language of a neuron's step: plain arithmetic on scalars, read from the source of a function.
 
-A step has assignments, then one return. An expression may have ``+ - * /``, comparisons, ``and``, ``or``, ``not``,
-``a if condition else b``, numbers, `abs`, `min`, `max`, the functions of this module, and `ago` for earlier steps.
-`read_step` turns it into a `Kind`, from which `derive.py` derives the adjoint, `print_numba.py` prints Python for
-Numba, and `print_cuda.py` prints CUDA.
+A step has assignments and ``if`` blocks of assignments, then one return. An expression may have ``+ - * /``, ``**``
+with a whole number, comparisons, ``and``, ``or``, ``not``, ``a if condition else b``, numbers, `abs`, `min`, `max`, the
+functions of this module, and `ago` for earlier steps. `read_step` turns it into a `Kind`, from which `derive.py`
+derives the adjoint, `print_numba.py` prints Python for Numba, and `print_cuda.py` prints CUDA.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, cast
 
+from cuslayer._base import check
 from cuslayer.backend import namespace
 
 # Below this absolute value a float64 state becomes 0: see kernels/host/states.py.
@@ -67,7 +68,7 @@ def ago(value: Any, steps: float) -> Any:
 FUNCTIONS = {"abs": 1, "min": 2, "max": 2, "exp": 1, "flushed": 1, "rint": 1, "trunc": 1}
 # An adjoint needs the arguments or the result of these as names.
 _OF_NAMES = ("abs", "min", "max", "exp")
-_ALLOWED = f"+ - * /, comparisons, 'a if s else b', numbers and {', '.join(FUNCTIONS)}"
+_ALLOWED = f"+ - * /, ** with a whole number, comparisons, 'a if s else b', numbers and {', '.join(FUNCTIONS)}"
 
 
 class Past(NamedTuple):
@@ -113,6 +114,7 @@ class Kind:
     # States, and their gradients, that become 0 where they are small, before each eighth step or, if the constant by
     # which a step multiplies them is below 0.1, before each step: a check at every step would take a tenth of a pass.
     fading: tuple[tuple[str, str], ...] = ()
+    start: tuple[float, ...] = ()  # the states before the first step
 
     def with_columns(self, names: Sequence[str]) -> Kind:
         """Return the kind with further constants that differ between neurons."""
@@ -265,30 +267,77 @@ class _Reader:
         self.parameters = list(parameters)
         self.inputs = frozenset(inputs)
         self.current = {name: name for name in parameters[1:]} | dict(names or {})
-        for statement in self.code.body:
-            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
-                continue  # a docstring
-            if isinstance(statement, ast.Return) and statement is self.code.body[-1]:
-                result = statement.value
-                return tuple(result.elts) if isinstance(result, ast.Tuple) else (cast(ast.expr, result),)
-            target: ast.expr
-            value: ast.expr
-            if isinstance(statement, ast.AugAssign):
-                target = statement.target
-                value = ast.BinOp(_name_of(statement.target), statement.op, statement.value)
-                ast.copy_location(value, statement)
-            elif isinstance(statement, ast.Assign) and len(statement.targets) == 1:
-                target = statement.targets[0]
-                value = statement.value
-            else:
-                raise self.error(statement, "must have assignments, then one return")
-            if not isinstance(target, ast.Name):
-                raise self.error(statement, "must assign to one name at a time")
-            if target.id in FUNCTIONS or target.id == self.parameters[0]:
-                raise self.error(statement, f"must not assign to {target.id}")
-            read = self.expression(value, top=True)
-            self.current[target.id] = self.assign(target.id, read)
-        raise self.error(self.code.body[-1], "must end with a return")
+        *statements, last = self.code.body
+        for statement in statements:
+            self.statement(statement)
+        if not isinstance(last, ast.Return):
+            raise self.error(last, "must end with a return")
+        return tuple(last.value.elts) if isinstance(last.value, ast.Tuple) else (cast(ast.expr, last.value),)
+
+    def statement(self, statement: ast.stmt) -> None:
+        """Read an assignment or an ``if`` block; a docstring and ``pass`` do nothing."""
+        if isinstance(statement, ast.Pass):
+            return
+        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+            return
+        if isinstance(statement, ast.If):
+            self.choose(statement)
+            return
+        target: ast.expr
+        value: ast.expr
+        if isinstance(statement, ast.AugAssign):
+            target = statement.target
+            value = ast.BinOp(_name_of(statement.target), statement.op, statement.value)
+            ast.copy_location(value, statement)
+        elif isinstance(statement, ast.Assign) and len(statement.targets) == 1:
+            target = statement.targets[0]
+            value = statement.value
+        else:
+            raise self.error(statement, "must have assignments and if blocks, then one return")
+        if not isinstance(target, ast.Name):
+            raise self.error(statement, "must assign to one name at a time")
+        if target.id in FUNCTIONS or target.id == self.parameters[0]:
+            raise self.error(statement, f"must not assign to {target.id}")
+        read = self.expression(value, top=True)
+        self.current[target.id] = self.assign(target.id, read)
+
+    def choose(self, block: ast.If) -> None:
+        """Read an ``if`` block: both branches are computed, and each name that one assigns is a choice of two values.
+
+        A name that only one branch assigns, and nothing before, has no value after the block.
+        """
+        test = self.condition(block.test)
+        branches = [block.body, block.orelse]
+        if isinstance(test, ast.UnaryOp):  # not
+            test = test.operand
+            branches.reverse()
+        if not isinstance(test, ast.Name):
+            test = name(self.assign("part", test))
+        before = self.current
+        first = len(self.body)
+        ends = []
+        for statements in branches:
+            self.current = dict(before)
+            for statement in statements:
+                self.statement(statement)
+            ends.append(self.current)
+        self.current = dict(before)
+        taken, other = ends
+        for target in taken:
+            if taken[target] != other.get(target, taken[target]):
+                choice = ast.IfExp(test, self.inlined(taken[target], first), self.inlined(other[target], first))
+                self.current[target] = self.assign(target, choice)
+
+    def inlined(self, variable: str, first: int) -> ast.expr:
+        """Return the value of a name: an expression of ``if`` blocks, from an assignment on, that nothing else uses."""
+        definition = dict(self.body[first:]).get(variable)
+        uses = (used for _, value in self.body for used in names_in(value))
+        if not isinstance(definition, (ast.BinOp, ast.UnaryOp, ast.Name, ast.Constant)) or variable in uses:
+            return name(variable)
+        if is_condition(definition):
+            return name(variable)
+        self.body.remove((variable, definition))
+        return definition
 
     def expression(self, node: ast.expr, top: bool = False) -> ast.expr:
         """Return an expression of known names; results of some functions are assigned to a name."""
@@ -315,6 +364,8 @@ class _Reader:
             return name(node.attr)
         if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub, ast.Mult, ast.Div)):
             return ast.BinOp(self.expression(node.left), node.op, self.expression(node.right))
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
+            return self.power(node)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             return ast.UnaryOp(node.op, self.condition(node.operand))
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
@@ -338,11 +389,27 @@ class _Reader:
             if count == len(node.args):
                 arguments = [self.expression(argument) for argument in node.args]
                 if node.func.id in _OF_NAMES:
-                    arguments = [
-                        argument if is_atom(argument) else name(self.assign("part", argument)) for argument in arguments
-                    ]
+                    arguments = list(map(self.named, arguments))
                 return ast.Call(ast.Name(node.func.id, ast.Load()), arguments, [])
         raise self.error(node, f"may have {_ALLOWED}")
+
+    def power(self, node: ast.BinOp) -> ast.expr:
+        """Return a power with a whole number as products, each of which is a name that is squared next."""
+        exponent = node.right
+        if not isinstance(exponent, ast.Constant) or type(exponent.value) is not int or exponent.value < 1:
+            raise self.error(node, "may have ** with a whole number of at least 1 only; exp gives other powers")
+        base = self.named(self.expression(node.left))
+        product: ast.expr = base
+        for bit in f"{exponent.value:b}"[1:]:
+            product = self.named(product)
+            product = ast.BinOp(product, ast.Mult(), product)
+            if bit == "1":
+                product = ast.BinOp(product, ast.Mult(), base)
+        return product
+
+    def named(self, value: ast.expr) -> ast.expr:
+        """Return a name or a number for a value."""
+        return value if is_atom(value) else name(self.assign("part", value))
 
     def ago(self, node: ast.Call) -> ast.expr:
         """Return a name for a value of some steps ago."""
@@ -413,6 +480,7 @@ def read_step(
     backward: Callable[..., Any] | None = None,
     backward_exact: Callable[..., Any] | None = None,
     fading: Mapping[str, str] | None = None,
+    start: Mapping[str, float] | None = None,
 ) -> Kind:
     """Return the kind of neuron, by its name, of a step ``step(c, *columns, *states, *inputs)``.
 
@@ -458,6 +526,10 @@ def read_step(
     for state, factor in factors:
         if state not in states or factor not in reader.numbers:
             raise ValueError(f"fading must name states and constants of the step, got {state!r}: {factor!r}")
+    begin = dict.fromkeys(states, 0.0)
+    for state, first in (start or {}).items():
+        check.one_of("start", state, states)
+        begin[state] = check.number(f"start of {state}", first)
     return Kind(
         name=kind,
         source=reader.source,
@@ -476,6 +548,7 @@ def read_step(
         lags=tuple(reader.lags),
         past=past,
         fading=factors,
+        start=tuple(begin.values()),
     )
 
 

@@ -101,7 +101,7 @@ class _Earlier:
 def _forward(kind: Kind, numbers: Mapping[str, Any], inputs: Array) -> list[dict[str, Any]]:
     """Return the values of each step for the inputs (inputs, T, neurons)."""
     steps: list[dict[str, Any]] = []
-    states = dict.fromkeys(kind.states, np.zeros(inputs.shape[2]))
+    states = {state: np.full(inputs.shape[2], value) for state, value in zip(kind.states, kind.start, strict=True)}
     earlier = _Earlier(kind.past, numbers, np.zeros(inputs.shape[2]))
     for t in range(inputs.shape[1]):
         known = {**numbers, **states, **dict(zip(kind.inputs, inputs[:, t], strict=True)), **earlier.now()}
@@ -145,7 +145,7 @@ def small_response(kind: Kind, numbers: Mapping[str, float]) -> Iterator[float]:
 
 def silent_potentials(kind: Kind, numbers: Mapping[str, float], first: float = 0.0) -> Iterator[float]:
     """Yield the potential of each step for an input in the first one, if the neuron does not fire, while finite."""
-    states: dict[str, Any] = dict.fromkeys(kind.states, 0.0)
+    states: dict[str, Any] = dict(zip(kind.states, kind.start, strict=True))
     inputs = {name: first * (name == kind.inputs[0]) for name in kind.inputs}
     earlier = _Earlier(kind.past, numbers)
     unchanged = 0
