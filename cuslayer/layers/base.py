@@ -108,7 +108,8 @@ class Layer:
         *("expand", "fan_in", "fan_out", "for_sample", "form", "is_read_out", "joined_shape", "keeps_shape"),
         *("keeps_steps", "least_change", "measure_hooks", "memory", "named", "names_of", "normalizes", "of_batch"),
         *("own_dt", "own_scale", "parameter_names", "partial_shape", "passes_spikes", "per_output_shapes"),
-        *("position_of", "scalable", "scale_output", "scale_setting", "stages", "state_numbers", "tensors"),
+        *("position_of", "scalable", "scale_output", "scale_setting", "stages", "start_at", "state_numbers"),
+        "tensors",
         *("usual_scale", "usual_scale_of", "weighted"),
     )
 
@@ -312,6 +313,12 @@ class Layer:
         """Return whether `calibrate_initial` may scale the layer: it has the default scale, or one of the gains."""
         return False
 
+    def start_at(self, scale: float | None) -> None:
+        """Draw initial weights again, from the same random numbers, at the weight_scale of the neurons after the layer.
+
+        A weight_scale that was given stays, and so do weights of a layer that was before other neurons.
+        """
+
     def scale_setting(self) -> tuple[str, float]:
         """Return the name and the value of the option that scales the output, for advice."""
         return "scale", 1.0
@@ -494,8 +501,8 @@ class Synapse(Hooked):
         weight_hook: the hooks; see `Hooked`.
         bias: a trained number for each output, added at each step; None without bias.
         delays: the trained delays of the synapses; None without delays.
-        usual_scale: the default weight_scale of the kind of layer.
-        own_scale: whether the layer has another weight_scale.
+        usual_scale: the weight_scale of the kind of layer before neurons without one of their own.
+        own_scale: whether weight_scale was given.
         drawn_again: whether `draw_again` has set the initial weight.
     """
 
@@ -506,14 +513,16 @@ class Synapse(Hooked):
     delays: Any = None
 
     def __init__(
-        self, shape: Shape, fan_in: int, weight_scale: float, weight_hook: WeightHooks, bias: Any = False
+        self, shape: Shape, fan_in: int, weight_scale: float | None, weight_hook: WeightHooks, bias: Any = False
     ) -> None:
-        scale = check.constant("weight_scale", weight_scale)
+        self._scale = self.usual_scale if weight_scale is None else check.constant("weight_scale", weight_scale)
         self._check_hooks(weight_hook)
         if math.prod(shape) > _MOST_WEIGHTS:
             raise ValueError(f"a weight of shape {check.one_line(shape, 60)} does not fit into memory")
-        bound = scale / math.sqrt(fan_in)
-        self.own_scale, self.drawn_again = scale != self.usual_scale, False
+        bound = self._scale / math.sqrt(fan_in)
+        self.own_scale = weight_scale is not None
+        self.drawn_again = self._before_neurons = False
+        self._random_state = generator().bit_generator.state
         self.weight = Tensor(draw_uniform(-bound, bound, shape), requires_grad=True)
         self._drawn_sum = self._sum()
         self.bias = as_bias(bias, shape[-1])
@@ -573,6 +582,17 @@ class Synapse(Hooked):
             if hasattr(hook, "scale_output"):
                 hook.scale_output(factor)
 
+    def start_at(self, scale: float | None) -> None:
+        fixed = self.own_scale or self.drawn_again or self._before_neurons
+        self._before_neurons = True
+        if fixed or scale is None or scale == self._scale or not self.as_drawn:
+            return
+        bound = scale / math.sqrt(self.fan_in())
+        again = np.random.Generator(np.random.PCG64())
+        again.bit_generator.state = self._random_state
+        self.draw_again(draw_uniform(-bound, bound, self.weight.shape, again))
+        self._scale, self.drawn_again = scale, False
+
     @property
     def as_drawn(self) -> bool:
         """Whether the weight has its initial values: it was not set, loaded, scaled or trained."""
@@ -603,11 +623,11 @@ def as_bias(given: Any, outputs: int) -> Tensor | None:
 _MOST_WEIGHTS = 2**60
 
 
-def draw_uniform(low: float, high: float, shape: Shape) -> Array:
-    """Return the initial values of a parameter, float32, drawn from the library's generator."""
+def draw_uniform(low: float, high: float, shape: Shape, random: np.random.Generator | None = None) -> Array:
+    """Return the initial values of a parameter, float32, by default drawn from the library's generator."""
     count_elements(shape)
     try:
-        return generator().uniform(low, high, shape).astype(np.float32)
+        return (random or generator()).uniform(low, high, shape).astype(np.float32)
     except (MemoryError, ValueError, OverflowError):
         raise ValueError(f"a weight of shape {shape} does not fit into memory") from None
 

@@ -90,7 +90,7 @@ class Convolution(Sliding, Synapse):
         padding: Pair = 0,
         dilation: Pair = 1,
         groups: int = 1,
-        weight_scale: float = 100.0,
+        weight_scale: float | None = None,
         weight_hook: WeightHooks = None,
         bias: bool | Tensor | None = False,
         delays: SynapticDelays | None = None,
@@ -181,7 +181,8 @@ class Conv(Convolution, Delaying):
         kernel_size: rows and columns of the window, one integer or two.
         stride, padding, dilation: as in `functions.conv`.
         groups: the number of groups of channels; it divides both numbers of channels.
-        weight_scale: weights start uniform in ``+-weight_scale / sqrt(inputs of a window)``.
+        weight_scale: weights start uniform in ``+-weight_scale / sqrt(inputs of a window)``; by default as in `Dense`,
+            100 for neurons without a `weight_scale`.
         weight_hook, bias, delays: as in `Dense`, as are the errors; a bias is added to each map.
 
     Attributes:
@@ -289,9 +290,9 @@ class ConvTranspose(Convolution):
     Args:
         in_channels, out_channels, kernel_size, groups, weight_hook: as in `Conv`, as are the errors.
         stride, padding, dilation, output_padding: as in `functions.conv_transpose`.
-        weight_scale: weights start uniform in ``+-weight_scale / sqrt(fan_in)``; fan_in is the largest number of
-            inputs of an output: ``in_channels / groups`` times the taps that overlap there, ``ceil(kernel / stride)``
-            along each axis where the dilation is 1.
+        weight_scale: as in `Conv`; weights start uniform in ``+-weight_scale / sqrt(fan_in)``, fan_in is the largest
+            number of inputs of an output: ``in_channels / groups`` times the taps that overlap there,
+            ``ceil(kernel / stride)`` along each axis where the dilation is 1.
 
     Attributes:
         weight: (kh, kw, out_channels / groups, in_channels).
@@ -316,7 +317,7 @@ class ConvTranspose(Convolution):
         dilation: Pair = 1,
         groups: int = 1,
         output_padding: Pair = 0,
-        weight_scale: float = 100.0,
+        weight_scale: float | None = None,
         weight_hook: WeightHooks = None,
     ) -> None:
         super().__init__(

@@ -125,7 +125,8 @@ class Dense(_Flat, Delaying):
     Args:
         in_features: the number of inputs, or their shape (H, W, C).
         out_features: the number of outputs.
-        weight_scale: weights start uniform in ``+-weight_scale / sqrt(inputs)``.
+        weight_scale: weights start uniform in ``+-weight_scale / sqrt(inputs)``; by default the `weight_scale` of the
+            neurons after the layer in a network, 10 for neurons without one, such as SRM.
         weight_hook: a function that maps the weight before each use; or a tuple of functions, applied in order.
         bias: whether the layer adds a trained constant at each step, initially 0; or the parameter (outputs,) itself.
         delays: a `SynapticDelays`: each weight has a trained delay, ``y[t, n, j] = sum over i of w[i, j] x[t - d[i, j],
@@ -155,7 +156,7 @@ class Dense(_Flat, Delaying):
         in_features: int | tuple[int, ...],
         out_features: int,
         *,
-        weight_scale: float = 10.0,
+        weight_scale: float | None = None,
         weight_hook: WeightHooks = None,
         bias: bool | Tensor | None = False,
         delays: SynapticDelays | None = None,
@@ -271,7 +272,8 @@ class ReadOut(_Flat):
         dt: the step, ms; by default the neuron's, or 1.
         trained: whether tau is trained.
         bounds: minimum and maximum of a trained tau, ms; by default a quarter of a step and 10,000 steps.
-        weight_scale, weight_hook, bias: see `Dense`.
+        weight_scale: as in `Dense`, by default 1.
+        weight_hook, bias: see `Dense`.
 
     Attributes:
         weight: (inputs, outputs), inputs in H, W, C order.
@@ -302,7 +304,7 @@ class ReadOut(_Flat):
         dt: float | None = None,
         trained: bool = False,
         bounds: Any = None,
-        weight_scale: float = 1.0,
+        weight_scale: float | None = None,
         weight_hook: WeightHooks = None,
         bias: bool | Tensor | None = False,
     ) -> None:

@@ -14,7 +14,7 @@ from cuslayer._base.sequences import ended
 from cuslayer._parameter import left_behind
 from cuslayer._tape import POTENTIAL_FORMATS, Tensor, grad_enabled, keep_unpacked, potential_format
 from cuslayer.backend import Array, Setting
-from cuslayer.layers.base import Layer, LoadedState, Shape, names_in, tensors_and_layers
+from cuslayer.layers.base import Layer, LoadedState, Shape, as_layer, names_in, tensors_and_layers
 from cuslayer.network.graph import (
     INPUT,
     Address,
@@ -22,6 +22,7 @@ from cuslayer.network.graph import (
     GraphNode,
     GraphPart,
     as_input,
+    feeds,
     flow,
     number_range,
     observed,
@@ -30,7 +31,15 @@ from cuslayer.network.graph import (
 from cuslayer.network.join import SKIPS, Join
 from cuslayer.network.shapes import LayerMemoryError, check_shapes, layer_error, output_step, shapes_of, warn_of_delays
 from cuslayer.network.stream import Stream, in_chunks
-from cuslayer.neurons.base import Neuron, has_usual_scale, is_balanced, is_stateful, with_balanced_scale
+from cuslayer.neurons.base import (
+    Neuron,
+    as_neuron,
+    has_usual_scale,
+    is_balanced,
+    is_neuron,
+    is_stateful,
+    with_balanced_scale,
+)
 
 Stage: TypeAlias = "Layer | Neuron | Callable[[Tensor], Tensor]"
 
@@ -76,6 +85,7 @@ class Container(Layer):
         output_step(graph)
         warn_of_delays(graph)
         check_shapes(graph, getattr(self, "input_shape", None))
+        _scale_initial_weights(graph)
 
     def expand(self, graph: Graph, path: tuple[int, ...], source: int) -> int:
         """Add the stages to a graph at a path, and return the number of the node whose output is the container's."""
@@ -576,6 +586,18 @@ def graph_of(net: Container) -> Graph:
     graph = Graph()
     graph.output = net.expand(graph, (), INPUT)
     return graph
+
+
+def _scale_initial_weights(graph: Graph) -> None:
+    """Let layers start at the scale of the neurons after them."""
+    for node in graph.nodes:
+        if not is_neuron(node.stage):
+            continue
+        _, between = feeds(graph.nodes, node.inputs)
+        for number in between:
+            layer = as_layer(graph.nodes[number].stage)
+            if not layer.is_read_out:
+                layer.start_at(as_neuron(node.stage).weight_scale)
 
 
 def _first_in(state: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:

@@ -363,7 +363,8 @@ def _inputs(shape: Shape) -> int | Shape:
 
 def _recurrent(word: Word, shape: Shape, neuron: Any) -> Recurrent:
     """Return the neurons of a recurrent word; the word's scale applies to the weights before them."""
-    weight = _weight_options(word, as_neuron(neuron)) | {"weight_scale": Dense.usual_scale}
+    weight = _weight_options(word, as_neuron(neuron))
+    weight.pop("weight_scale", None)
     weight["delays"] = _delays(word, word.recurrent_synaptic_delay, as_neuron(neuron))
     return Recurrent(Dense(shape[0], shape[0], **weight), neuron, delay=word.recurrent_delay)
 

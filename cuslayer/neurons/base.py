@@ -169,7 +169,7 @@ class Neuron:
         peak: the peak of the response to a unit input; `psp` is scaled to a peak of 1.
         parts: how `explain` decomposes the potential: "exact" if ``u = psp(x) + refraction``, "stepwise" if it is the
             sum of `parts_at`, "partial" if other terms act on it, "none" if it has no such parts.
-        weight_scale: initial weight scale of layers before these neurons in a `Network`; None for the layer's default.
+        weight_scale: initial weight scale of layers before these neurons in a network; None for the layer's default.
         weight_grid: step and limits to which weights before these neurons are rounded; None for no rounding.
         axon_delay: delay in steps from these neurons to the next layer of a `Network`.
         max_delay: the maximum trained delay in steps; None for no limit.

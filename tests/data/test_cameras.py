@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from cuslayer.data import Events, FromStart, read_events, write_events
 from cuslayer.data.formats import base
 from cuslayer.data.formats.aedat import FlatTable, decompress
-from cuslayer.data.formats.prophesee import DAT, _Clock
-from cuslayer.data.formats.prophesee import RAW as STREAM
+from cuslayer.data.formats.prophesee import FORMATS, _Clock
 from tests.support.event_bytes import DAT as CD
 from tests.support.event_bytes import FILES, dat_bytes, evt2, raw_bytes, words
 from tests.support.refused import refused, refuses
@@ -185,7 +184,7 @@ EVT21 = b"% evt 2.1\n% format EVT21;endianness=little;height=320;width=320\n% en
 EVT3 = b"% date 2024-01-01 10:00:00\n% format EVT3;height=720;width=1280\n% geometry 1280x720\n% end\n"
 
 
-def decoded(raw, known=STREAM, most=None):
+def decoded(raw, known=FORMATS[".raw"], most=None):
     return known.read(io.BytesIO(raw), len(raw), "", most)
 
 
@@ -281,13 +280,13 @@ def test_events_of_any_values(rows, left):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(base, "BLOCK", 3)
         assert decoded(raw_bytes(us, x, y, p)) == Events(us / 1000, x, y, p)
-        assert decoded(dat_bytes(us, *wide), DAT) == Events(us / 1000, *wide)
+        assert decoded(dat_bytes(us, *wide), FORMATS[".dat"]) == Events(us / 1000, *wide)
 
 
 def test_headers_of_other_files():
     raw = b"% Data file\n% Version 1\n\x00\x08" + words([10, 1 << 17 | 200 << 9 | 303], "<u4")
-    assert columns(decoded(raw, DAT)) == [[10], [303], [200], [1]]
-    assert decoded(raw.replace(b"% Version 1\n", b""), DAT) == decoded(raw, DAT)
+    assert columns(decoded(raw, FORMATS[".dat"])) == [[10], [303], [200], [1]]
+    assert decoded(raw.replace(b"% Version 1\n", b""), FORMATS[".dat"]) == decoded(raw, FORMATS[".dat"])
     raw = words([8 << 28 | 0x25, evt2(1, 0, 1, 1)], "<u4")
     assert raw[:1] == b"%"
     for end in (b"", b"% end\n"):

@@ -338,3 +338,25 @@ def test_huge_sizes_of_layers():
         for size in (2**62, 10**400):
             with pytest.raises(ValueError, match="does not fit into memory"):
                 make(size)
+
+
+@pytest.mark.parametrize("kind", ["SRM", "LIF", "Loihi"])
+def test_a_sequential_starts_like_its_network(kind):
+    neuron = getattr(cs, kind)()
+    cs.seed(3)
+    net = cs.Network("8x8x2-4c3-2a-10", neuron)
+    cs.seed(3)
+    conv = cs.Conv(2, 4, 3, padding=1)
+    inner = cs.Sequential(cs.Dense((4, 4, 4), 10))
+    same = cs.Sequential(conv, neuron, cs.SumPool(2, gain=neuron.pool_gain), neuron, inner, neuron)
+    for p, q in zip(net.parameters(), same.parameters(), strict=True):
+        np.testing.assert_array_equal(p.data, q.data)
+    # What a user has chosen, set, or has in a network already stays.
+    chosen = cs.Dense(4, 3, weight_scale=10.0)
+    written = cs.Dense(4, 3)
+    written.weight.data[:] = 1.0
+    placed = cs.Sequential(cs.Dense(4, 3), cs.SRM())[0]
+    for layer in (chosen, written, placed):
+        before = layer.weight.data.copy()
+        cs.Sequential(layer, cs.LIF())
+        np.testing.assert_array_equal(layer.weight.data, before)

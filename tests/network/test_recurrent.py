@@ -162,7 +162,7 @@ def test_calibration_scales_what_goes_round_too():
     cs.calibrate(kept, [x], rate=60.0, keep=[0, 1])
     np.testing.assert_array_equal(kept[0].weight.data, before[0])
     np.testing.assert_array_equal(kept[1].layer.weight.data, before[1])
-    for scale, same in ((3.0, True), (10.0, False)):
+    for scale, same in ((3.0, True), (10.0, True), (None, False)):
         own = cs.Recurrent(cs.Dense(7, 7, weight_scale=scale), cs.LIF())
         drawn, net = own.layer.weight.data.copy(), cs.Sequential(cs.Dense(12, 7), own)
         loss = cs.SpikeCountLoss(cs.LIF(), true=9, false=2)

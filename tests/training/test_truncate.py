@@ -369,7 +369,8 @@ def test_what_cannot_run_in_chunks():
 
 def recurrent(scale, **options):
     cs.seed(1)
-    stages = cs.Dense(6, 8), cs.Recurrent(cs.Dense(8, 8, weight_scale=scale), cs.LIF(**options)), cs.ReadOut(8, 5)
+    back = cs.Recurrent(cs.Dense(8, 8, weight_scale=scale), cs.LIF(**options))
+    stages = cs.Dense(6, 8, weight_scale=10.0), back, cs.ReadOut(8, 5)
     return trainer(*stages, loss=cs.CrossEntropyLoss("every"))
 
 
@@ -378,7 +379,7 @@ def test_growing_gradients_give_one_warning():
     with pytest.warns(UserWarning, match=r"^train: gradients grow by more than 1,000 through time in layer 1 \(Recurr"):
         t.train([batch, batch])
     t.train([batch, batch])
-    recurrent(10.0, scale_rho=1.0).train([batch, batch])  # drawn again: a loss at every step adds up
+    recurrent(None, scale_rho=1.0).train([batch, batch])  # drawn again: a loss at every step adds up
     # From the last step to the first: a rise in all of time, one at either end, and errors that add up.
     late, early = (np.where(np.arange(200) < edge, 1e6, 1.0) for edge in (150, 50))
     rises = np.geomspace(1e6, 1, 200), late, early, np.arange(200.0)[::-1]
