@@ -86,13 +86,14 @@ def files_in_a_trainer(name: str, kind: str) -> list[str]:
     net, loss, optimizer, batch = parts(name, KINDS[kind])
     calls = Calls()
 
-    def after_step(progress: Any) -> None:
-        if progress.batches == STEP - 1:
-            calls.start()
-        elif progress.batches == STEP:
-            calls.stop()
+    class Count(cs.training.Callback):
+        def after_step(self, trainer: cs.Trainer, score: cs.training.Tally) -> None:
+            if score.batches == STEP - 1:
+                calls.start()
+            elif score.batches == STEP:
+                calls.stop()
 
-    cs.training.Trainer(net, loss, optimizer).train([batch] * (STEP + 1), after_step=after_step)
+    cs.Trainer(net, loss, optimizer, callbacks=[Count()]).train([batch] * (STEP + 1))
     return list(calls.files)
 
 

@@ -29,7 +29,7 @@ from cuslayer.data import (
     write_events,
 )
 from cuslayer.interchange import export_hdf5, export_nir, import_hdf5, import_nir
-from cuslayer.training import Config, Params, load_checkpoint, load_config, load_run, load_stats, train
+from cuslayer.training import Config, Named, Params, load_checkpoint, load_config, load_run, load_stats, train
 from cuslayer.training.score import GradientFlow
 
 ROOT = Path(__file__).parents[1]
@@ -202,9 +202,9 @@ def _saved(folder: Path) -> list[bytes]:
 
 
 def _run_config(folder: Path) -> Config:
-    options = {"layers": ("6x6x2", "3", "2"), "true": 3.0, "false": 1.0}
+    options = {"layers": ("6x6x2", "3", "2"), "error": Named("SpikeCountLoss", {"true": 3.0, "false": 1.0})}
     paths = {"data": str(folder / "recordings"), "out": str(folder / "run")}
-    return Config(duration=10.0, window=(0.0, 10.0), epochs=2, batch=2, **options, **paths)
+    return Config(duration=10.0, epochs=2, batch=2, **options, **paths)
 
 
 def _run(folder: Path) -> dict[str, bytes]:

@@ -33,7 +33,7 @@ from cuslayer.data import Digits, Loader
 from cuslayer.distributed import Context, DataParallel, world
 from cuslayer.distributed.parallel import MICRO
 from cuslayer.distributed.sums import share
-from cuslayer.training import Trainer
+from cuslayer.training import Callback, Tally, Trainer
 from tests.support import mpiexec
 
 NET = "34x34x2-512-10"
@@ -49,6 +49,18 @@ CLUSTER = {"latency": 2e-6, "bandwidth": 12.5e9 / 8}
 # 0.02 ms are the optimizer's), launches from the host instead of a graph, and NVLink.
 CARD = {"compute": 0.3e-3, "fixed": 0.15e-3, "latency": 5e-6, "bandwidth": 200e9}
 BATCHES = (1024, 16384)
+
+
+class Note(Callback):
+    """Notes the time after each step, and the seconds of communication so far."""
+
+    def __init__(self, times: list[float], communication: list[float]) -> None:
+        self._times = times
+        self._communication = communication
+
+    def after_step(self, trainer: Trainer, score: Tally) -> None:
+        self._times.append(time.perf_counter())
+        self._communication.append(0.0 if trainer.parallel is None else trainer.parallel.seconds)
 
 
 def train(kind: str, net: str, batch: int, micro: int, rounds: int) -> None:
@@ -69,11 +81,8 @@ def train(kind: str, net: str, batch: int, micro: int, rounds: int) -> None:
     for number in range(rounds + 1):
         times, communication = [], []
 
-        def note(score: object, times: list = times, communication: list = communication) -> None:
-            times.append(time.perf_counter())
-            communication.append(0.0 if parallel is None else parallel.seconds)
-
-        trainer.train(loader, steps=SKIPPED + STEPS + 1, after_step=note)
+        trainer.callbacks = [Note(times, communication)]
+        trainer.train(loader, steps=SKIPPED + STEPS + 1)
         if number:  # the first round compiles
             seconds += np.diff(times)[SKIPPED:].tolist()
             waited += np.diff(communication)[SKIPPED:].tolist()

@@ -22,7 +22,6 @@ class Key(NamedTuple):
     rule: Any
     path: str = ""  # the names of the sections and of the key, joined by dots
     needed: str = ""  # the types of files that must have the key, "always" for all
-    types: str = ""  # the types of files that use the key; empty for all
     # A function that returns a value's form in files, or None to omit it.
     write: Callable[[Any], Any] = lambda value: value
 
@@ -52,10 +51,7 @@ def read(kind: type, given: Any, at: str, missing: list[str], of: str = "") -> d
         value, names, depth = given, path.split("."), 0
         while value is not None and depth < len(names):
             value, depth = value.get(names[depth]), depth + 1
-        if key.types and of not in key.types.split():
-            if value is not None and not key.needed:  # SLAYER's files have their keys for every type
-                check.warn(f"{at}{path} is ignored, it is for type {key.types}, got {of}")
-        elif value is None:
+        if value is None:
             missing += [at + ".".join(names[:depth])] if {"always", of} & {*key.needed.split()} else []
         elif isinstance(key.rule, type):
             section = key.rule(**read(key.rule, value, f"{at}{path}.", missing, of))
@@ -65,14 +61,14 @@ def read(kind: type, given: Any, at: str, missing: list[str], of: str = "") -> d
     return found
 
 
-def write(owner: Any, of: str = "", into: dict[str, Any] | None = None, *, nulls: bool = False) -> dict[str, Any]:
+def write(owner: Any, into: dict[str, Any] | None = None, *, nulls: bool = False) -> dict[str, Any]:
     """Return the sections of a file, or add them to `into`; without None values unless `nulls`."""
     document: dict[str, Any] = {} if into is None else into
     for each, key, path in keys(type(owner)):
         value = key.write(getattr(owner, each.name))
         if value is not None and isinstance(key.rule, type):
             value = write(key.rule(*value) if isinstance(value, tuple) else value, nulls=True)
-        if (value is not None or nulls) and (not key.types or of in key.types.split()):
+        if value is not None or nulls:
             put(document, path, [*value] if isinstance(value, tuple) else value)
     return document
 
@@ -93,16 +89,20 @@ def known(*kinds: type) -> dict[str, Any]:
     return tree
 
 
-def check_keys(given: Any, tree: Mapping[str, Any], whole: Mapping[str, Any] | None = None, at: str = "") -> Any:
-    """Return a section with text as keys; raise an error for an unknown key, or a value in place of a section."""
+def named_keys(given: Any, at: str) -> dict[str, Any]:
+    """Return a section with text as keys; YAML reads true and false as booleans."""
     if not isinstance(given, dict):
         raise TypeError(f"{at or 'the document'} must be a mapping, got {type(given).__name__}")
+    return {str(key).lower() if isinstance(key, bool) else str(key): value for key, value in given.items()}
+
+
+def check_keys(given: Any, tree: Mapping[str, Any], whole: Mapping[str, Any] | None = None, at: str = "") -> Any:
+    """Return a section with text as keys; raise an error for an unknown key, or a value in place of a section."""
     whole, found = tree if whole is None else whole, {}
-    for key, value in given.items():
-        name = str(key).lower() if isinstance(key, bool) else str(key)  # YAML reads true and false as booleans
+    for name, value in named_keys(given, at).items():
         path = f"{at}.{name}" if at else name
         if name not in tree:
-            near = check.nearest(key, tree)
+            near = check.nearest(name, tree)
             where = "" if near else _section_of(name, whole)
             raise ValueError(f"{path} is an unknown key{near or (where and f'; it belongs to {where}')}")
         found[name] = check_keys(value, tree[name], whole, path) if tree[name] and value is not None else value

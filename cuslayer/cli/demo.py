@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
     found = run_of(options)
-    page, config = page_of(options, "demo", found.folder), found.config
-    over, window = (config.over, config.window) if config.error == "CrossEntropy" else ("sum", None)
+    page = page_of(options, "demo", found.folder)
+    over, window = found.config.decision
     chosen = recordings(found, data=options.data)
-    made = write_demo(found.net, page, recordings=chosen, duration=config.duration, over=over, window=window)
+    made = write_demo(found.net, page, recordings=chosen, duration=found.config.duration, over=over, window=window)
     say_page(options, made)

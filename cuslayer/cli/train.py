@@ -24,7 +24,9 @@ from cuslayer.distributed import Context, world
 from cuslayer.distributed.context import is_on_all
 from cuslayer.inspection import diagnose
 from cuslayer.network.notation import rows_first
-from cuslayer.training.config import OPTIMIZERS, Config, OptimizerConfig, named_configs
+from cuslayer.optim import Optimizer
+from cuslayer.training.config import Config, named_configs
+from cuslayer.training.named import kinds_of
 from cuslayer.training.run_folder import METRICS
 from cuslayer.training.sweep import reporter
 
@@ -74,7 +76,9 @@ _FIELDS = {
     "micro": "recordings of a micro-batch, the parts of a batch that mpiexec's processes divide, by default 16, or a "
     "quarter of a batch that has fewer than 64",
 }
-_KEYS = {each.name: (each, key) for each, key, _ in (*keys(Config), *keys(OptimizerConfig))}
+_KEYS = {each.name: (each, key) for each, key, _ in keys(Config)}
+_RULES = dict.fromkeys(("lr", "clip_norm", "clip_value"), check.positive)
+_RULES |= {name: key.rule for name, (_, key) in _KEYS.items()}
 
 
 def _configs(prefix: str, **more: Any) -> list[str]:
@@ -113,7 +117,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--download", action="store_true", help="let tonic download the configuration's known data set to --data")
     add("--permuted", action="store_true", help="the pixels of smnist in a fixed random order, psmnist")
     for name, text in _FIELDS.items():
-        kind, metavar = (number, "X") if "float" in _KEYS[name][0].type else (integer, "N")
+        kind, metavar = (integer, "N") if name in _KEYS and "float" not in _KEYS[name][0].type else (number, "X")
         add(_flag(name), type=_number_or_text if name == "validation" else kind, metavar=metavar, help=text)
     add(
         "--timeout",
@@ -123,8 +127,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--optimizer",
-        type=lambda text: {name.lower(): name for name in OPTIMIZERS}.get(text.lower(), text),
-        choices=OPTIMIZERS,
+        type=lambda text: {name.lower(): name for name in kinds_of(Optimizer)}.get(text.lower(), text),
+        choices=list(kinds_of(Optimizer)),
         help="kind of optimizer; learning rate and schedule stay",
     )
     add_device(parser)
@@ -221,7 +225,7 @@ def _config(options: argparse.Namespace) -> Config:
     """Return the configuration of the arguments."""
     given = {name: getattr(options, name) for name in _FIELDS if getattr(options, name) is not None}
     for name, value in given.items():
-        if isinstance(_KEYS[name][1].rule(_flag(name), value), int) and value >= _LARGEST:
+        if isinstance(_RULES[name](_flag(name), value), int) and value >= _LARGEST:
             raise ValueError(f"{_flag(name)} must be under 2**63, got {check.one_line(value, 40)}")
     if options.timeout is not None:
         check.positive("--timeout", options.timeout)
@@ -233,7 +237,7 @@ def _config(options: argparse.Namespace) -> Config:
         if not options.config:
             config = training.config_of_run(Path(options.out))
     if options.optimizer and options.optimizer != config.optimizer.type:
-        optimizer, lost = config.optimizer.with_type(options.optimizer)
+        optimizer, lost = config.optimizer.changed(type=options.optimizer), config.optimizer.lost(options.optimizer)
         if lost and not options.resume:
             names = ", ".join(map(key_of, lost))
             check.warn(f"{options.optimizer} has no {names}, which the configuration sets; dropped")

@@ -507,9 +507,9 @@ class _Steps:
         groups, found = self.optimizer.groups, list[Advice]()
         owners = [n if "lr" in group.options else None for n, group in enumerate(groups) for _ in group.params]
         for each in dict.fromkeys([None, *owners]):
-            name, lr = "optimizer", self.optimizer.lr
+            name, lr = "optimizer", self.optimizer.base_lr
             if each is not None:
-                name, lr = f"group {each} of the optimizer", groups[each].lr
+                name, lr = f"group {each} of the optimizer", groups[each].base_lr
             factor, reason = self._factor(before, lr, {n for n, owner in enumerate(owners) if owner == each})
             if reason:
                 found.append(Advice(each, name, "lr", lr, _rounded(lr * factor), reason))

@@ -17,7 +17,7 @@ from cuslayer.network.network import Sequential, replace_stage
 from cuslayer.network.walk import check_network
 from cuslayer.neurons.base import as_neuron, is_neuron
 from cuslayer.optim import Optimizer
-from cuslayer.optim.optimizers import Constant
+from cuslayer.optim.optimizers import ByStep, Constant
 from cuslayer.plot.style import axes_grid, open_frame, palette, percent_axis
 
 # The settings of layers, which scale their output.
@@ -359,4 +359,6 @@ class NetworkHealth:
 
 def scaled_by(schedule: Any, factor: float) -> Any:
     """Return a schedule times a factor."""
+    if isinstance(schedule, ByStep):
+        return ByStep(scaled_by(schedule.rate, factor))
     return lambda epoch: factor * schedule(epoch)

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from cuslayer.neurons.states import Remembering
 WeightHook = Callable[[Tensor], Tensor]
 WeightHooks: TypeAlias = "WeightHook | tuple[WeightHook, ...] | None"
 Shape: TypeAlias = "tuple[int, ...]"
+L = TypeVar("L", bound="Layer")
 
 # Frames with unknown rows and columns; the number of channels follows.
 FRAME = ("H", "W")
@@ -210,14 +211,15 @@ class Layer:
                 waiting += [child for _, child in layer.children() if isinstance(child, Layer)]
         return list(found.values())
 
-    def train(self, training: bool = True) -> None:
-        """Put the layer and all layers in it into training or evaluation mode; dropout differs between the two."""
+    def train(self: L, training: bool = True) -> L:
+        """Put the layer and all layers in it into training or evaluation mode, and return it; dropout differs."""
         for layer in self.layers_within():
             layer.training = training
+        return self
 
-    def eval(self) -> None:
-        """Put the layer and all layers in it into evaluation mode: ``train(False)``."""
-        self.train(False)
+    def eval(self: L) -> L:
+        """Put the layer and all layers in it into evaluation mode, ``train(False)``, and return it."""
+        return self.train(False)
 
     def state(self) -> dict[str, Array]:
         """Return copies of the parameters on the CPU, by their names in `named_parameters`."""

@@ -469,6 +469,16 @@ def _spread(x: Array) -> Array:
     return xp.ascontiguousarray(columns).reshape(steps, count, *shape)
 
 
+def layers_set(net: Any) -> str:
+    """Return the layers whose weights were set or loaded where others are still as drawn; "" otherwise."""
+    layers = [layer for layer in net.layers_within() if layer.weighted]
+    changed = {id(layer) for layer in layers if not layer.as_drawn}
+    if len(changed) == len(layers):
+        return ""
+    nodes = graph_of(net).nodes
+    return ", ".join(str(n) for n in nodes if changed & {id(layer) for layer in as_layer(n.stage).layers_within()})
+
+
 @check.operation("Trainer")
 def calibrate_initial(net: Any, batches: list[Any], rate: float, loss: Any, steps: int) -> Calibration | None:
     """Scale the initial weights of a network; return None, and change nothing, if a weight is not as it was drawn.
@@ -507,6 +517,9 @@ def _begin(x: Tensor, most: int) -> Tensor:
 def _output_rate(net: Any, x: Tensor, target: Any, loss: Any, rate: float) -> float:
     """Return the mean rate, Hz, that a loss desires; `rate` if it desires none."""
     with eval_mode(net), no_grad():
-        outputs = net(x[:1, :1]).shape[-1]
+        output = net(x[:1, :1])
+    if not isinstance(output, Tensor):
+        return rate  # of a network with several outputs
+    outputs = output.shape[-1]
     desired = desired_rate(loss, target, outputs, x.shape[0])
     return rate if desired is None else max(desired, _LEAST)

@@ -40,6 +40,23 @@ class Constant:
         return self.rate
 
 
+@dataclass(frozen=True)
+class ByStep:
+    """A schedule by step: a function from the number of the optimizer's steps so far to the rate of the next.
+
+    >>> from cuslayer._tape import Tensor
+    >>> optimizer = SGD([Tensor([1.0], requires_grad=True)], lr=ByStep(lambda step: 0.5**step))
+    >>> optimizer.step(); optimizer.lr
+    0.5
+    """
+
+    rate: Schedule
+
+    def __call__(self, step: int) -> float:
+        """Return the rate of the step after `step` others."""
+        return self.rate(step)
+
+
 def as_schedule(name: str, rate: Any) -> Schedule:
     """Return a learning rate, a number or a schedule, as a schedule; raise ValueError or TypeError if it is neither."""
     if callable(rate):
@@ -67,16 +84,25 @@ class Group:
 
     @property
     def lr(self) -> float:
-        """The learning rate in the current epoch. A number or a schedule can be assigned."""
-        if "lr" not in self.options:
-            return self._optimizer.lr
-        return self._optimizer.rate(f"{self._name}lr", self.options["lr"])
+        """The learning rate of the next step, as in `Optimizer.lr`. A number or a schedule can be assigned."""
+        return _warmed(self.base_lr, self._optimizer.steps + 1, self.option("warmup"))
 
     @lr.setter
     def lr(self, rate: LearningRate) -> None:
         with check.about(type(self._optimizer).__name__):
             self.options["lr"] = as_schedule(f"{self._name}lr", rate)
         self.assigned = None if callable(rate) else float(rate)
+
+    @property
+    def base_lr(self) -> float:
+        """The learning rate of the next step without the warm-up."""
+        return self.rate(0)
+
+    def rate(self, later: int) -> float:
+        """Return the rate without the warm-up, `later` steps after the next step of the optimizer."""
+        if "lr" not in self.options:
+            return self._optimizer.rate("lr", self._optimizer.schedule, later)
+        return self._optimizer.rate(f"{self._name}lr", self.options["lr"], later)
 
     def option(self, name: str) -> Any:
         """Return the group's own value of an option, or the optimizer's."""
@@ -112,7 +138,9 @@ class Optimizer:
     ``requires_grad`` False is frozen: no step changes it until it is True again.
 
     ``lr``, of the optimizer or of a group, can be set at any time to a number or to a schedule, a function from the
-    epoch to the rate. Groups without their own rate use the optimizer's.
+    epoch to the rate, or `ByStep` of one from the step. Groups without their own rate use the optimizer's. Read, ``lr``
+    is the rate of the next step, with the schedule and the warm-up. ``base_lr`` is the rate without the warm-up: during
+    a warm-up, set ``optimizer.lr = optimizer.base_lr / 2`` to halve it.
 
     With ``relative=True`` the rate of a parameter is ``lr`` times its root mean square before its first step. Layers
     with small and with large weights then change by the same fraction. A parameter of zeros has the rate ``lr``. With
@@ -130,7 +158,7 @@ class Optimizer:
     Attributes:
         groups: the groups; without given groups there is one.
         parameters: the tensors of all groups in order.
-        schedule: the learning rate as a function of the epoch.
+        schedule: the learning rate as a function of the epoch or, `ByStep`, of the step.
         epoch: the current epoch, from 0; the training loop sets it.
         steps: the number of steps so far.
         memory: for each parameter, the arrays of the optimizer's state, by name.
@@ -184,7 +212,7 @@ class Optimizer:
             cls.__init__ = instead.constructor(own)  # type: ignore[method-assign, assignment]
 
     def __repr__(self) -> str:
-        return check.shown(self, parameters=len(self.parameters), lr=self.lr)
+        return check.shown(self, parameters=len(self.parameters), lr=self.base_lr)
 
     def _check_frozen(self) -> None:
         """Raise ValueError if all parameters are frozen."""
@@ -208,17 +236,23 @@ class Optimizer:
     @property
     @check.method
     def lr(self) -> float:
-        """The learning rate in the current epoch. A number or a schedule can be assigned."""
-        return self.rate("lr", self.schedule)
+        """The learning rate of the next step, with schedule and warm-up. A number or a schedule can be assigned."""
+        return _warmed(self.base_lr, self.steps + 1, self.warmup)
 
     @lr.setter
     def lr(self, rate: LearningRate) -> None:
         self.schedule = as_schedule("lr", rate)
         self._assigned = None if callable(rate) else float(rate)
 
-    def rate(self, name: str, schedule: Schedule) -> float:
-        """Return the rate of a schedule in the current epoch; `name` is its name in messages."""
-        return check.factor(name, schedule(self.epoch))
+    @property
+    @check.method
+    def base_lr(self) -> float:
+        """The learning rate of the next step without the warm-up."""
+        return self.rate("lr", self.schedule)
+
+    def rate(self, name: str, schedule: Schedule, later: int = 0) -> float:
+        """Return the rate of a schedule, `later` steps after the next; `name` is its name in messages."""
+        return check.factor(name, schedule(self.steps + later if isinstance(schedule, ByStep) else self.epoch))
 
     def zero_grad(self) -> None:
         """Set the gradients of all parameters to None."""
@@ -265,7 +299,7 @@ class Optimizer:
         found: dict[Any, list[tuple[int, Array, Update]]] = {}
         for i, group, p in moving:
             grad = namespace(p.grad).ascontiguousarray(p.grad).astype(p.dtype, copy=False)
-            update = Update(group, self._taken[i] + 1, self._rate(i, group, self._taken[i] + 1, group.lr))
+            update = Update(group, self._taken[i] + 1, self._rate(i, group, self._taken[i] + 1, group.base_lr))
             several = one_pass and kernels.of(p.data) is kernels.cpu
             found.setdefault((several, p.dtype if several else i), []).append((i, grad, update))
         for (several, _), given in found.items():
@@ -339,7 +373,7 @@ class Optimizer:
         if not self._applies("_grow"):
             bounds.weight = math.inf
             return
-        self._grow(bounds, gradient, Update(group, taken, self._rate(i, group, taken, group.lr)))
+        self._grow(bounds, gradient, Update(group, taken, self._rate(i, group, taken, group.rate(-1))))
         if isinstance(p, Bounded):
             finite = [abs(x) for x in (p.least, p.most) if math.isfinite(x)]
             bounds.weight = max(bounds.weight, *finite, 0.0)
@@ -389,11 +423,12 @@ class Optimizer:
 
     def _rows(self, moving: list[Moving]) -> Callable[[int], list[Numbers]]:
         """Return a function from the number of a step, 0 for the next, to the numbers of each parameter in it."""
-        rates = {id(group): group.lr for _, group, _ in moving}
+        groups = {id(group): group for _, group, _ in moving}
         known: dict[tuple[int, int, float], Numbers] = {}
 
         def row(n: int) -> list[Numbers]:
             found = []
+            rates = {key: group.rate(n) for key, group in groups.items()}
             for i, group, _ in moving:
                 taken = self._taken[i] + 1 + n
                 key = id(group), taken, self._rate(i, group, taken, rates[id(group)])
@@ -406,9 +441,7 @@ class Optimizer:
 
     def _rate(self, i: int, group: Group, taken: int, rate: float) -> float:
         """Return the learning rate of parameter i in its step `taken`, from 1; `rate` is its group's."""
-        warmup = group.option("warmup")
-        if taken < warmup:
-            rate *= taken / warmup
+        rate = _warmed(rate, taken, group.option("warmup"))
         if group.option("relative"):
             size = self._sizes[i]
             if size is None:
@@ -521,6 +554,11 @@ def _clip(moving: list[Tensor], value: float | None, norm: float | None) -> None
         p.grad = g
 
 
+def _warmed(rate: float, step: int, warmup: int) -> float:
+    """Return the rate of a step, from 1, whose warm-up takes a number of steps."""
+    return rate * (step / warmup) if step < warmup else rate
+
+
 def _root_mean_square(a: Array) -> float:
     """Return the root of the mean of the squares of an array; 0 for an empty one."""
     return float(np.sqrt(np.mean(np.square(to_numpy(a), dtype=np.float64)))) if a.size else 0.0
@@ -559,7 +597,7 @@ class SGD(_ByKernel):
 
     Args:
         parameters: tensors, or groups of them, ``[{"params": tensors, "lr": 0.001}, ...]``; see `optim.Optimizer`.
-        lr: the learning rate, or a function from the epoch to it.
+        lr: the learning rate, or a schedule of it.
         momentum: the decay rate of the velocity.
         weight_decay: the factor of the parameter that is added to its gradient.
         relative, warmup: how the rate depends on the parameter and the step; see `optim.Optimizer`.
@@ -614,7 +652,7 @@ class Adam(_ByKernel):
 
     Args:
         parameters: tensors, or groups of them, ``[{"params": tensors, "lr": 0.001}, ...]``; see `optim.Optimizer`.
-        lr: the learning rate, or a function from the epoch to it.
+        lr: the learning rate, or a schedule of it.
         betas: b1 and b2.
         eps: constant that is added to the denominator.
         weight_decay: the factor of the parameter that is added to its gradient.
@@ -693,7 +731,7 @@ class NAdam(Adam):
     Args:
         parameters, betas, eps, weight_decay, amsgrad, relative, warmup, clip_norm, clip_value: see `Adam`, also for
             errors.
-        lr: the learning rate, or a function from the epoch to it; by default 0.002, and 0.001 without momentum_decay.
+        lr: the learning rate, or a schedule of it; by default 0.002, and 0.001 without momentum_decay.
         momentum_decay: psi, the rate at which mu rises to b1; None for SLAYER-PyTorch's constant momentum.
 
     Source: Dozat 2016, "Incorporating Nesterov momentum into Adam".

@@ -1,16 +1,19 @@
-"""Schedules: the learning rate as a function of the epoch."""
+"""Schedules: the learning rate as a function of the epoch or the step."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from cuslayer._base import check
-from cuslayer.optim.optimizers import Schedule
+from cuslayer.optim.optimizers import ByStep, Schedule
 
 
 @check.operation
-def step_decay(lr: float, *, every: int, factor: float = 0.1) -> Schedule:
+def step_decay(lr: float, *, every: int = 10, factor: float = 0.1) -> Schedule:
     """Return a schedule that multiplies the learning rate by factor after every `every` epochs.
+
+    ``ByStep(step_decay(...))`` counts steps in place of epochs.
 
     Raises:
         ValueError: a constant is out of range.
@@ -32,16 +35,28 @@ def step_decay(lr: float, *, every: int, factor: float = 0.1) -> Schedule:
 
 
 @check.operation
-def cosine_decay(lr: float, *, epochs: int, least: float = 0.0) -> Schedule:
-    """Return a schedule that falls from lr along half a cosine and is `least` from epoch `epochs` on.
+def cosine_decay(
+    lr: float, *, epochs: int | None = None, steps: int | None = None, least: float = 0.0, **unknown: Any
+) -> Schedule:
+    """Return a schedule that falls from lr along half a cosine to `least`, over a number of epochs or of steps.
 
     Raises:
-        ValueError: a constant is out of range.
-        TypeError: a constant is not a number, or `epochs` is not an integer.
+        ValueError: a constant is out of range, or not exactly one of epochs and steps is given.
+        TypeError: a constant is not a number, epochs or steps is not an integer, or an argument is unknown.
 
     >>> [round(cosine_decay(1.0, epochs=2)(epoch), 6) for epoch in range(4)]
     [1.0, 0.5, 0.0, 0.0]
     """
+    for name in unknown:
+        hint = "; warmup= is an argument of the optimizer, as in Adam(..., warmup=100)" if name == "warmup" else ""
+        raise TypeError(f"{name} is no argument, there are epochs, steps and least{hint}")
     lr, least = check.constant("lr", lr), check.factor("least", least)
-    epochs = check.integer("epochs", epochs, least=1)
-    return lambda epoch: least + (lr - least) * (1 + math.cos(math.pi * min(epoch / epochs, 1))) / 2
+    if (epochs is None) == (steps is None):
+        raise ValueError(f"epochs or steps must be given, one of them, got {epochs} and {steps}")
+    name, length = ("steps", steps) if epochs is None else ("epochs", epochs)
+    end = check.integer(name, length, least=1)
+
+    def rate(number: int) -> float:
+        return least + (lr - least) * (1 + math.cos(math.pi * min(number / end, 1))) / 2
+
+    return rate if steps is None else ByStep(rate)

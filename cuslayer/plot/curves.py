@@ -127,6 +127,8 @@ def sweep_results(
 ) -> Any:
     """Draw the result of each run over the value of each key, one panel per key, and return the panels.
 
+    Two keys with a result for more than half of their combinations have one panel: the grid of their values.
+
     Args:
         keys: the keys.
         rows: the values of the keys and the result for each run.
@@ -137,12 +139,19 @@ def sweep_results(
     >>> [panel.get_xlabel() for panel in panels]
     ['lr', 'batch']
     """
-    count = max(len(keys), 1)
+    results = [result for _, result in rows]
+    # Numbers by size, then anything else by its text.
+    points = [tuple(x if isinstance(x, (int, float)) else str(x) for x in point) for point, _ in rows]
+    values = [sorted(set(column), key=lambda x: (isinstance(x, str), x)) for column in zip(*points, strict=True)]
+    has_grid = len(keys) == 2 and len(rows) > len(values[0]) * len(values[1]) / 2
+    count = 1 if has_grid else max(len(keys), 1)
     if figure is None:
         panels = axes_grid(None, "one a key", (3.2 * count, 3.0), 1, count, sharey=True)
     else:
         panels = list(figure.subplots(1, count, squeeze=False, sharey=True)[0])
-    results = [result for _, result in rows]
+    if has_grid:
+        _draw_grid(panels[0], keys, values, dict(zip(points, results, strict=True)), value)
+        return panels
     best = results.index(max(results) if value == "accuracy" else min(results))
     for number, (key, panel) in enumerate(zip(keys, panels, strict=False)):
         given = [point[number] for point, _ in rows]
@@ -159,6 +168,27 @@ def sweep_results(
     else:
         panels[0].set_ylabel("loss of a sample")
     return panels
+
+
+def _draw_grid(
+    panel: Any, keys: Sequence[str], values: list[list[Any]], results: Mapping[tuple[Any, ...], float], value: str
+) -> None:
+    """Draw results by the values of two keys, the first to the right, as shades with their number."""
+    across, upward = values
+    table = np.array([[results.get((x, y), np.nan) for x in across] for y in upward])
+    image = panel.imshow(table, cmap="Blues", origin="lower", aspect="auto")
+    middle = float(np.nanmin(table) + np.nanmax(table)) / 2
+    for row, column in np.argwhere(np.isfinite(table)).tolist():
+        result = table[row, column]
+        text = f"{result:.1%}" if value == "accuracy" else f"{result:.3g}"
+        shade = "white" if result > middle else LIGHT.ink
+        panel.text(column, row, text, ha="center", va="center", fontsize=8, color=shade)
+    panel.set_xticks(range(len(across)), labels=[str(x) for x in across])
+    panel.set_yticks(range(len(upward)), labels=[str(y) for y in upward])
+    panel.set(xlabel=keys[0], ylabel=keys[1])
+    panel.tick_params(length=0)
+    panel.spines[:].set_visible(False)
+    color_bar(image, "accuracy" if value == "accuracy" else "loss of a sample", fraction=0.046, pad=0.03)
 
 
 # Cells show their counts up to this many classes.

@@ -1,5 +1,6 @@
 """Training runs: loop, log, checkpoint, configuration, figures."""
 
+from cuslayer.training.callbacks import EarlyStopping, Log
 from cuslayer.training.checkpoint import Checkpoint, load_checkpoint
 from cuslayer.training.config import Config, load_config
 from cuslayer.training.finite import NotFiniteError
@@ -14,18 +15,25 @@ from cuslayer.training.load import (
     read_batch,
     read_spikes,
 )
+from cuslayer.training.named import Named
 from cuslayer.training.params import Params
+from cuslayer.training.resume import config_of_run
 from cuslayer.training.run import train
-from cuslayer.training.run_folder import Stopped, config_of_run, find_run
+from cuslayer.training.run_folder import find_run
+from cuslayer.training.saver import Stopped
 from cuslayer.training.score import GradientFlow, Score, Tally
 from cuslayer.training.stats import EpochStats, Stats, load_stats, save_stats
-from cuslayer.training.trainer import Trainer
+from cuslayer.training.trainer import Callback, Trainer
 
 __all__ = [
+    "Callback",
     "Checkpoint",
     "Config",
+    "EarlyStopping",
     "EpochStats",
     "GradientFlow",
+    "Log",
+    "Named",
     "NotFiniteError",
     "Params",
     "Prediction",

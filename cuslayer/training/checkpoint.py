@@ -14,7 +14,7 @@ from cuslayer._base import check
 from cuslayer._base.archive import Archive, Refused, check_finite, open_archive, write_archive
 from cuslayer._base.files import sync_folder
 from cuslayer.network.network import Sequential
-from cuslayer.optim import SGD, Adam
+from cuslayer.optim import Optimizer
 from cuslayer.training.config import Config, load_config
 from cuslayer.training.score import Tally, Wrong, check_fields, is_number
 from cuslayer.training.stats import EpochStats
@@ -124,11 +124,11 @@ class FileRecord:
 
 def _row(row: Any, epoch: int) -> EpochStats:
     """Return the statistics of an epoch; missing values are None, overflows are inf or nan."""
-    sound = isinstance(row, list) and len(row) in (6, 8) and type(row[0]) is int and row[0] == epoch
+    sound = isinstance(row, list) and len(row) in (6, 8, 12) and type(row[0]) is int and row[0] == epoch
     if not sound or not all(
         type(x) is float or is_number(x) or (x is None and place not in (0, 1, 5)) for place, x in enumerate(row)
     ):
-        raise Wrong(f"the statistics of epoch {epoch} must be 8 numbers, got {check.one_line(row)}")
+        raise Wrong(f"the statistics of epoch {epoch} must be 12 numbers, got {check.one_line(row)}")
     return EpochStats(*row)
 
 
@@ -158,7 +158,7 @@ class Checkpoint:
         cls,
         epoch: int,
         network: Sequential,
-        optimizer: SGD | Adam,
+        optimizer: Optimizer,
         *,
         place: Place | None = None,
         record: FileRecord | None = None,
@@ -172,7 +172,7 @@ class Checkpoint:
         return 0 if self.place is None else self.place.batches
 
     @check.operation
-    def restore(self, network: Sequential, optimizer: SGD | Adam) -> None:
+    def restore(self, network: Sequential, optimizer: Optimizer) -> None:
         """Load the state into network, optimizer, with its epoch, and random number generator.
 
         Raises:
@@ -218,7 +218,7 @@ class Checkpoint:
 
 @check.operation
 def load_checkpoint(
-    path: str | Path, network: Sequential | None = None, optimizer: SGD | Adam | None = None
+    path: str | Path, network: Sequential | None = None, optimizer: Optimizer | None = None
 ) -> Checkpoint:
     """Read a checkpoint.
 
@@ -317,7 +317,7 @@ def _check_generator(state: Any) -> None:
 
 
 def _check_layout(
-    layout: Mapping[str, Mapping[str, Any]], network: Sequential | None, optimizer: SGD | Adam | None
+    layout: Mapping[str, Mapping[str, Any]], network: Sequential | None, optimizer: Optimizer | None
 ) -> None:
     """Raise Wrong unless names, shapes and types fit a network and an optimizer."""
     types: dict[str, Any] = {}

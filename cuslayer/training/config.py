@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import KW_ONLY, dataclass, field, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import yaml
 
@@ -25,104 +25,30 @@ from cuslayer._base.keys import (
     key,
     keys,
     known,
+    named_keys,
     plain_number,
     read,
     write,
 )
 from cuslayer._tape import Tensor
 from cuslayer.data.catalog import NAMES as KNOWN_SETS
-from cuslayer.loss import CrossEntropyLoss, ProbabilityWindowLoss, SpikeCountLoss, SpikeTimeLoss
-from cuslayer.loss.base import OVER
+from cuslayer.loss.base import ClassLoss, in_ms
+from cuslayer.loss.spike_time import SpikeTimeLoss
 from cuslayer.network.notation import GRAMMAR, TAKES, Network, Word, article, kind_of, read_words, rows_first
 from cuslayer.network.synaptic import SparsityLoss
 from cuslayer.neurons.base import KINDS, Neuron
 from cuslayer.neurons.names import make_neuron, neuron_constants
 from cuslayer.neurons.srm import SRM
-from cuslayer.optim import SGD, Adam, NAdam, Schedule, cosine_decay, step_decay
+from cuslayer.optim import Optimizer
+from cuslayer.training.named import Named, arguments_of, kinds_of, read_named
+from cuslayer.training.optimizer import OptimizerConfig, read_optimizer
 from cuslayer.training.params import Params, read_yaml
-from cuslayer.training.sound import SoundConfig, numbers, read_sound
-from cuslayer.training.stats import Stats, plateaus
+from cuslayer.training.slayer import class_of, of_slayer
+from cuslayer.training.sound import SoundConfig, read_sound
+from cuslayer.training.stats import Stats
 
-# The default rate of Adam and NAdam, which fits every network with calibrated initial weights.
-_DEFAULT_RATE: dict[str, Any] = {"lr": 0.1, "relative": True, "warmup": 30, "schedule": "cosine"}
-# With a user's rate, the other options have these defaults.
-_PLAIN_RATE: dict[str, Any] = {"lr": 0.01, "relative": False, "warmup": 0, "schedule": "constant"}
-# Options of only some optimizers, and these optimizers' types.
-_OF_TYPES = {"momentum": ("SGD",), "amsgrad": ("Adam", "NAdam"), "momentum_decay": ("NAdam",)}
-OPTIMIZERS = ("SGD", "Adam", "NAdam")
-
-
-def _or_none(name: str, value: Any) -> float | None:
-    return None if value == "none" else check.not_negative(name, value)
-
-
-@dataclass(frozen=True)
-class OptimizerConfig:
-    """The optimizer and the schedule of its learning rate.
-
-    Without lr, Adam and NAdam have a relative rate of 0.1, which rises in the first 30 steps and falls to zero along a
-    cosine. With lr, and for SGD, the rate is lr (by default 0.01) in each step, unless other options change it.
-
-    Attributes:
-        type: "SGD", "Adam" or "NAdam".
-        lr: the initial learning rate; None for the default.
-        amsgrad: whether to divide by the largest second moment so far; for Adam, and NAdam without momentum_decay.
-        momentum: momentum of SGD.
-        weight_decay: weight decay.
-        schedule: "constant", "step" (multiplied by `factor` every `every` epochs), "cosine" (to zero over the run) or
-            "plateau" (multiplied by `factor` after `every` epochs without a better validation score). None for the
-            default.
-        every: epochs between the steps of "step", or without a better score for "plateau".
-        factor: factor of each step in "step" and "plateau".
-        momentum_decay: for NAdam; None, in YAML ``none``, for SLAYER-PyTorch's constant momentum.
-        relative: whether lr is a fraction of each weight's initial root mean square; None for the default.
-        warmup: the number of steps in which the rate rises linearly to lr, at most a tenth of the run's steps; None for
-            the default.
-        clip_norm: the largest joint norm of all gradients; larger ones are scaled to it. None for no limit.
-        clip_value: the largest absolute value of an element of a gradient; None for no limit.
-    """
-
-    type: str = field(default="Adam", metadata=key(choice(OPTIMIZERS)))
-    lr: float | None = field(default=None, metadata=key(check.positive))
-    amsgrad: bool = field(default=True, metadata=key(flag))
-    momentum: float = field(default=0.0, metadata=key(check.fraction))
-    weight_decay: float = field(default=0.0, metadata=key(check.not_negative))
-    schedule: str | None = field(default=None, metadata=key(choice(("constant", "step", "cosine", "plateau"))))
-    every: int = field(default=10, metadata=key(counted))
-    factor: float = field(default=0.1, metadata=key(check.positive))
-    momentum_decay: float | None = field(
-        default=0.004, metadata=key(_or_none, write=lambda decay: "none" if decay is None else decay)
-    )
-    relative: bool | None = field(default=None, metadata=key(flag))
-    warmup: int | None = field(default=None, metadata=key(from_zero))
-    clip_norm: float | None = field(default=None, metadata=key(check.positive))
-    clip_value: float | None = field(default=None, metadata=key(check.positive))
-
-    def __post_init__(self) -> None:
-        plain = self.type == "SGD" or self.lr is not None or self.relative is False
-        defaults = _PLAIN_RATE if plain else _DEFAULT_RATE
-        for name, value in defaults.items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
-
-    def with_type(self, kind: str) -> tuple[OptimizerConfig, list[str]]:
-        """Return a copy with another type, and the names of changed options that this type lacks.
-
-        These options get their defaults; all others stay, including the rate with its schedule.
-        """
-        default = OptimizerConfig()
-        lost = [
-            name
-            for name, kinds in _OF_TYPES.items()
-            if kind not in kinds and getattr(self, name) != getattr(default, name)
-        ]
-        return replace(self, type=kind, **{name: getattr(default, name) for name in lost}), lost
-
-
-@dataclass(frozen=True)
-class _Window:
-    start: float = field(default=0.0, metadata=key(check.not_negative, needed="always"))
-    stop: float = field(default=0.0, metadata=key(check.positive, needed="always"))
+# Arguments of losses that are not in a file: those of the network.
+_OF_NETWORK = ("neuron", "dt")
 
 
 @dataclass(frozen=True)
@@ -157,8 +83,9 @@ def _share_or_list(name: str, value: Any) -> float | str:
     return share
 
 
-ERRORS = ("NumSpikes", "ProbSpikes", "SpikeTime", "CrossEntropy")
-_COUNTED = "NumSpikes ProbSpikes"
+def losses() -> dict[str, type]:
+    """Return the classes of losses by name, also your own subclasses of `ClassLoss`."""
+    return kinds_of(ClassLoss) | {"SpikeTimeLoss": SpikeTimeLoss}
 
 
 @dataclass(frozen=True)
@@ -173,16 +100,8 @@ class Config:
             SLAYER's files. Empty without a network.
         sound: how to read sounds if `data` is a file of sounds; None for recordings of events.
         picture: for frames of numbers, the changes in training: shift, mirror and erase of `OtherPicture`.
-        error: "NumSpikes", "ProbSpikes", "SpikeTime" or "CrossEntropy".
-        over: for CrossEntropy, how the loss reduces the output over time: "max", "mean", "sum", "last" or "every".
-        smoothing: for CrossEntropy, the part of the desired probability that all classes share equally.
-        weights: for CrossEntropy, the factor of each class's error; None for 1.
-        width: for ProbSpikes, the length of the sliding window in ms.
-        window: for all errors except SpikeTime, the interval (start, stop) in ms of the output that counts.
-        true: for NumSpikes, the target spike count of the true class.
-        false: for NumSpikes, the target spike count of the other classes.
-        count_scale: for NumSpikes, the factor of the error of counts (SLAYER's numSpikesScale).
-        piecewise: for NumSpikes, whether the error within the window depends only on the count.
+        error: the class of the loss, one of `cuslayer.loss` or your own subclass of `ClassLoss`, with its arguments
+            except neuron and dt.
         optimizer: the optimizer and its schedule.
         epochs: passes over the training set.
         batch: recordings per optimizer step.
@@ -222,33 +141,14 @@ class Config:
         default=None, metadata=key(as_given, write=lambda sound: None if sound is None else sound.to_yaml())
     )
     picture: tuple[int, float, int] | None = field(default=None, metadata=key(_Picture, "training.picture"))
-    error: str = field(default="NumSpikes", metadata=key(choice(ERRORS), "training.error.type", "always"))
-    over: str = field(default="max", metadata=key(choice(OVER), "training.error.over", types="CrossEntropy"))
-    smoothing: float = field(
-        default=0.0, metadata=key(check.fraction, "training.error.smoothing", types="CrossEntropy")
+    error: Named = field(
+        default=Named("SpikeCountLoss"),
+        metadata=key(as_given, "training.error", "always", write=Named.document),
     )
-    weights: tuple[float, ...] | None = field(
-        default=None, metadata=key(numbers, "training.error.weights", types="CrossEntropy")
+    optimizer: OptimizerConfig = field(
+        default=OptimizerConfig(),
+        metadata=key(as_given, "training.optimizer", write=OptimizerConfig.document),
     )
-    # SLAYER's files have the window for every type.
-    width: float = field(
-        default=20.0, metadata=key(check.positive, "training.error.probSlidingWin", "ProbSpikes", _COUNTED)
-    )
-    window: tuple[float, float] = field(
-        default=(0.0, 300.0),
-        metadata=key(_Window, "training.error.tgtSpikeRegion", _COUNTED, f"{_COUNTED} CrossEntropy"),
-    )
-    true: float = field(
-        default=60.0, metadata=key(check.not_negative, "training.error.tgtSpikeCount.true", "NumSpikes", "NumSpikes")
-    )
-    false: float = field(
-        default=10.0, metadata=key(check.not_negative, "training.error.tgtSpikeCount.false", "NumSpikes", "NumSpikes")
-    )
-    count_scale: float = field(
-        default=1.0, metadata=key(check.positive, "training.error.numSpikesScale", types="NumSpikes")
-    )
-    piecewise: bool = field(default=False, metadata=key(flag, "training.error.piecewise", types="NumSpikes"))
-    optimizer: OptimizerConfig = field(default=OptimizerConfig(), metadata=key(OptimizerConfig, "training.optimizer"))
     epochs: int = field(default=8, metadata=key(counted, "training.epochs"))
     batch: int = field(default=16, metadata=key(counted, "training.batch"))
     truncate: int | None = field(default=None, metadata=key(counted, "training.truncate"))
@@ -277,12 +177,31 @@ class Config:
             raise TypeError(f"layers must be a tuple of words, got {self.layers!r}")
         object.__setattr__(self, "layers", tuple(w if isinstance(w, Word) else Word(w) for w in given))
         if self.validation is None:
-            plateau = self.optimizer.schedule == "plateau"
-            if plateau or self.patience is not None:
-                what = "the schedule plateau" if plateau else "patience"
+            waits = self.optimizer.schedule.name == "plateau"
+            if waits or self.patience is not None:
+                what = "the schedule plateau" if waits else "patience"
                 raise ValueError(f"{what} needs a validation set, got none; give validation, such as 0.1")
-        elif self.error == "SpikeTime":
-            raise ValueError(f"validation is for classes, SpikeTime has one pair of recordings, got {self.validation}")
+        elif self.spike_times:
+            raise ValueError(
+                f"validation is for classes, spike times have one pair of recordings, got {self.validation}"
+            )
+        # Raise errors of their arguments.
+        self.loss()
+        self.optimizer.make([Tensor([1.0], requires_grad=True)], self.epochs, None, None)
+
+    @property
+    def spike_times(self) -> bool:
+        """Whether the network learns spike times, from a pair of recordings, and not classes."""
+        return self.error.name == "SpikeTimeLoss"
+
+    @property
+    def decision(self) -> tuple[str, tuple[float, float] | None]:
+        """How the output decides: its reduction over time, and the window of time in ms, None for the whole time."""
+        loss = self._loss_alone()
+        if not hasattr(loss, "over"):
+            return "sum", None
+        window = in_ms(loss.window, loss.dt)
+        return loss.over, None if window is None else (window[0], window[1])
 
     @property
     def steps(self) -> int:
@@ -301,31 +220,17 @@ class Config:
         layers, neuron = deepcopy((self.layers, self.neuron))
         return Network(list(map(rows_first, layers)), neuron)
 
-    def loss(self) -> SpikeCountLoss | ProbabilityWindowLoss | SpikeTimeLoss | CrossEntropyLoss | SparsityLoss:
+    def loss(self) -> Any:
         """Return a new loss."""
         loss = self._loss_alone()
         return loss if self.sparsity is None else SparsityLoss(loss, weight=self.sparsity[0], allowed=self.sparsity[1])
 
-    def _loss_alone(self) -> SpikeCountLoss | ProbabilityWindowLoss | SpikeTimeLoss | CrossEntropyLoss:
-        if self.error == "SpikeTime":
-            return SpikeTimeLoss(self.neuron)
-        if self.error == "ProbSpikes":
-            return ProbabilityWindowLoss(self.neuron, width=self.width, window=self.window)
-        if self.error == "CrossEntropy":
-            options: dict[str, Any] = {"weights": self.weights, "smoothing": self.smoothing}
-            return CrossEntropyLoss(self.over, window=self.window, dt=self.neuron.dt, **options)
-        return SpikeCountLoss(
-            self.neuron,
-            true=None if self.true == Config.true else self.true,
-            false=self.false,
-            window=self.window,
-            count_scale=self.count_scale,
-            piecewise=self.piecewise,
-        )
+    def _loss_alone(self) -> Any:
+        return self.error.make("training.error", losses(), neuron=self.neuron, dt=self.neuron.dt)
 
     def make_optimizer(
         self, parameters: Iterable[Tensor], *, steps: int | None = None, stats: Stats | None = None
-    ) -> SGD | Adam | NAdam:
+    ) -> Optimizer:
         """Return a new optimizer for the parameters.
 
         Args:
@@ -333,26 +238,7 @@ class Config:
             steps: the number of steps of the run; the warm-up takes at most a tenth.
             stats: the log of the run; the schedule "plateau" uses its validation scores.
         """
-        o = self.optimizer
-        warmup = o.warmup if steps is None else min(cast(int, o.warmup), steps // 10)
-        first = cast(float, o.lr)
-        lr: float | Schedule = first
-        if o.schedule == "step":
-            lr = step_decay(first, every=o.every, factor=o.factor)
-        elif o.schedule == "cosine":
-            lr = cosine_decay(first, epochs=self.epochs)
-        elif o.schedule == "plateau" and stats is not None:
-            # The rows before an epoch do not change.
-            lr = cache(lambda epoch: first * o.factor ** plateaus(stats.epochs[:epoch], o.every))
-        options: dict[str, Any] = {"weight_decay": o.weight_decay, "relative": o.relative, "warmup": warmup}
-        options |= {"clip_norm": o.clip_norm, "clip_value": o.clip_value}
-        if o.type == "SGD":
-            return SGD(parameters, lr, momentum=o.momentum, **options)
-        if o.type == "NAdam":
-            # With a schedule of the momentum, amsgrad stays off, so that runs of earlier versions can resume.
-            psi, amsgrad = o.momentum_decay, o.amsgrad and o.momentum_decay is None
-            return NAdam(parameters, lr, momentum_decay=psi, amsgrad=amsgrad, **options)
-        return Adam(parameters, lr, amsgrad=o.amsgrad, **options)
+        return self.optimizer.make(parameters, self.epochs, steps, stats)
 
     def with_options(self, **options: Any) -> Config:
         """Return a copy with every option that is not None replaced.
@@ -365,20 +251,16 @@ class Config:
             given["layers"] = tuple(rows_first(word) for word in read_words(given.pop("network")))
         changed = {name: given.pop(name) for name in ("lr", "clip_norm", "clip_value") if name in given}
         if changed:
-            given["optimizer"] = replace(given.get("optimizer", self.optimizer), **changed)
+            given["optimizer"] = given.get("optimizer", self.optimizer).changed(**changed)
         return replace(self, **given)
 
     def to_yaml(self) -> str:
         """Return YAML that `load_config` reads as an equal configuration."""
-        document = self.document()
-        if self.error == "NumSpikes":
-            counts = document["training"]["error"]["tgtSpikeCount"]
-            document["training"]["error"]["tgtSpikeCount"] = {True: counts["true"], False: counts["false"]}
-        return yaml.safe_dump(document, sort_keys=False)
+        return yaml.safe_dump(self.document(), sort_keys=False)
 
     def document(self) -> dict[str, Any]:
         """Return the content of the file as plain dictionaries, with text as keys, and lists."""
-        document = write(self, self.error, write(_Simulation(self.neuron.dt)))
+        document = write(self, write(_Simulation(self.neuron.dt)))
         if self.micro is None:
             del document["training"]["parallel"]
         document["training"].setdefault("path", {})
@@ -413,15 +295,17 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
     - ``simulation``: Ts, tSample;
     - ``neuron``: type SRMALPHA with theta, tauSr, tauRef, scaleRef, tauRho and any scaleRho, which calibration sets by
       default, or type LOIHI with vThMant, vDecay, iDecay, refDelay, wgtExp, tauRho, scaleRho;
-    - ``training.error``: type NumSpikes with tgtSpikeRegion {start, stop}, tgtSpikeCount {true, false} and optionally
-      numSpikesScale and piecewise; ProbSpikes with tgtSpikeRegion and probSlidingWin; SpikeTime; or CrossEntropy with
-      optionally over and tgtSpikeRegion;
+    - ``training.error``: type, the class of a loss, with arguments of its constructor, such as
+      ``{type: SpikeCountLoss, true: 60, false: 10}``; or as in SLAYER's files, type NumSpikes with tgtSpikeRegion
+      {start, stop}, tgtSpikeCount {true, false} and optionally numSpikesScale; ProbSpikes with tgtSpikeRegion and
+      probSlidingWin; or SpikeTime;
     - optionally ``layer`` and ``sound`` (options of `SoundConfig`);
-    - optionally, under ``training``: ``optimizer``, ``epochs``, ``batch``, ``seed``, ``patience``, ``firingRate`` (Hz),
-      ``path`` (in, train, test, out, and dataset, a name for `cs.data.load`), ``validation`` (a fraction or a list),
-      ``initialization`` (calibrated or slayer), ``checkpoint`` (minutes, steps between checkpoints), ``truncate`` and
-      ``recompute`` (steps: see `Trainer`), ``parallel`` (micro, fast: see `DataParallel`) and ``sparsity`` (weight,
-      allowed: see `SparsityLoss`).
+    - optionally, under ``training``: ``optimizer`` (type, the class of an optimizer, with its arguments, and schedule,
+      the name of a function of `cuslayer.optim` or its type with its arguments), ``epochs``, ``batch``, ``seed``,
+      ``patience``, ``firingRate`` (Hz), ``path`` (in, train, test, out, and dataset, a name for `cs.data.load`),
+      ``validation`` (a fraction or a list), ``initialization`` (calibrated or slayer), ``checkpoint`` (minutes, steps
+      between checkpoints), ``truncate`` and ``recompute`` (steps: see `Trainer`), ``parallel`` (micro, fast: see
+      `DataParallel`) and ``sparsity`` (weight, allowed: see `SparsityLoss`).
 
     A file with ``layer`` but without ``simulation``, ``neuron`` and ``training.error`` gets the defaults of `Config`
     for these: a list of layers is a complete configuration. A file with one of the three needs all three.
@@ -477,10 +361,9 @@ def _read(document: Any) -> Config:
         {"simulation", "neuron"} & document.keys() or "error" in training
     )
     missing, default = list[str](), Config()
-    kind = (training.get("error") or {}).get("type") or Config.error
     found = read(_Simulation, document, "", missing)
     dt = found.pop("dt", _Simulation.dt)
-    found |= read(Config, document, "", missing, kind if isinstance(kind, str) else "")
+    found |= read(Config, document, "", missing)
     if usual:
         missing = [path for path in missing if path not in _SLAYERS]
         found["neuron"] = default.neuron
@@ -493,13 +376,15 @@ def _read(document: Any) -> Config:
     if duration / dt >= _MOST_STEPS:
         rule = "must be less than 2**31 steps of simulation.Ts"
         raise ValueError(f"simulation.tSample {rule}, got {duration:g} ms in steps of {dt:g} ms")
+    if "error" in found:
+        found["error"] = _error(found["error"], duration, missing)
+    if "optimizer" in found:
+        found["optimizer"] = read_optimizer(found["optimizer"])
     found["layers"] = _layers(found.get("layers"), dt, missing)
     if "sound" in found:
         found["sound"] = read_sound(found["sound"], dt, duration)
     if "fast" in found and "micro" not in found:
         missing.append("training.parallel.micro")
-    if kind == "CrossEntropy":
-        found.setdefault("window", (0.0, duration))
     if found.get("dataset") is not None:
         for key, name in (("train", "train_list"), ("test", "test_list")):
             if name in found:
@@ -509,6 +394,18 @@ def _read(document: Any) -> Config:
         hint = _ALL_OR_NONE if missing[0] in _SLAYERS and document.get("layer") is not None else ""
         raise ValueError(f"{missing[0]} is missing{hint}")
     return Config(**found)
+
+
+def _error(section: Any, duration: float, missing: list[str]) -> Named:
+    """Return the class of the loss and its arguments, also of a section of SLAYER's."""
+    at = "training.error"
+    section = named_keys(section, at)
+    if section.get("type") is None:
+        missing.append(f"{at}.type")
+        return Named("SpikeCountLoss")
+    name = check.one_of(f"{at}.type", class_of(section["type"]), losses())
+    parameters = arguments_of(losses()[name], _OF_NETWORK)
+    return read_named(at, of_slayer(at, section, parameters, duration, missing), parameters)
 
 
 def _neuron(at: str, constants: Mapping[str, Any], dt: float) -> Neuron:

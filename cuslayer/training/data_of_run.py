@@ -61,7 +61,7 @@ def load_data(config: Config, net: Network, *, other: bool = False, train: bool 
     train_set: Dataset
     test_set: Dataset | None
     validation_set: Dataset | None = None
-    if config.error == "SpikeTime":
+    if config.spike_times:
         return _load_spike_trains(config, net)
     if config.dataset is not None:
         if config.data is None:
@@ -97,8 +97,9 @@ def load_data(config: Config, net: Network, *, other: bool = False, train: bool 
             f"the network has {outputs} outputs, the recordings have {classes} classes: the last "
             f"{outputs - classes} have no class"
         )
-    if round(config.window[1] / config.neuron.dt) > config.steps:
-        raise ValueError(f"tgtSpikeRegion reaches to {config.window[1]:g} ms, tSample is {config.duration:g} ms")
+    window = config.error.arguments.get("window")
+    if window is not None and round(window[1] / config.neuron.dt) > config.steps:
+        raise ValueError(f"the window of the loss reaches to {window[1]:g} ms, tSample is {config.duration:g} ms")
 
     def loader(of: Any, **more: Any) -> Loader:
         lengths = getattr(of, "lengths", None)

@@ -86,14 +86,15 @@ class FiniteCheck:
             if found:
                 self._stop(1, found, "layer")
 
-    def loss(self, batch: int, x: Any, output: Tensor, value: Any) -> None:
-        """Check the loss and the output of a batch, if they are on the CPU."""
-        if kernels.of(output.stored if isinstance(output, Tensor) else output) is not kernels.cpu:
+    def loss(self, batch: int, x: Any, outputs: list[Tensor], value: Any) -> None:
+        """Check the loss and the outputs of a batch, if they are on the CPU."""
+        if any(kernels.of(output.stored) is not kernels.cpu for output in outputs):
             return
         number = value.data.item() if isinstance(value, Tensor) and value.size == 1 else value
         number = number * self._scale if isinstance(number, (int, float)) else 0.0
         wrong = not math.isfinite(number)
-        if not wrong and (output.dtype == bool or math.isfinite(float(output.data.sum(dtype=np.float64)))):
+        numbers = [output.data for output in outputs if output.dtype != bool]
+        if not wrong and all(math.isfinite(float(y.sum(dtype=np.float64))) for y in numbers):
             return
         found = self._layer(x)
         if found or not wrong:

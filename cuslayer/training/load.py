@@ -22,7 +22,8 @@ from cuslayer.network.walk import eval_mode
 from cuslayer.training.checkpoint import load_checkpoint, read_summary
 from cuslayer.training.config import Config, load_config
 from cuslayer.training.data_of_run import load_data
-from cuslayer.training.run_folder import ALL, BEST, CHECKPOINT, CONFIG, METRICS, NETWORK, PATHS, check_config, completed
+from cuslayer.training.resume import ALL, NETWORK, PATHS, check_config, completed
+from cuslayer.training.run_folder import BEST, CHECKPOINT, CONFIG, METRICS
 from cuslayer.training.score import Score
 from cuslayer.training.stats import Stats
 from cuslayer.training.trainer import Trainer
@@ -190,7 +191,7 @@ def predict_test(run: Run, number: int) -> Prediction:
 
 
 def _check_classes(run: Run) -> None:
-    if run.config.error == "SpikeTime":
+    if run.config.spike_times:
         raise ValueError(f"{run.folder} learned spike times, it has no classes")
 
 
@@ -198,10 +199,9 @@ def _predictions(run: Run, names: list[str], x: Any) -> list[Prediction]:
     """Return the network's results for recordings by their names and their spikes (T, N, ...)."""
     with eval_mode(run.net), no_grad():
         out = run.net(x)
-    config, over, first_step, stop = run.config, "sum", 0, run.config.steps
-    if config.error == "CrossEntropy":
-        first_step, stop = (round(edge / config.neuron.dt) for edge in config.window)
-        over = config.over
+    config = run.config
+    over, window = config.decision
+    first_step, stop = (round(edge / config.neuron.dt) for edge in window or (0.0, config.duration))
     out, lengths = as_tensor(out)[first_step:stop], as_tensor(out).lengths
     out.lengths = lengths_within(lengths, first_step, stop)
     labels, totals, sure = (

@@ -57,8 +57,9 @@ class Progress(Tally):
         steps: int | None,
         state: dict[str, Any] | None,
         look: Callable[[Tally], None],
+        own: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(own=own)
         self._look = look
         if state is not None:
             self.load_state(state)
@@ -81,4 +82,5 @@ class Progress(Tally):
             return ""
         score, speed = self.score(), samples / max(self.last - self.start, 1e-9)
         accuracy = "" if score.accuracy is None else f"accuracy {score.accuracy:.1%}, "
-        return f"loss {score.loss:.4g}, {accuracy}{speed:.0f} samples/s"
+        own = "" if score.score is None else f"score {score.score:.4g}, "
+        return f"loss {score.loss:.4g}, {accuracy}{own}{speed:.0f} samples/s"

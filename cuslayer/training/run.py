@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,30 +17,19 @@ from cuslayer._base.version import __version__
 from cuslayer.data import Loader
 from cuslayer.distributed.context import Context, on_all
 from cuslayer.distributed.parallel import DataParallel, usual_micro
+from cuslayer.training.callbacks import EarlyStopping, Log
 from cuslayer.training.checkpoint import Checkpoint, load_checkpoint
 from cuslayer.training.config import Config
 from cuslayer.training.data_of_run import Data, described, load_data, read_some
+from cuslayer.training.figures import save_figures
 from cuslayer.training.finite import NotFiniteError, naming_checkpoint
-from cuslayer.training.run_folder import (
-    BEST,
-    CHECKPOINT,
-    FIGURES,
-    GRADIENTS,
-    PATHS,
-    Lost,
-    Saver,
-    Stopped,
-    changes,
-    earlier,
-    find_run,
-    goes_on_by,
-    locked_folder,
-    new_run,
-    save_figures,
-)
+from cuslayer.training.lock import Lost, locked_folder
+from cuslayer.training.resume import PATHS, changes, earlier, goes_on_by
+from cuslayer.training.run_folder import BEST, CHECKPOINT, FIGURES, GRADIENTS, find_run, new_run
+from cuslayer.training.saver import Saver, Stopped
 from cuslayer.training.stats import EpochStats, Stats
 from cuslayer.training.steps import agreed
-from cuslayer.training.trainer import Trainer
+from cuslayer.training.trainer import Callback, Trainer
 
 
 @check.operation
@@ -114,9 +103,15 @@ def train(
 
         out = context.from_root(begin)
         config = config.with_options(out=str(out))
+        hooks = _Hooks(
+            log=(lambda line: None) if context.rank else log,
+            stop=stop or (lambda: False),
+            report=report or (lambda rows: False),
+            diagnose=diagnose,
+            progress=progress,
+        )
         try:
-            said = (lambda line: None) if context.rank else log
-            _train(config, out, resume, progress, said, stop or (lambda: False), context, report, diagnose)
+            _train(config, out, resume, context, hooks)
         except Stopped:
             context.barrier()
             raise
@@ -125,24 +120,66 @@ def train(
     return out
 
 
-def _train(
-    config: Config,
-    out: Path,
-    resume: bool,
-    progress: bool,
-    log: Callable[[str], None],
-    stop: Callable[[], bool],
-    context: Context,
-    report: Callable[[list[EpochStats]], bool] | None,
-    diagnose: Callable[..., Any] | None,
-) -> None:
+@dataclass(frozen=True)
+class _Hooks:
+    """What the caller of `train` hears and decides; see its arguments."""
+
+    log: Callable[[str], None]
+    stop: Callable[[], bool]
+    report: Callable[[list[EpochStats]], bool]
+    diagnose: Callable[..., Any] | None
+    progress: bool
+
+
+class _Silence(Callback):
+    """Warns of the first silent layer, with advice, once until the output has spikes again."""
+
+    def __init__(self, diagnose: Callable[..., Any] | None) -> None:
+        self._diagnose = diagnose
+        self._warned = False
+
+    def after_epoch(self, trainer: Trainer) -> None:
+        warning = None
+        if trainer.silent_batch is None:
+            self._warned = False
+        elif not self._warned:
+            warning = self._warning(trainer)
+        if warning is not None:
+            self._warned = True
+            trainer.log(warning)
+
+    def _warning(self, trainer: Trainer) -> str | None:
+        if self._diagnose is None:
+            return "warning: the output has no spike"
+        health = self._diagnose(trainer.net, [trainer.silent_batch], loss=trainer.loss)
+        first = next((layer for layer in health.layers if layer.silent), None)
+        if first is None:
+            return None
+        advice = "".join(f"; {change.change}" for change in health.advice if change.layer == first.layer)
+        return f"warning: {first.name} is silent{advice}" if advice else f"warning: {health.hints[0]}"
+
+
+class _Report(Callback):
+    """Reports the epochs to the caller of `train`, who may end the run."""
+
+    def __init__(self, report: Callable[[list[EpochStats]], bool], saver: Saver) -> None:
+        self._report = report
+        self._saver = saver
+
+    def after_epoch(self, trainer: Trainer) -> None:
+        self._saver.check_stop(self._report(trainer.stats.epochs))
+
+
+def _train(config: Config, out: Path, resume: bool, context: Context, hooks: _Hooks) -> None:
     """Train in a locked folder."""
-    rows, changed = list[EpochStats](), list[str]()
+    log = hooks.log
+    rows = list[EpochStats]()
+    changed = list[str]()
     if resume:
         rows, changed = context.from_root(lambda: earlier(config, out))
     stats = Stats(rows)
     option, best = goes_on_by(config, stats), stats.best
-    complete = option is not None and best is not None and (config.error == "SpikeTime" or best.test_loss is not None)
+    complete = option is not None and best is not None and (config.spike_times or best.test_loss is not None)
     if resume and option is not None:
         log(f"{check.visible(str(out))} stands at epoch {len(rows)}, nothing is left to train; to go on, give {option}")
         if best is not None:
@@ -158,19 +195,34 @@ def _train(
     if context.size > 1:
         context.agree(**{f"{name} data": text for name, text in recordings.items()})
     steps = config.epochs * len(data.train)
-    loss, optimizer = config.loss(), config.make_optimizer(net.parameters(), steps=steps, stats=stats)
+    optimizer = config.make_optimizer(net.parameters(), steps=steps, stats=stats)
     rate = config.firing_rate if config.initialization == "calibrated" else None
     parallel = None if config.micro is None else DataParallel(context, micro=config.micro, fast=config.fast)
-    options: dict[str, Any] = {"truncate": config.truncate, "recompute": config.recompute, "parallel": parallel}
-    trainer = Trainer(net, loss, optimizer, progress=progress, calibrate=rate, **options)
+    trainer = Trainer(
+        net,
+        config.loss(),
+        optimizer,
+        log=log,
+        progress=hooks.progress,
+        calibrate=rate,
+        parallel=parallel,
+        truncate=config.truncate,
+        recompute=config.recompute,
+    )
+    trainer.stats = stats
     checkpoint = None
+    place = None
     if resume:
         checkpoint = context.from_root(lambda: _loaded(out, trainer, data, recordings))
-        if checkpoint.place is not None:
-            trainer.gradients.load_state(checkpoint.place.gradients)
+        place = checkpoint.place
+        if place is not None:
+            trainer.gradients.load_state(place.gradients)
         checkpoint.restore(net, optimizer)
-    stop = agreed(stop, parallel)
-    saver = Saver(out, config, trainer, stats, len(data.train), stop, recordings, checkpoint, writes=context.rank == 0)
+    stop = agreed(hooks.stop, parallel)
+    saver = Saver(out, config, len(data.train), stop, recordings, checkpoint, writes=context.rank == 0)
+    trainer.callbacks = [saver, Log(), _Silence(hooks.diagnose), _Report(hooks.report, saver)]
+    if config.patience is not None:
+        trainer.callbacks.append(EarlyStopping(config.patience))
     if option is None:
         weights = sum(p.data.size for p in net.parameters() if p.requires_grad)
         devices = backend.device_name() + (f" each of {context.size} processes" if context.size > 1 else "")
@@ -184,8 +236,8 @@ def _train(
         if read:
             again = "it is read again if another epoch is the best at the end"
             log(f"the test set was read with the weights of epoch {read[-1]}; {again}")
-        if saver.place is not None:
-            log(f"it goes on in epoch {len(stats.epochs) + 1} after {saver.place.batches} of {saver.place.of} batches")
+        if place is not None:
+            log(f"it goes on in epoch {len(stats.epochs) + 1} after {place.batches} of {place.of} batches")
         calibration = trainer.prepare(data.train)
         if calibration is not None:
             log(str(calibration))
@@ -193,9 +245,9 @@ def _train(
         saver.check_stop()
         with naming_checkpoint(out / CHECKPOINT):
             try:
-                _run_epochs(config, trainer, data, stats, saver, log, report, diagnose)
+                trainer.fit(data.train, data.validation, epochs=config.epochs, place=place)
                 if data.test is not None:
-                    _test(out, trainer, data.test, stats, saver, context, log)
+                    _test(out, trainer, data.test, saver, context)
             except (NotFiniteError, NotWritten, Lost):
                 raise
             except ValueError:
@@ -260,80 +312,15 @@ def _loaded(out: Path, trainer: Trainer, data: Data, recordings: Mapping[str, st
     return checkpoint
 
 
-def _run_epochs(
-    config: Config,
-    trainer: Trainer,
-    data: Data,
-    stats: Stats,
-    saver: Saver,
-    log: Callable[[str], None],
-    report: Callable[[list[EpochStats]], bool] | None,
-    diagnose: Callable[..., Any] | None,
-) -> None:
-    """Run the remaining epochs, and write the results after each."""
-    warned = False
-    while goes_on_by(config, stats) is None:
-        epoch = len(stats.epochs)
-        trainer.optimizer.epoch = epoch
-        if isinstance(data.train, Loader):
-            data.train.epoch = epoch
-        place, start = saver.place, time.perf_counter()
-        state = None if place is None else place.trained
-        trained = trainer.train(
-            data.train, title=f"epoch {epoch + 1}/{config.epochs}", state=state, after_step=saver.after_training_step
-        )
-        seconds = time.perf_counter() - start + (0.0 if state is None else state["seconds"])
-        validated: tuple[float | None, float | None] = (None, None)
-        if data.validation is not None:
-            state = None if place is None else place.tested
-            validated = trainer.test(
-                data.validation, title="validation", state=state, after_step=saver.after_validation_step
-            )
-        row = EpochStats(epoch + 1, *trained, None, None, seconds, *validated)
-        stats.epochs.append(row)
-        saver.after_epoch()
-        log(str(row))
-        # Only one warning until the output has spikes again: there may be thousands of epochs.
-        warning = None if warned else _silence_warning(trainer, diagnose)
-        warned = trainer.silent_batch is not None and (warned or warning is not None)
-        if warning:
-            log(warning)
-        saver.check_stop(report is not None and report(stats.epochs))
-    if len(stats.epochs) < config.epochs:
-        best = len(stats.epochs) - stats.waited
-        log(f"the run ends, as {stats.waited} epochs had no better validation score than epoch {best}")
-
-
-def _test(
-    out: Path,
-    trainer: Trainer,
-    batches: Loader,
-    stats: Stats,
-    saver: Saver,
-    context: Context,
-    log: Callable[[str], None],
-) -> None:
+def _test(out: Path, trainer: Trainer, batches: Loader, saver: Saver, context: Context) -> None:
     """Test with the weights of the best epoch, unless already done, and log the score."""
+    stats = trainer.stats
     best = cast(EpochStats, stats.best)
     if best.test_loss is None:
         last = trainer.net.state()
         if best.epoch < len(stats.epochs):
             trainer.net.load_state(context.from_root(lambda: load_checkpoint(out / BEST, trainer.net).network))
-        score = trainer.test(batches, after_step=lambda tally: saver.check_stop())
+        score = trainer.test(batches)
         trainer.net.load_state(last)
-        saver.after_test(score)
-    log(stats.epochs[best.epoch - 1].text("test"))
-
-
-def _silence_warning(trainer: Trainer, diagnose: Callable[..., Any] | None) -> str | None:
-    """Return a warning that names the first silent layer, with advice; None if the output had spikes in the epoch."""
-    if trainer.silent_batch is None:
-        return None
-    if diagnose is None:
-        return "warning: the output has no spike"
-    found = diagnose(trainer.net, [trainer.silent_batch], loss=trainer.loss)
-    first = next((layer for layer in found.layers if layer.silent), None)
-    if first is None:
-        return None
-    advice = "".join(f"; {each.change}" for each in found.advice if each.layer == first.layer)
-    return f"warning: {first.name} is silent{advice}" if advice else f"warning: {found.hints[0]}"
+        saver.after_test(trainer, score)
+    trainer.log(stats.epochs[best.epoch - 1].text("test"))

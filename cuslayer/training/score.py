@@ -64,11 +64,13 @@ ROW = 7
 class Score(NamedTuple):
     """Mean loss per sample, and accuracy: the fraction of samples, or of labelled steps, classified correctly.
 
-    The accuracy is None if the targets are spike trains.
+    The accuracy is None if the targets are spike trains, with several outputs, or with a score of one's own:
+    ``Trainer(..., score=function)``. `score` is then the mean of this score per sample, otherwise None.
     """
 
     loss: float
     accuracy: float | None
+    score: float | None = None
 
 
 class Tally:
@@ -79,6 +81,7 @@ class Tally:
     Attributes:
         batches: the number of batches so far.
         classes: whether all targets were classes, not spike trains, numbers or several labels.
+        own: whether the score is one of one's own.
         start: the time of creation, by `time.perf_counter`, minus the duration of batches in a loaded state.
         last: the time of the last batch.
 
@@ -86,13 +89,16 @@ class Tally:
     >>> tally = Tally()
     >>> tally.add(np.array([[[True, False], [True, False]]]), [0, 1], 3.0)
     >>> tally.score()
-    Score(loss=1.5, accuracy=0.5)
+    Score(loss=1.5, accuracy=0.5, score=None)
     """
 
-    def __init__(self) -> None:
-        # For each device that had a batch, the totals of `kernels.loss.score`.
+    def __init__(self, *, own: bool = False) -> None:
+        # For each device that had a batch, the totals of `kernels.loss.score`. The second is the sum of right samples,
+        # or of a score of one's own.
         self._totals: dict[Any, Array] = {}
-        self.batches, self.classes = 0, True
+        self.batches = 0
+        self.classes = True
+        self.own = own
         self.start = self.last = time.perf_counter()
 
     @check.operation("Tally")
@@ -124,6 +130,25 @@ class Tally:
         if k not in self._totals:
             self._totals[k] = kernels.module_of(output).zeros(_TOTALS, np.float64)
         k.loss.score(self._totals[k], output, labels, loss, scale)
+        self.count()
+
+    def add_outputs(self, outputs: list[Tensor], samples: int, mean: Any, loss: Any, *, scale: float = 1.0) -> None:
+        """Add a batch of any outputs, whose samples have a mean score of one's own, 0 without one."""
+        xp = namespace(outputs[0].data)
+        totals = self._totals.setdefault(kernels.of(outputs[0].data), xp.zeros(_TOTALS, np.float64))
+        mean, value = (x.data if isinstance(x, Tensor) else x for x in (mean, loss))
+        value = xp.asarray(value, np.float64) * scale
+        if np.size(mean) != 1:
+            raise TypeError(f"score must return one number, the mean of a batch, got shape {np.shape(mean)}")
+        totals[0] += value.reshape(())
+        totals[1] += xp.asarray(mean, np.float64).reshape(()) * samples
+        totals[2] += samples
+        totals[3] += xp.stack([y.data.any() for y in outputs]).any()
+        totals[4] += 1
+        finite = xp.stack([xp.isfinite(y.data.sum(dtype=np.float64)) for y in outputs]).all()
+        for place, wrong in ((5, ~xp.isfinite(totals[0])), (6, ~finite)):
+            totals[place] += (totals[place] == 0) * wrong * totals[4]
+        self.classes = False
         self.count()
 
     def row(self) -> list[float]:
@@ -212,7 +237,8 @@ class Tally:
     def score(self) -> Score:
         """Return the score so far; zeros before the first batch."""
         loss, right, samples, *_ = self._read()
-        return Score(loss / max(samples, 1), right / max(samples, 1) if self.classes else None)
+        mean = right / max(samples, 1)
+        return Score(loss / max(samples, 1), mean if self.classes else None, mean if self.own else None)
 
 
 def _labels(target: Any, shape: tuple[int, ...], *, on_host: bool) -> Array | None:

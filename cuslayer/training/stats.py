@@ -29,6 +29,8 @@ class EpochStats:
         seconds: duration of training only, unless you passed the scores of validation and test to `Stats`.
         validation_loss: mean loss per validation sample after the epoch.
         validation_accuracy: fraction of validation samples classified correctly after the epoch.
+        lr: the optimizer's learning rate after the epoch, `Optimizer.lr`; in logs of `Trainer.fit` and `train`.
+        train_score, validation_score, test_score: the mean of a score of one's own per sample; see `Trainer`.
     """
 
     epoch: int
@@ -39,13 +41,18 @@ class EpochStats:
     seconds: float
     validation_loss: float | None = None
     validation_accuracy: float | None = None
+    lr: float | None = None
+    train_score: float | None = None
+    validation_score: float | None = None
+    test_score: float | None = None
 
     @property
     def scores(self) -> tuple[float | None, float]:
-        """The accuracy and the loss: of validation or, without it, of training."""
+        """The score of one's own, or the accuracy, and the loss: of validation or, without it, of training."""
         if self.validation_loss is None:
-            return self.train_accuracy, self.train_loss
-        return self.validation_accuracy, self.validation_loss
+            return self.train_accuracy if self.train_score is None else self.train_score, self.train_loss
+        own = self.validation_score
+        return self.validation_accuracy if own is None else own, self.validation_loss
 
     def __str__(self) -> str:
         return f"{self.text(*_PARTS)} | {self.seconds:.2f} s"
@@ -54,17 +61,22 @@ class EpochStats:
         """Return the existing scores of parts, "train", "validation" or "test", in a line."""
         text = f"epoch {self.epoch:3d}"
         for name in parts:
-            loss, accuracy = getattr(self, f"{name}_loss"), getattr(self, f"{name}_accuracy")
+            loss, accuracy, score = (getattr(self, f"{name}_{value}") for value in ("loss", "accuracy", "score"))
             if loss is not None:
                 text += f" | {name} loss {loss:.4g}" + ("" if accuracy is None else f", accuracy {accuracy:.2%}")
+                text += "" if score is None else f", score {score:.4g}"
         return text
 
 
 _MOST_EPOCHS = 100_000
 _PARTS = ("train", "validation", "test")
-_COLUMNS = ["epoch", *(f"{part}_{value}" for part in _PARTS for value in ("loss", "accuracy")), "seconds"]
-# The columns of earlier versions.
-_EARLIER = [name for name in _COLUMNS if not name.startswith("validation")]
+_COLUMNS = ["epoch", *(f"{part}_{value}" for part in _PARTS for value in ("loss", "accuracy")), "lr", "seconds"]
+# The first version had no validation, the next no lr.
+_WITHOUT_LR = [name for name in _COLUMNS if name != "lr"]
+_FIRST = [name for name in _WITHOUT_LR if not name.startswith("validation")]
+# Only a log with a score of one's own has these columns.
+_WITH_SCORES = [*_COLUMNS, *(f"{part}_score" for part in _PARTS)]
+_HEADERS = [_FIRST, _WITHOUT_LR, _WITH_SCORES, _COLUMNS]
 
 
 def _rank(row: EpochStats) -> tuple[float, float]:
@@ -132,6 +144,7 @@ class Stats:
         validation: Score | None = None,
         test: Score | None = None,
         seconds: float | None = None,
+        lr: float | None = None,
     ) -> EpochStats:
         """End the epoch: append its row to `epochs`, and return it.
 
@@ -141,6 +154,7 @@ class Stats:
             test: the same for test.
             seconds: duration of training; by default from the end of the previous epoch, or from the creation of this
                 log, to the last training batch added; with a score for training, to this call.
+            lr: the learning rate, such as ``optimizer.lr``, for the log.
 
         Raises:
             ValueError: no training sample was added, or seconds is negative.
@@ -149,24 +163,30 @@ class Stats:
         seconds = check.not_negative("seconds", last - self.training.start if seconds is None else seconds)
         if training is None and self.training.samples == 0:
             raise ValueError("an epoch must have a training sample, got none")
-        given = (training, self.training), (test, self.test), (validation, self.validation)
-        scores: list[tuple[Any, float | None]] = [
-            score or (tally.score() if tally.samples else (None, None)) for score, tally in given
-        ]
-        row = EpochStats(len(self.epochs) + 1, *scores[0], *scores[1], seconds, *scores[2])
+        values: dict[str, Any] = {}
+        for part, score, tally in (
+            ("train", training, self.training),
+            ("validation", validation, self.validation),
+            ("test", test, self.test),
+        ):
+            if score is None and tally.samples:
+                score = tally.score()
+            loss, accuracy, own = (None, None, None) if score is None else score
+            values |= {f"{part}_loss": loss, f"{part}_accuracy": accuracy, f"{part}_score": own}
+        row = EpochStats(epoch=len(self.epochs) + 1, seconds=seconds, lr=lr, **values)
         self.epochs.append(row)
         self.training, self.validation, self.test = Tally(), Tally(), Tally()
         return row
 
     @property
     def best(self) -> EpochStats | None:
-        """The epoch with the highest validation accuracy; ties are broken by the loss, then by the first epoch.
+        """The epoch with the highest validation accuracy, or score of one's own; ties are broken by the loss.
 
         Without classes, it is the epoch with the lowest loss, of validation or else of training. With classes but
         without validation, it is the last epoch: the test set must not choose. None before the end of the first epoch.
         """
         validated = [row for row in self.epochs if row.validation_loss is not None]
-        if not validated and self.epochs and self.epochs[-1].train_accuracy is not None:
+        if not validated and self.epochs and self.epochs[-1].scores[0] is not None:
             return self.epochs[-1]
         return max(validated or self.epochs, key=_rank, default=None)
 
@@ -267,9 +287,10 @@ def _check_epochs(path: str | Path, count: int) -> None:
 
 def save_stats(path: str | Path, rows: Sequence[EpochStats], *, durable: bool = False) -> None:
     """Write the log as CSV, atomically; with `durable`, wait until it is on disk."""
-    fields = ([getattr(row, name) for name in _COLUMNS] for row in rows)
+    names = _COLUMNS if all(row.train_score is None for row in rows) else _WITH_SCORES
+    fields = ([getattr(row, name) for name in names] for row in rows)
     known = ([None if field != field else field for field in row] for row in fields)  # NaN is unknown, too
-    write_table(path, _COLUMNS, known, durable=durable)
+    write_table(path, names, known, durable=durable)
 
 
 @check.operation
@@ -285,12 +306,13 @@ def load_stats(path: str | Path) -> list[EpochStats]:
 @check.operation("load_stats")
 def _read_log(path: str | Path, least: float) -> list[EpochStats]:
     """Return the rows of a log whose losses are at least a number: of a loss of one's own, any number."""
-    names = _EARLIER
-    try:
-        lines = read_table(path, names)
-    except ValueError:
-        names = _COLUMNS
-        lines = read_table(path, names)
+    for names in _HEADERS:
+        try:
+            lines = read_table(path, names)
+            break
+        except ValueError:
+            if names is _COLUMNS:
+                raise
     rows = list[EpochStats]()
     for line, texts in enumerate(lines, start=2):
         _check_epochs(path, line - 1)
@@ -319,8 +341,9 @@ def checked_row(row: EpochStats, least: float = 0.0) -> EpochStats:
             raise ValueError(f"{part}_loss must be finite and at least {least:g}, got {loss:g}")
         if accuracy is not None and not 0 <= accuracy <= 1:
             raise ValueError(f"{part}_accuracy must be from 0 to 1, got {accuracy:g}")
-    if row.seconds is not None and not 0 <= row.seconds < math.inf:
-        raise ValueError(f"seconds must be finite and at least 0, got {row.seconds:g}")
+    for name, number in (("seconds", row.seconds), ("lr", row.lr)):
+        if number is not None and not 0 <= number < math.inf:
+            raise ValueError(f"{name} must be finite and at least 0, got {number:g}")
     if row.train_loss is not None and row.seconds is not None:
         return row
     loss, seconds = (math.nan if number is None else number for number in (row.train_loss, row.seconds))

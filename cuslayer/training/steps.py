@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable, Mapping, Sized
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from cuslayer import kernels
 from cuslayer._base import check
-from cuslayer._tape import Tensor, as_tensor, grad_enabled
+from cuslayer._tape import Tensor, as_tensor, grad_enabled, no_grad
 from cuslayer.backend import (
     Array,
     capture,
@@ -83,6 +83,7 @@ class Task:
     score: Tally
     finite: FiniteCheck
     watch: GradientWatch
+    own_score: Callable[[Any, Any], Any] | None = None
     truncate: int | None = None
     recompute: int | None = None
     chunked: Chunked | None = None
@@ -131,7 +132,7 @@ class PlainStep:
         with np.errstate(over="ignore", invalid="ignore"):  # the check is more specific than NumPy's warning
             with task.watch.during(sizes, joined=task.recompute is not None):
                 spikes, target, value = forward(task, x, target)
-                task.finite.loss(number, x, spikes, value)
+                task.finite.loss(number, x, outputs_of(spikes), value)
                 backward(task, x, spikes, value)
             task.finite.gradients(number, x)
             with uninterrupted():  # after an interrupt, a step has counted everywhere or nowhere
@@ -139,15 +140,15 @@ class PlainStep:
                     task.flow.add()
                 task.optimizer.step()
                 task.finite.updates(number)
-                add_score(task.score, task, spikes, target, value)
+                add_score(task.score, task, x, spikes, target, value)
 
     def test(self, task: Task, batch: Any, number: int) -> None:
         """Add a batch to the score."""
         x, target = batch
         task.silence.note(task.silence.has_spikes(x), number)
         spikes, target, value = forward(task, x, target)
-        task.finite.loss(number, x, spikes, value)
-        add_score(task.score, task, spikes, target, value)
+        task.finite.loss(number, x, outputs_of(spikes), value)
+        add_score(task.score, task, x, spikes, target, value)
 
     def end(self, task: Task) -> None:
         """Check the last batch of an epoch without output spikes."""
@@ -160,7 +161,16 @@ def has_sizes(number: int) -> bool:
     return number % _GRADIENT_INTERVAL == 1
 
 
-def forward(task: Task, x: Any, target: Any) -> tuple[Tensor, Any, Tensor]:
+def outputs_of(output: Any) -> list[Tensor]:
+    """Return the tensors of an output, which a network's own ``__call__`` may return in tuples and dictionaries."""
+    if isinstance(output, Mapping):
+        output = tuple(output.values())
+    if not isinstance(output, (tuple, list)):
+        return [as_tensor(output)]
+    return [tensor for part in output for tensor in outputs_of(part)]
+
+
+def forward(task: Task, x: Any, target: Any) -> tuple[Any, Any, Tensor]:
     """Return the output for a batch, the target on the device of loss and score, and the loss."""
     task.chunked = task.in_chunks(as_input(x))
     if task.chunked is not None:
@@ -172,14 +182,26 @@ def forward(task: Task, x: Any, target: Any) -> tuple[Tensor, Any, Tensor]:
     return spikes, target, task.loss(spikes, target)
 
 
-def add_score(score: Tally, task: Task, spikes: Tensor, target: Any, value: Tensor) -> None:
+def add_score(score: Tally, task: Task, x: Any, spikes: Any, target: Any, value: Tensor) -> None:
     """Add a batch to a score; with labels at each step, a sample counts as often as it has decisions."""
+    if add_own_score(score, task, x, spikes, target, value):
+        return
     output, labels = scored(task.loss, spikes, target)
     share = as_tensor(output).shape[1] / max(spikes.shape[1], 1)
     score.add(output, labels, value, scale=task.scale * share)
 
 
-def backward(task: Task, x: Any, spikes: Tensor, value: Tensor) -> None:
+def add_own_score(score: Tally, task: Task, x: Any, output: Any, target: Any, value: Tensor) -> bool:
+    """Add a batch if it has several outputs or a score of one's own, and return whether it has."""
+    if isinstance(output, Tensor) and task.own_score is None:
+        return False
+    with no_grad():
+        mean = 0.0 if task.own_score is None else task.own_score(output, target)
+    score.add_outputs(outputs_of(output), as_input(x).shape[1], mean, value, scale=task.scale)
+    return True
+
+
+def backward(task: Task, x: Any, spikes: Any, value: Tensor) -> None:
     """Compute the gradients of a loss for the output for x."""
     if not isinstance(value, Tensor) or value.size != 1:
         got = f"shape {value.shape}" if isinstance(value, Tensor) else type(value).__name__
@@ -298,6 +320,8 @@ class GraphStep(PlainStep):
 
         def gradient() -> None:
             spikes, _, value = forward(task, held, labels)
+            if not isinstance(spikes, Tensor):
+                raise TypeError(f"the network must return one tensor, got {type(spikes).__name__}")
             backward(task, held, spikes, value)
             classes.append(spikes.shape[-1])
 
@@ -519,16 +543,17 @@ class ParallelStep(PlainStep):
         """Do nothing: on the host, all processes have checked each batch."""
 
     def _note(
-        self, task: Task, found: _Found, leaf: int, number: int, x: Any, spikes: Tensor, target: Any, value: Tensor
+        self, task: Task, found: _Found, leaf: int, number: int, x: Any, spikes: Any, target: Any, value: Tensor
     ) -> None:
         """Note the score of a micro-batch, and an error for numbers that are not finite."""
         score = found.scores[leaf] = Tally()
-        score.add(*scored(task.loss, spikes, target), value, scale=task.scale)
-        found.recordings[leaf] = spikes.shape[1]
+        if not add_own_score(score, task, x, spikes, target, value):
+            score.add(*scored(task.loss, spikes, target), value, scale=task.scale)
+        found.recordings[leaf] = as_input(x).shape[1]
         if self.last is None or leaf == 0:
             self.last = x, target
         try:
-            task.finite.loss(number, x, spikes, value)
+            task.finite.loss(number, x, outputs_of(spikes), value)
         except NotFiniteError as problem:
             found.problem = found.problem or problem
 

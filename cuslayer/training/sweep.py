@@ -41,18 +41,11 @@ from cuslayer._base.keys import (
 from cuslayer._base.threads import part_of_cores, thread_count
 from cuslayer.plot import sweep_results
 from cuslayer.training.config import Config, load_config
+from cuslayer.training.figures import save_figure
+from cuslayer.training.lock import LOCK, Lock, locked
 from cuslayer.training.params import read_yaml
-from cuslayer.training.run_folder import (
-    CHECKPOINT,
-    LOCK,
-    METRICS,
-    PATHS,
-    Lock,
-    changes,
-    goes_on_by,
-    locked,
-    save_figure,
-)
+from cuslayer.training.resume import PATHS, changes, goes_on_by
+from cuslayer.training.run_folder import CHECKPOINT, METRICS
 from cuslayer.training.stats import EpochStats, Stats, checked_row, load_stats
 
 STUDY, TABLE, FIGURE = "study.log", "results.csv", "results.png"
@@ -195,7 +188,7 @@ def _read(document: Any, folder: Path) -> Sweep:
     if base is not None and not isinstance(base, dict):
         base = folder / a_path("config", base)
     config = Config() if base is None else load_config(base)
-    if config.validation is None and config.error != "SpikeTime":
+    if config.validation is None and not config.spike_times:
         config = config.with_options(validation=_VALIDATION)
     if not isinstance(keys, dict) or not all(isinstance(key, str) for key in keys):
         raise TypeError(f"keys must be a mapping of keys of the configuration, got {type(keys).__name__}")
@@ -209,10 +202,7 @@ def _read(document: Any, folder: Path) -> Sweep:
             raise TypeError(f"keys.{name} must be a list of values, got {check.one_line(values)}")
     if search == "grid":
         options["runs"] = prod(map(len, keys.values()))
-    document = config.document()
-    if config.error == "CrossEntropy" and config.window == (0.0, config.duration):
-        document["training"]["error"].pop("tgtSpikeRegion", None)  # it follows simulation.tSample
-    found = Sweep(keys, base=document, **options)
+    found = Sweep(keys, base=config.document(), **options)
     if found.runs > _MOST:
         raise ValueError(f"a sweep must have at most {_MOST} runs, got {found.runs}")
     for number, point in enumerate(_tested_points(found), start=1):
@@ -440,7 +430,9 @@ class _Study:
             if self._name not in names:
                 self._refuse(given.out / STUDY, given.out / TABLE, given.out / FIGURE)
                 self._refuse(*(path for number in range(1, given.runs + 1) for path in self._of_run(number)))
-                losses = "training.error.type" in given.keys or given.base["training"]["error"]["type"] == "SpikeTime"
+                losses = (
+                    "training.error.type" in given.keys or given.base["training"]["error"]["type"] == "SpikeTimeLoss"
+                )
                 direction = "minimize" if losses else "maximize"
                 self._optuna.create_study(storage=storage, study_name=self._name, direction=direction)
             self._study = self._optuna.load_study(storage=storage, study_name=self._name)
@@ -468,7 +460,9 @@ class _Study:
         given, runs = self._given, self._runs()
         about: Any = {"names": [*given.keys], "search": given.search, "seed": given.seed, "config": given.base}
         about = json.loads(json.dumps(about | {"keys": given.keys}))
-        other = changes(self._study.user_attrs.get("sweep", about), about)
+        earlier = dict(self._study.user_attrs.get("sweep", about))
+        earlier["config"] = load_config(earlier["config"]).document()  # of a version with other keys
+        other = changes(earlier, about)
         points = [tuple(runs[number].user_attrs["point"]) for number in sorted(runs)]
         if given.points:  # users may add values to a grid
             same = points == [*given.points[: len(points)]]

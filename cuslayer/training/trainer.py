@@ -1,8 +1,9 @@
-"""`Trainer`: one epoch of training, one of testing."""
+"""`Trainer`: epochs of training, validation and test."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterable, Sized
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
@@ -15,20 +16,22 @@ from cuslayer.backend import device
 from cuslayer.data.batches import check_batches, none_in, pairs, preserved_epoch
 from cuslayer.data.loader import Loader
 from cuslayer.distributed.parallel import DataParallel
-from cuslayer.network.calibration import SAMPLES, Calibration, calibrate_initial
+from cuslayer.network.calibration import SAMPLES, Calibration, calibrate_initial, layers_set
 from cuslayer.network.graph import as_input
 from cuslayer.network.network import Sequential, graph_in_chunks, graph_of
 from cuslayer.network.shapes import output_step
 from cuslayer.network.stream import check_continued
 from cuslayer.network.walk import check_network
 from cuslayer.neurons.base import is_stateful
-from cuslayer.optim import SGD, Adam
+from cuslayer.optim import Optimizer
 from cuslayer.training.finite import FiniteCheck, NotFiniteError
 from cuslayer.training.growth import GradientWatch
 from cuslayer.training.score import GradientFlow, Score, Tally
+from cuslayer.training.stats import Stats
 from cuslayer.training.steps import GraphStep, ParallelStep, PlainStep, RunningStatistics, Silence, Task
 
 if TYPE_CHECKING:
+    from cuslayer.training.checkpoint import Place
     from cuslayer.training.progress import Progress
 
 # The steps of recordings, at least, that calibrate a network for training in chunks of time.
@@ -37,18 +40,50 @@ _CALIBRATED = 1000
 _NO_BATCH = "batches must have a batch, {}"
 
 
+class Callback:
+    """Base class of callbacks: `Trainer` calls each method at its moment. By default they do nothing.
+
+    `Trainer.fit` calls all; `Trainer.train` and `Trainer.test` call the methods of steps. An error ends the training.
+
+    >>> class StopAtLoss(Callback):
+    ...     def goes_on(self, trainer):
+    ...         return not trainer.stats.epochs or trainer.stats.epochs[-1].train_loss > 0.1
+    """
+
+    def goes_on(self, trainer: Trainer) -> bool:
+        """Return whether another epoch follows; called before each epoch."""
+        return True
+
+    def before_epoch(self, trainer: Trainer) -> None:
+        """Called before the first step of an epoch, whose number from 0 is ``trainer.optimizer.epoch``."""
+
+    def after_step(self, trainer: Trainer, score: Tally) -> None:
+        """Called after each step of training, with the score of the epoch so far."""
+
+    def after_test_step(self, trainer: Trainer, score: Tally) -> None:
+        """Called after each batch of validation or test, with its score so far."""
+
+    def after_epoch(self, trainer: Trainer) -> None:
+        """Called after training and validation of an epoch, whose row is ``trainer.stats.epochs[-1]``."""
+
+
 @check.named
 class Trainer:
-    """Trains and tests a network, one epoch per call.
+    """Trains and tests a network: one epoch by `train` or `test`, several by `fit`.
 
     Args:
-        net: the network.
-        loss: a function from the network's spikes and the targets to a scalar tensor.
+        net: the network. With its own ``__call__`` it may return several outputs, in a tuple or a dictionary.
+        loss: a function from the network's output and the targets to a scalar tensor.
         optimizer: the optimizer of the network's parameters.
+        score: a function from the output and the targets of a batch to a number, the mean of its samples, which `Score`
+            has in place of an accuracy. None for the accuracy if the targets are classes.
+        callbacks: `Callback` objects, which are called in this order.
+        log: a function of each line that the trainer says; by default it prints to standard error.
         progress: whether to show a progress bar on a terminal.
         calibrate: the mean firing rate of each layer, Hz, to which `calibrate` scales the weights before the first
             step; the output gets the rate that the loss desires. This needs a network in which all weights are as they
-            were drawn. Layers with their own weight_scale do not change. None for no calibration.
+            were drawn; a line of the log says so. Layers with their own weight_scale do not change. None for no
+            calibration.
         loss_scale: the factor of the loss in scores and the progress bar; gradients do not change.
         graph: whether to capture steps on a GPU as CUDA graphs, which saves launches on the host. By default if
             possible: the input is spikes from a `Loader`, the targets are classes, and no layer needs the host.
@@ -77,6 +112,7 @@ class Trainer:
         calibration: the result of the calibration; None without calibration.
         graph_problem: the reason why a step of the last epoch could not be captured as a CUDA graph; None if all could,
             or with graph=False, parallel, or a CPU, where none is tried.
+        stats: the log of `fit`, one row per epoch. Set it to go on with an earlier log.
         gradients: the size of each layer's gradient in every fourth step, one epoch per call of `train`.
         silent_batch: the last batch of `train` if the output had no spike in any batch, as input for `diagnose`;
             otherwise None. Layers have no bias, so one silent layer makes the output silent.
@@ -95,8 +131,11 @@ class Trainer:
         self,
         net: Sequential,
         loss: Callable[[Any, Any], Tensor],
-        optimizer: SGD | Adam,
+        optimizer: Optimizer,
         *,
+        score: Callable[[Any, Any], Any] | None = None,
+        callbacks: Iterable[Callback] = (),
+        log: Callable[[str], None] | None = None,
         progress: bool = False,
         calibrate: float | None = 30.0,
         loss_scale: float = 1.0,
@@ -113,7 +152,19 @@ class Trainer:
         if not hasattr(optimizer, "step"):
             raise TypeError(f"optimizer must be an optimizer, such as Adam, got {type(optimizer).__name__}")
         self.loss_scale = check.constant("loss_scale", loss_scale)
-        self.net, self.loss, self.optimizer, self.progress = net, loss, optimizer, progress
+        if score is not None and not callable(score):
+            raise TypeError(f"score must be a function of output and target, got {type(score).__name__}")
+        self.callbacks = list(callbacks)
+        for callback in self.callbacks:
+            if not isinstance(callback, Callback):
+                raise TypeError(f"callbacks must be Callback objects, got {check.one_line(callback)}")
+        self.net = net
+        self.loss = loss
+        self.optimizer = optimizer
+        self.score = score
+        self.progress = progress
+        self.log = _say if log is None else log
+        self.stats = Stats()
         of_loss, of_net = self._steps()
         if of_loss is not None and of_net is not None and of_loss != of_net:
             check.warn(f"the network has a dt of {of_net:g} ms, the loss one of {of_loss:g} ms")
@@ -138,6 +189,7 @@ class Trainer:
             if callable(getattr(loss, "observing", None)):
                 raise ValueError(f"{name} must not be given with {type(loss).__name__}, that needs all steps of layers")
             check_continued(graph_in_chunks(net), whole=truncate is None)
+        self._said_kept = False  # that weights are not calibrated
         self._statistics = RunningStatistics(net)
         self.graph, self.parallel = graph, parallel
         self.graph_problem: str | None = None
@@ -166,6 +218,49 @@ class Trainer:
         return self.calibration
 
     @check.operation
+    def fit(
+        self,
+        batches: Iterable[Any],
+        validation: Iterable[Any] | None = None,
+        *,
+        epochs: int,
+        place: Place | None = None,
+    ) -> Stats:
+        """Train until the log has a number of epochs or a callback ends the training, and return the log, `stats`.
+
+        Args:
+            batches: pairs of spikes and targets, as in `train`; a list or a `Loader`, which yields them in each epoch.
+            validation: the same, to test after each epoch; None for none.
+            epochs: the number of epochs, with those that `stats` already has.
+            place: the place of a checkpoint within an epoch, to go on from there.
+
+        Raises:
+            ValueError: epochs is less than 1, or as in `train`.
+            TypeError: epochs is not an integer, or as in `train`.
+        """
+        epochs = check.integer("epochs", epochs, least=1)
+        while len(self.stats.epochs) < epochs and all(callback.goes_on(self) for callback in self.callbacks):
+            epoch = len(self.stats.epochs)
+            self.optimizer.epoch = epoch
+            if isinstance(batches, Loader):
+                batches.epoch = epoch
+            for callback in self.callbacks:
+                callback.before_epoch(self)
+            begun = time.perf_counter()
+            state = None if place is None else place.trained
+            trained = self.train(batches, title=f"epoch {epoch + 1}/{epochs}", state=state)
+            seconds = time.perf_counter() - begun + (0.0 if state is None else state["seconds"])
+            validated = None
+            if validation is not None:
+                state = None if place is None else place.tested
+                validated = self.test(validation, title="validation", state=state)
+            self.stats.end_epoch(trained, validation=validated, seconds=seconds, lr=self.optimizer.lr)
+            place = None
+            for callback in self.callbacks:
+                callback.after_epoch(self)
+        return self.stats
+
+    @check.operation
     def train(
         self,
         batches: Iterable[Any],
@@ -173,7 +268,6 @@ class Trainer:
         title: str = "train",
         steps: int | None = None,
         state: dict[str, Any] | None = None,
-        after_step: Callable[[Tally], None] | None = None,
     ) -> Score:
         """Take an optimizer step for each batch, count an epoch of the optimizer, and return the score during training.
 
@@ -183,7 +277,6 @@ class Trainer:
             steps: the maximum number of batches; None for all.
             state: to resume within an epoch, the result of `Tally.state` for its first batches, which are skipped. The
                 caller loads the state of `gradients`.
-            after_step: a function of the score so far, called after each step; an error in it ends the epoch.
 
         Raises:
             NotFiniteError: a loss, gradient, weight or potential is not finite. On a CPU the error comes before the
@@ -209,8 +302,8 @@ class Trainer:
         try:
             for number, batch in enumerate(progress.bar, start=progress.batches + 1):
                 step.train(task, batch, number)
-                if after_step is not None:
-                    after_step(progress)
+                for callback in self.callbacks:
+                    callback.after_step(self, progress)
             self.check_finite()
         except NotFiniteError:
             self._watch.warn_of_growth(share=0.0)
@@ -236,9 +329,10 @@ class Trainer:
         title: str = "test",
         steps: int | None = None,
         state: dict[str, Any] | None = None,
-        after_step: Callable[[Tally], None] | None = None,
     ) -> Score:
         """Return the score of batches (spikes, target) in evaluation mode, without gradients. Arguments: see `train`.
+
+        The network is then in the mode of before.
 
         Raises:
             NotFiniteError: a parameter, an output or a loss is not finite.
@@ -249,12 +343,17 @@ class Trainer:
         """
         step = self._strategy()
         task, progress = self._begin(False, step, batches, title, steps, state)
+        modes = [(layer, layer.training) for layer in self.net.layers_within()]
         self.net.eval()
-        with no_grad(), np.errstate(over="ignore", invalid="ignore"):
-            for number, batch in enumerate(progress.bar, start=progress.batches + 1):
-                step.test(task, batch, number)
-                if after_step is not None:
-                    after_step(progress)
+        try:
+            with no_grad(), np.errstate(over="ignore", invalid="ignore"):
+                for number, batch in enumerate(progress.bar, start=progress.batches + 1):
+                    step.test(task, batch, number)
+                    for callback in self.callbacks:
+                        callback.after_test_step(self, progress)
+        finally:
+            for layer, training in modes:
+                layer.training = training
         task.finite.look(progress)
         _check_counted(progress, batches)
         return progress.score()
@@ -280,6 +379,8 @@ class Trainer:
         problem = None
         if self.truncate is not None or self.recompute is not None:
             problem = "truncate and recompute run steps in chunks of time"
+        elif self.score is not None:
+            problem = "a score of one's own may read the device"
         elif any(is_stateful(node.stage) for node in graph_of(self.net).nodes):
             problem = "forget() of stateful neurons would not reach a captured step"
         return GraphStep(self.optimizer, problem)
@@ -299,9 +400,24 @@ class Trainer:
         if train:
             batches = self._calibrated(batches, steps)
             step.start(self.net, self.optimizer.steps)
-        progress = Progress(step.own(batches), title, self.progress and step.shows, total, steps, state, finite.look)
-        given = self.net, self.loss, self.optimizer, self.loss_scale, self.gradients, self._silence
-        return Task(*given, progress, finite, self._watch, self.truncate, self.recompute), progress
+        shown = self.progress and step.shows
+        own = self.score is not None
+        progress = Progress(step.own(batches), title, shown, total, steps, state, finite.look, own)
+        task = Task(
+            net=self.net,
+            loss=self.loss,
+            optimizer=self.optimizer,
+            scale=self.loss_scale,
+            flow=self.gradients,
+            silence=self._silence,
+            score=progress,
+            finite=finite,
+            watch=self._watch,
+            own_score=self.score,
+            truncate=self.truncate,
+            recompute=self.recompute,
+        )
+        return task, progress
 
     def _calibrated(self, batches: Iterable[Any], steps: int | None) -> Iterable[Any]:
         """Return batches after calibration by the first ones; an iterator yields these again."""
@@ -320,7 +436,23 @@ class Trainer:
                 raise ValueError(_NO_BATCH.format(none_in(batches)))
             most = max(self.truncate or self.recompute or sys.maxsize, _CALIBRATED)
             self.calibration = calibrate_initial(self.net, first, self.calibrate, self.loss, most)
+            if self.calibration is not None:
+                self._say(
+                    f"Trainer: the weights are scaled so that neurons fire at {self.calibrate:g} Hz; calibrate=None "
+                    "(in YAML initialization: slayer) leaves them as they are"
+                )
+            elif not self._said_kept and (changed := layers_set(self.net)):
+                self._said_kept = True
+                self._say(
+                    f"Trainer: weights of layer {changed} were set or loaded, so none is scaled; cs.calibrate(net, "
+                    "batches, keep=...) scales the others, calibrate=None leaves out this line"
+                )
         return batches if isinstance(batches, Loader) else chain(first, rest)
+
+    def _say(self, line: str) -> None:
+        """Log a line, of several processes in the first."""
+        if self.parallel is None or self.parallel.context.rank == 0:
+            self.log(line)
 
     def _check_step(self, batches: Iterable[Any]) -> None:
         """Warn if a `Loader` has another time step than the loss's neuron or the network's neurons."""
@@ -335,6 +467,12 @@ class Trainer:
         if of_loss is None and getattr(self.loss, "window", None) is not None:
             of_loss = getattr(self.loss, "dt", None)
         return of_loss, output_step(graph_of(self.net))
+
+
+def _say(line: str) -> None:
+    """Print a line to standard error, unless it is closed."""
+    if sys.stderr is not None:
+        sys.stderr.write(f"{line}\n")
 
 
 def _check_counted(score: Tally, batches: Any) -> None:

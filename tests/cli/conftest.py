@@ -10,7 +10,7 @@ import pytest
 from cuslayer.cli import main
 from cuslayer.neurons import SRM
 from cuslayer.training import Config, train
-from tests.support.tiny import no_figures, silent, write_folder
+from tests.support.tiny import COUNTS, no_figures, silent, write_folder
 
 
 @pytest.fixture(scope="session")
@@ -22,9 +22,7 @@ def master(tmp_path_factory):
         neuron=SRM(theta=0.5),
         duration=30.0,
         layers=("34x34x2", "8", "3"),
-        true=6.0,
-        false=1.0,
-        window=(0.0, 30.0),
+        error=COUNTS,
         epochs=2,
         batch=4,
         data=str(data),

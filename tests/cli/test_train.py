@@ -15,7 +15,7 @@ from cuslayer import backend
 from cuslayer._base.extras import optional
 from cuslayer.cli import main
 from cuslayer.data import Events, write_events
-from cuslayer.training import Config, data_of_run, load_checkpoint, load_config, load_stats, run_folder
+from cuslayer.training import Config, data_of_run, load_checkpoint, load_config, load_stats, saver
 from tests.support.tiny import FILES, HEADER, recording, write_folder
 from tests.training.test_run import _quick as _quick
 from tests.training.test_run import pictures as pictures
@@ -32,7 +32,7 @@ def data(tmp_path):
 @pytest.fixture
 def yaml(tmp_path, data):
     """A configuration file of a short run."""
-    config = Config(duration=30.0, layers=("34x34x2", "8", "3"), window=(0.0, 30.0), epochs=1, batch=4, data=str(data))
+    config = Config(duration=30.0, layers=("34x34x2", "8", "3"), epochs=1, batch=4, data=str(data))
     path = tmp_path / "network.yaml"
     path.write_text(config.to_yaml(), encoding="utf-8")
     return path
@@ -74,8 +74,9 @@ def test_a_run(run, tmp_path, pictures):
     out = tmp_path / "out"
     code, said, err = run("--out", out, "--epochs", 2, "--batch", 2, "--lr", 0.02, "--seed", 5, "--device", "cpu")
     assert (code, err) == (0, "")
-    first, *table, one, two, test = (line for line in said.splitlines() if "warning" not in line)
+    first, calibrates, *table, one, two, test = (line for line in said.splitlines() if "warning" not in line)
     assert first.startswith("34x34x2-8-3: 18,520 weights on cpu")
+    assert "calibrate=None (in YAML initialization: slayer)" in calibrates
     assert table[0] == "weights times  rate before  after (Hz)  layer"
     assert [line.split("  ")[-1] for line in table[1:]] == [
         "layer 1 (Dense((34, 34, 2), 8), SRM)",
@@ -110,8 +111,8 @@ def test_what_does_not_fit_is_one_line(refused, yaml, data):
     for word, message in (("8q", "'8q'"), ("0", "at least 1"), ("8c35v", "35")):
         yaml.write_text(text.replace("dim: '8'", f"dim: '{word}'"))
         refused(message)
-    yaml.write_text(text.replace("stop: 30.0", "stop: 31.0"))
-    refused("tgtSpikeRegion reaches to 31 ms, tSample is 30 ms")
+    yaml.write_text(text.replace("type: SpikeCountLoss", "type: SpikeCountLoss\n    window: [0, 31]"))
+    refused("the window of the loss reaches to 31 ms, tSample is 30 ms")
     yaml.write_text(text)
     (data / "3.bs2").unlink()
     refused("3.bs2 is missing")
@@ -232,13 +233,13 @@ def test_out_that_holds_a_run_of_another_network(run, refused, tmp_path, yaml):
 
 def test_an_error_in_the_middle(run, data, tmp_path, monkeypatch):
     # A recording is truncated after the first epoch.
-    save, raw = run_folder.save_stats, (data / "2.bs2").read_bytes()
+    save, raw = saver.save_stats, (data / "2.bs2").read_bytes()
 
     def spoil(path, rows, **options):
         save(path, rows, **options)
         (data / "2.bs2").write_bytes(b"1234567")
 
-    monkeypatch.setattr(run_folder, "save_stats", spoil)
+    monkeypatch.setattr(saver, "save_stats", spoil)
     code, _, err = run("--out", tmp_path / "out", "--epochs", 3)
     assert code == 2
     assert err == f"cuslayer: read_events: {data / '2.bs2'} is 7 bytes, not a multiple of 5\n"
@@ -246,7 +247,7 @@ def test_an_error_in_the_middle(run, data, tmp_path, monkeypatch):
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == whole
     assert load_checkpoint(tmp_path / "out" / "checkpoint.npz").epoch == 1
     assert len(load_stats(tmp_path / "out" / "metrics.csv")) == 1
-    monkeypatch.setattr(run_folder, "save_stats", save)
+    monkeypatch.setattr(saver, "save_stats", save)
     (data / "2.bs2").write_bytes(raw)
     assert run("--out", tmp_path / "out", "--epochs", 3, "--resume", config=None)[0] == 0
     assert len(load_stats(tmp_path / "out" / "metrics.csv")) == 3
@@ -284,10 +285,8 @@ def test_info_of_what_is_not_installed(capsys, monkeypatch):
 def test_numbers_that_are_not_finite_stop_a_run_and_keep_the_checkpoint(run, tmp_path, monkeypatch):
     out, make = tmp_path / "out", Config.loss
     code, _, err = run("--out", out, "--lr", 1e39)
-    assert (code, err) == (
-        2,
-        "cuslayer: cosine_decay: lr must be at most 2.15e+09, since float32 overflows soon, got 1e+39\n",
-    )
+    said = "training.optimizer.schedule: lr must be at most 2.15e+09, since float32 overflows soon, got 1e+39"
+    assert (code, err) == (2, f"cuslayer: Config: {said}\n")
     assert not out.exists()
     nan = lambda self: lambda s, target: make(self)(s, target) * math.nan  # noqa: E731
     with monkeypatch.context() as patch:
@@ -299,8 +298,8 @@ def test_numbers_that_are_not_finite_stop_a_run_and_keep_the_checkpoint(run, tmp
     )
     assert not out.exists()
     assert run("--out", out, "--clip-norm", 5, "--clip-value", 0.5)[0] == 0
-    optimizer = load_config(out / "config.yaml").optimizer
-    assert (optimizer.clip_norm, optimizer.clip_value) == (5.0, 0.5)
+    arguments = load_config(out / "config.yaml").optimizer.kind.arguments
+    assert (arguments["clip_norm"], arguments["clip_value"]) == (5.0, 0.5)
     before = (out / "checkpoint.npz").read_bytes()
     monkeypatch.setattr(Config, "loss", nan)
     code, _, err = run("--resume", "--out", out, "--epochs", 2)

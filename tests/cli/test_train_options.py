@@ -8,7 +8,7 @@ import pytest
 
 from cuslayer.cli import main
 from cuslayer.training import load_checkpoint, load_config, train
-from cuslayer.training.config import OptimizerConfig
+from cuslayer.training.optimizer import OptimizerConfig
 from tests.support.deaths import results, tiny
 from tests.support.tiny import no_figures, silent
 from tests.training.test_run_stopped import stopped
@@ -71,19 +71,19 @@ def test_an_option_changes_one_key(run, file, tmp_path, option, value, name):
     before = load_config(file(optimizer=optimizer, epochs=2))
     assert run("out", tmp_path / "run.yaml", option, value) == (0, "")
     part, _, inner = name.partition(".")
-    changed = dataclasses.replace(optimizer, **{inner: value}) if inner else value
+    changed = optimizer.changed(**{inner: value}) if inner else value
     expected = dataclasses.replace(before, **{part: changed}, out=str(tmp_path / "out"))
     assert load_config(tmp_path / "out" / "config.yaml") == expected
 
 
 @pytest.mark.filterwarnings("always:train")
 def test_another_optimizer_has_no_options_of_the_first(run, file, tmp_path):
-    optimizer = OptimizerConfig("SGD", 0.05, momentum=0.9, clip_norm=2.0)
+    optimizer = OptimizerConfig("SGD", lr=0.05, momentum=0.9, clip_norm=2.0)
     config = file(optimizer=optimizer)
     said = "cuslayer: warning: train: Adam has no momentum, which the configuration sets; dropped\n"
     assert run("adam", config, "--optimizer", "adam") == (0, said)
     used = load_config(tmp_path / "adam" / "config.yaml").optimizer
-    assert used == dataclasses.replace(optimizer, type="Adam", momentum=0.0)
+    assert used == optimizer.changed(type="Adam")
     config = file(optimizer=OptimizerConfig("NAdam", amsgrad=False, momentum_decay=None))
     said = "cuslayer: warning: train: SGD has no amsgrad, momentumDecay, which the configuration sets; dropped\n"
     assert run("sgd", config, "--optimizer", "SGD") == (0, said)
@@ -138,7 +138,7 @@ def test_digits_of_other_scripts(name, option, tmp_path, capsys):
 
 
 def test_a_run_in_the_middle_of_an_epoch_takes_another_rate(run, tmp_path):
-    no_rate = tiny(tmp_path, out=str(tmp_path / "out"), optimizer=OptimizerConfig("SGD", 0.05))
+    no_rate = tiny(tmp_path, out=str(tmp_path / "out"), optimizer=OptimizerConfig("SGD", lr=0.05))
     assert stopped(no_rate, 1).batches == 1
     before = load_checkpoint(tmp_path / "out" / "checkpoint.npz").network
     assert run("out", "--resume", "--lr", 1e-30) == (0, "")

@@ -13,7 +13,7 @@ import pytest
 import cuslayer as cs
 from cuslayer.cli import main
 from cuslayer.data import Delta, Loader, load
-from cuslayer.training import Config, evaluate, load_run, train
+from cuslayer.training import Config, Named, evaluate, load_run, train
 from cuslayer.training.data_of_run import load_data
 
 RNG = np.random.default_rng(0)
@@ -75,8 +75,12 @@ def test_a_run_on_own_arrays(tmp_path):
             "layers": ("4", cs.network.Word("8r", spread=(("tau", 5.0, 20.0),)), "3out"),
             "neuron": cs.LIF(trained=True),
         },
-        **{"dataset": "arrays", "data": str(tmp_path), "error": "CrossEntropy", "over": "every", "smoothing": 0.1},
-        **{"duration": 9.0, "window": (0.0, 9.0), "epochs": 1, "batch": 2},
+        **{
+            "dataset": "arrays",
+            "data": str(tmp_path),
+            "error": Named("CrossEntropyLoss", {"over": "every", "smoothing": 0.1}),
+        },
+        **{"duration": 9.0, "epochs": 1, "batch": 2},
         **{"validation": 0.3, "out": str(tmp_path / "r")},
     )
     x = RNG.normal(size=(33, 4)).astype(np.float32)
@@ -90,7 +94,7 @@ def test_a_run_on_own_arrays(tmp_path):
     with pytest.raises(ValueError, match=r"test.npz is"):
         train(replace(config, out=str(tmp_path / "s")), log=lambda line: None)
     save(tmp_path, "test.npz", x=x[:11], y=[0] * 11, lengths=[5, 6])
-    data = load_data(config.with_options(duration=5.0, window=(0.0, 5.0)), config.network())
+    data = load_data(config.with_options(duration=5.0), config.network())
     assert (data.train.lengths, data.test.lengths) == (True, False)  # each by its own recordings
     train(config, resume=True, log=lambda line: None)
     run = load_run(tmp_path / "r")
@@ -142,7 +146,7 @@ def test_a_run_on_pictures_changes_them(tmp_path):
     picture[10:14, 20:22] = 255
     for name in ("train", "t10k"):
         mnist(tmp_path, np.repeat(picture[None], 80, 0), np.arange(80) // 8, name)
-    config = Config(cs.LIF(), 4.0, ("28x28x1", "10"), picture=(1, 0.5, 3), window=(0.0, 4.0), validation=0.25, batch=60)
+    config = Config(cs.LIF(), 4.0, ("28x28x1", "10"), picture=(1, 0.5, 3), validation=0.25, batch=60)
     config = replace(config, dataset="fashion-mnist", data=str(tmp_path))
     data = load_data(config, config.network(), train=True)
     (train,) = (np.asarray(x) for x, _ in data.train)

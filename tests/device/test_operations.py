@@ -16,8 +16,17 @@ from cuslayer import backend, functions
 from cuslayer.data import Digits, Loader
 from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.loss.base import OVER
-from cuslayer.training import Config, Trainer, train
-from tests.support.tiny import FILES, memory, rows_without_seconds, silent, weights, write_folder, write_pair
+from cuslayer.training import Config, Named, Trainer, train
+from tests.support.tiny import (
+    FILES,
+    TIMES,
+    memory,
+    rows_without_seconds,
+    silent,
+    weights,
+    write_folder,
+    write_pair,
+)
 from tools.fake_cupy import strict
 
 RNG = np.random.default_rng(12)
@@ -307,14 +316,14 @@ def test_an_epoch_learns_and_can_be_taken_up_elsewhere(ascending):
         assert score == before if where == "cuda" else score.loss == pytest.approx(before.loss, rel=0.02)
 
 
-@pytest.mark.parametrize("error", ["NumSpikes", "SpikeTime"])
+@pytest.mark.parametrize("error", [Named("SpikeCountLoss", {"true": 6.0, "false": 1.0}), TIMES])
 def test_a_resumed_run_is_the_run_that_never_stopped(ascending, error, tmp_path):
     write, words = {
-        "NumSpikes": (write_folder, ("34x34x2", "4a", "8", "3")),
-        "SpikeTime": (write_pair, ("5", "8", "5")),
-    }[error]
+        "SpikeCountLoss": (write_folder, ("34x34x2", "4a", "8", "3")),
+        "SpikeTimeLoss": (write_pair, ("5", "8", "5")),
+    }[error.name]
     data = str(write(tmp_path / "data"))
-    base = Config(error=error, layers=words, data=data, duration=20.0, window=(0.0, 20.0), batch=4, true=6.0, false=1.0)
+    base = Config(error=error, layers=words, data=data, duration=20.0, batch=4)
     said = []
     whole = train(base.with_options(epochs=2, out=str(tmp_path / "whole")), log=said.append)
     assert backend.device_name() in said[0]

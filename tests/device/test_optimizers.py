@@ -59,6 +59,7 @@ MAKERS = {
     "sgd": lambda p: cs.SGD(p, 0.1),
     "sgd in groups": lambda p: cs.SGD(grouped(p, momentum=0.7, lr=0.2), 0.1, momentum=0.5),
     "adam": lambda p: cs.Adam(p, lambda epoch: 0.1 / (1 + epoch), weight_decay=0.1),
+    "adam by step": lambda p: cs.Adam(p, cs.optim.cosine_decay(0.1, steps=9)),
     "adam in groups": lambda p: cs.Adam(grouped(p, betas=(0.5, 0.7), amsgrad=True, eps=0.1), 0.1),
     "amsgrad": lambda p: cs.Adam(p, 0.1, amsgrad=True, warmup=4, relative=True),
     "nadam": lambda p: cs.NAdam(p, 0.1, amsgrad=True),

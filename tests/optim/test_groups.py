@@ -257,10 +257,25 @@ def test_warm_up_is_a_schedule_of_steps(make):
     warm, plain = make([a], lr=0.1, warmup=4), make([b], lr=0.1)
     for step in range(1, 8):
         plain.lr = 0.1 * min(step / 4, 1.0)
+        assert (warm.lr, warm.groups[0].lr, warm.base_lr) == (pytest.approx(plain.lr), warm.lr, 0.1)
         move(warm, seed=step)
         move(plain, seed=step)
         np.testing.assert_allclose(a.data, b.data, rtol=1e-12)
     assert warm.lr == 0.1
+
+
+def test_a_schedule_by_step(make):
+    a, b = sized(), sized()
+    falling, plain = make([{"params": [a], "lr": cs.optim.cosine_decay(0.1, steps=4)}]), make([b], lr=0.1)
+    for step in range(6):
+        plain.lr = 0.05 * (1 + math.cos(math.pi * min(step / 4, 1.0)))
+        assert falling.groups[0].lr == pytest.approx(plain.lr)
+        move(falling, seed=step)
+        move(plain, seed=step)
+        np.testing.assert_allclose(a.data, b.data, rtol=1e-12)
+    again = make([sized()], lr=cs.optim.ByStep(lambda step: 1.0 / (1 + step)))
+    again.load_state(falling.state())
+    assert again.lr == 1 / 7
 
 
 def test_the_size_of_a_parameter(make):

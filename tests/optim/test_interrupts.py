@@ -10,6 +10,7 @@ from cuslayer.backend import to_device, to_numpy, uninterrupted
 from cuslayer.kernels import cpu
 from cuslayer.training import Trainer
 from tests.cli.test_signals import _not_ignored as _not_ignored
+from tests.support.after_step import AfterStep
 from tools import fake_cupy
 from tools.emulator.driver import in_one_order
 
@@ -143,8 +144,9 @@ def test_a_trainer_counts_a_step_everywhere_or_nowhere(monkeypatch):
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(cpu.optim, "adam_each", interrupted)
+    trainer.callbacks = [AfterStep(seen.append)]
     with pytest.raises(KeyboardInterrupt):
-        trainer.train([(X, LABELS)] * 8, after_step=seen.append)
+        trainer.train([(X, LABELS)] * 8)
     assert (trainer.optimizer.steps, seen[0].batches, trainer.gradients.state()["steps"]) == (5, 5, 2)
 
 
@@ -156,9 +158,11 @@ def test_an_epoch_after_an_interrupted_one_begins_anew():
         if score.batches == 5:
             raise KeyboardInterrupt
 
+    trainer.callbacks = [AfterStep(stop)]
     with pytest.raises(KeyboardInterrupt):
-        trainer.train([(X, LABELS)] * 8, after_step=stop)
-    trainer.train([(X, LABELS)], after_step=lambda score: found.append(trainer.gradients.state()["steps"]))
+        trainer.train([(X, LABELS)] * 8)
+    trainer.callbacks = [AfterStep(lambda score: found.append(trainer.gradients.state()["steps"]))]
+    trainer.train([(X, LABELS)])
     assert found == [1]
 
 

@@ -152,6 +152,8 @@ def test_a_weight_that_could_not_be_moved_is_refused():
         (lambda w: cs.NAdam(w, momentum_decay=-1.0), "NAdam: momentum_decay must not be negative, got -1"),
         (lambda w: cs.optim.step_decay(1.0, every=0), "step_decay: every must be at least 1, got 0"),
         (lambda w: cs.optim.cosine_decay(0, epochs=1), "cosine_decay: lr must be positive, got 0"),
+        (lambda w: cs.optim.cosine_decay(1), "cosine_decay: epochs or steps must be given, one of them, got None"),
+        (lambda w: cs.optim.cosine_decay(1, epochs=2, warmup=3), "cosine_decay: warmup is no argument, .* warmup=100"),
     ],
 )
 def test_errors(make, message):

@@ -295,6 +295,18 @@ def test_the_results_of_a_sweep():
             assert list(zip(*mark.get_data(), strict=True)) == [(places[best], rows[best][1])]
 
 
+def test_a_sweep_over_two_values_has_their_grid():
+    rows = [((0.1, ["b"]), 0.5), ((0.1, "a"), 0.25), ((0.01, "a"), 1.0)]
+    (panel,) = cs.plot.sweep_results(["lr", "kind"], rows)
+    assert panel.images[0].get_array().tolist() == [[None, 0.5], [1.0, 0.25]]
+    assert (panel.get_xlabel(), [tick.get_text() for tick in panel.get_xticklabels()]) == ("lr", ["0.01", "0.1"])
+    assert (panel.get_ylabel(), [tick.get_text() for tick in panel.get_yticklabels()]) == ("kind", ["['b']", "a"])
+    assert {text.get_position(): text.get_text() for text in panel.texts} == {
+        **{(0, 1): "100.0%", (1, 1): "25.0%"},
+        (1, 0): "50.0%",
+    }
+
+
 def test_what_curves_refuse():
     refused(
         cs.plot.learning_curves,

@@ -64,6 +64,16 @@ def test_tasks_in_time():
 
 
 @pytest.mark.all
+def test_training(here, capsys):
+    space = {"__name__": "page"}  # a file names the class of the network
+    run("docs/training.md", space)
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith("Trainer: the weights are scaled so that neurons fire at 30 Hz; calibrate=None")
+    assert [len(log) for log in (space["stats"].epochs, space["trainer"].stats.epochs)] == [6, 2]
+    assert space["stats"].best.validation_accuracy > 0.8
+
+
+@pytest.mark.all
 def test_tokens(here):
     space = {"__name__": "page"}  # a file names the class of the page
     *_, last, _, difference = run("docs/tokens.md", space).splitlines()

@@ -16,8 +16,8 @@ import pytest
 from cuslayer.data import Events, write_events
 from cuslayer.layers import BatchNorm, Delay, Dense, Dropout, Recurrent, WeightNorm
 from cuslayer.neurons import CUBA, SRM
-from cuslayer.training import Config, load_checkpoint
-from cuslayer.training.config import OptimizerConfig
+from cuslayer.training import Config, Named, load_checkpoint
+from cuslayer.training.optimizer import OptimizerConfig
 
 # The functions of the system by which a run changes the disk.
 CALLS = ("mkdir", "open", "ftruncate", "write", "fsync", "replace", "unlink")
@@ -126,9 +126,16 @@ def tiny(folder: pathlib.Path, **options: Any) -> Config:
             write_events(data / f"{number}.bs2", Events(t, x, y, p))
         (data / "train.txt").write_text("".join(f"{number} {number % 2}\n" for number in range(4)))
         (data / "test.txt").write_text("4 1\n5 0\n")
-    optimizer = OptimizerConfig("SGD", 0.05, momentum=0.9, schedule="step", every=1, factor=0.5)
-    given: dict[str, Any] = {"duration": 8.0, "window": (0.0, 8.0), "layers": ("6x6x2", "4", "2"), "epochs": 2}
-    given |= {"true": 4.0, "false": 1.0, "initialization": "slayer", "batch": 2, "checkpoint_steps": 1}
+    optimizer = OptimizerConfig("SGD", lr=0.05, momentum=0.9, schedule="step", every=1, factor=0.5)
+    given: dict[str, Any] = {"duration": 8.0, "layers": ("6x6x2", "4", "2"), "epochs": 2}
+    given["error"] = Named("SpikeCountLoss", {"true": 4.0, "false": 1.0})
+    given |= {
+        "error": Named("SpikeCountLoss", {"true": 4.0, "false": 1.0}),
+        "initialization": "slayer",
+        "batch": 2,
+        "checkpoint_steps": 1,
+    }
+    given["error"] = Named("SpikeCountLoss", {"true": 4.0, "false": 1.0})
     given |= {"neuron": SRM(theta=1.0, tau_sr=4.0), "optimizer": optimizer, "data": str(data)}
     return Config(**{**given, **options})
 

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from cuslayer.data import Events, write_events
-from cuslayer.training import load_checkpoint, run_folder, train
+from cuslayer.training import Named, figures, load_checkpoint, train
 
-HEADER = "epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,test_loss,test_accuracy,seconds"
+# Losses of configurations.
+COUNTS = Named("SpikeCountLoss", {"true": 6.0, "false": 1.0})
+TIMES = Named("SpikeTimeLoss")
+HEADER = "epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,test_loss,test_accuracy,lr,seconds"
 FILES = [
     "best.npz",
     "checkpoint.npz",
@@ -56,7 +59,7 @@ def write_pair(folder, neurons=5, steps=30, rate=8):
 
 def no_figures(monkeypatch):
     """Do not draw the figures of a run, which takes longer than the training of the tests; make empty files."""
-    monkeypatch.setattr(run_folder, "save_figure", lambda path, draw, *, size: path.touch())
+    monkeypatch.setattr(figures, "save_figure", lambda path, draw, *, size: path.touch())
 
 
 def silent(line):
@@ -69,7 +72,7 @@ def rows_without_seconds(out):
 
 def rows_of_training(out):
     """The rows without the test, which a run that is trained on has in several."""
-    return [line.rsplit(",", 3)[0] for line in (out / "metrics.csv").read_text().splitlines()]
+    return [line.rsplit(",", 4)[0] for line in (out / "metrics.csv").read_text().splitlines()]
 
 
 def weights(out):

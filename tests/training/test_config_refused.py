@@ -49,7 +49,7 @@ def named(path):
 
 
 def refuses(message, kind=ValueError, *, whole=True):
-    return pytest.raises(kind, match="^" + re.escape(f"load_config: {message}") + "$" * whole)
+    return pytest.raises(kind, match="^(load_config|Config): " + re.escape(message) + "$" * whole)
 
 
 SECTIONS = ("simulation", "neuron", "training", "training/error")
@@ -64,7 +64,7 @@ def test_a_missing_key_is_named_and_a_misspelled_one_before_it(path):
     typo = "training/eposch" if path != "training" else "simulation/eposch"
     with refuses(f"{named(typo)} is an unknown key{'; did you mean epochs?' if path != 'training' else ''}"):
         load_config(changed((typo, 3), (path, None)))
-    with pytest.warns(UserWarning, match="training.error.smoothing is ignored, it is for type CrossEntropy, got NumSp"):
+    with refuses("training.error.smoothing is an unknown key"):
         load_config(changed(("training/error/smoothing", 0.1)))
 
 
@@ -104,7 +104,6 @@ def test_an_unknown_key():
         ("training/error/tgtSpikeCount/flase", "; did you mean false?"),
         ("training/zzz", ""),
         ("epochs", "; it belongs to training"),
-        ("training/lr", "; it belongs to training.optimizer"),
         ("simulation/theta", "; it belongs to neuron"),
         ("training/optimizer/weight_decay", "; did you mean weightDecay?"),
     ):
@@ -125,7 +124,7 @@ def test_an_unknown_key():
         ("layer/1/bias", 1, "must be true or false, got 1"),
         ("training/error/tgtSpikeCount", 60, "must be a mapping, got int"),
         ("training/path/in", 7, "must be a path, got 7"),
-        ("training/optimizer/momentumDecay", "never", "must be a number, got str"),
+        ("training/optimizer/weightDecay", "never", "must be a number, got str"),
     ],
 )
 def test_a_value_of_the_wrong_type(path, value, message):
@@ -136,15 +135,13 @@ def test_a_value_of_the_wrong_type(path, value, message):
 ERROR, OPTIMIZER = "training/error", "training/optimizer"
 # What is just out of range: the value, the rule, and the keys that have it.
 RANGES = [
-    (0, "must be positive", ["simulation/Ts", "layer/1/wScale", f"{ERROR}/tgtSpikeRegion/stop", "training/firingRate"]),
-    (0, "must be positive", [f"{ERROR}/numSpikesScale", *(f"{OPTIMIZER}/{n}" for n in ("lr", "factor"))]),
+    (0, "must be positive", ["simulation/Ts", "layer/1/wScale", "training/firingRate"]),
     (0, "must be positive", [f"{OPTIMIZER}/clipNorm", f"{OPTIMIZER}/clipValue"]),
-    (-1, "must not be negative", ["neuron/scaleRef", "layer/1/maxDelay", f"{ERROR}/tgtSpikeRegion/start"]),
-    (-1, "must not be negative", [f"{ERROR}/tgtSpikeCount/true", f"{ERROR}/tgtSpikeCount/false"]),
-    (-1, "must not be negative", [f"{OPTIMIZER}/weightDecay", f"{OPTIMIZER}/momentumDecay"]),
-    (0, "must be at least 1", ["simulation/nSample", "training/epochs", f"{OPTIMIZER}/every"]),
+    (-1, "must not be negative", ["neuron/scaleRef", "layer/1/maxDelay"]),
+    (-1, "must not be negative", [f"{OPTIMIZER}/weightDecay", f"{OPTIMIZER}/lr"]),
+    (0, "must be at least 1", ["simulation/nSample", "training/epochs"]),
     (-1, "must be at least 0", ["training/seed", f"{OPTIMIZER}/warmup"]),
-    (1, "must lie in [0, 1)", ["layer/1/dropout", f"{OPTIMIZER}/momentum"]),
+    (1, "must lie in [0, 1)", ["layer/1/dropout"]),
 ]
 
 
@@ -163,18 +160,47 @@ RANGES = [
         ("layer/1/groups", 2, "is not for '512', a dense word"),
         ("layer/1/norm", "stdd", "must be one of none, power, std, rms, got 'stdd'; did you mean std?"),
         ("layer/1/dim", "5x5x2", "'5x5x2' is an input, which must be the first word"),
-        ("training/error/type", "NumSpike", "must be one of NumSpikes, ProbSpikes, SpikeTime, CrossEntropy, got"),
-        ("training/error", {"type": "CrossEntropy", "over": "most"}, ".over must be one of "),
+        ("training/error/type", "CrossEntropyLos", "must be one of BinaryCrossEntropyLoss, CrossEntropyLoss, "),
         ("training/validation", 0, "must be a share between 0 and 1, or a label list, got 0"),
         ("training/validation", 1.0, "must be a share between 0 and 1, or a label list, got 1"),
         ("training/initialization", 3, "must be one of calibrated, slayer, got 3"),
-        ("training/optimizer/type", "adam", "must be one of SGD, Adam, NAdam, got 'adam'; did you mean Adam?"),
-        ("training/optimizer/schedule", "stepp", "must be one of constant, step, cosine, plateau, got 'stepp'; did"),
+        ("training/optimizer/type", "adam", "must be one of Adam, "),
+        (
+            "training/optimizer/schedule",
+            "stepp",
+            "must be one of cosine_decay, step_decay, constant, plateau, step, cosine, got 'st",
+        ),
     ],
 )
 def test_a_value_out_of_range(path, value, message):
     with refuses(f"{named(path)}{'' if message[0] == '.' else ' '}{message}", whole=False):
         load_config(changed(("training/optimizer", {}), (path, value)))
+
+
+def test_an_argument_of_a_loss_that_its_class_refuses():
+    for key, value, said in (
+        ("tgtSpikeRegion/start", -1, "window must not be negative, got -1"),
+        ("tgtSpikeCount/false", -1, "false must not be negative, got -1"),
+        ("numSpikesScale", 0, "countScale must be positive, got 0"),
+        ("piecewise", 1, "piecewise must be a bool, got int"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=rf"training\.error\.{said}$"):
+            load_config(changed((f"{ERROR}/{key}", value)))
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ({"type": "SGD", "momentum": 1}, r"momentum must lie in \[0, 1\), got 1"),
+        ({"type": "NAdam", "momentumDecay": "never"}, "momentumDecay must be a number, got str"),
+        ({"schedule": "step", "every": 0}, "schedule.every must be at least 1, got 0"),
+        ({"schedule": {"type": "step_decay", "factor": 0}}, "schedule.factor must be positive, got 0"),
+        ({"schedule": {"type": "step_decay", "factr": 0}}, r"schedule.factr is an unknown key; did you mean factor\?"),
+    ],
+)
+def test_an_argument_of_an_optimizer_or_a_schedule_that_it_refuses(section, said):
+    with pytest.raises((ValueError, TypeError), match=rf": training\.optimizer\.{said}$"):
+        load_config({"layer": LAYERS, "training": {"optimizer": section}})
 
 
 @pytest.fixture

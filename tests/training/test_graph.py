@@ -17,6 +17,7 @@ from cuslayer._tape import as_tensor
 from cuslayer.backend import to_numpy
 from cuslayer.data import Arrays, Events, Loader
 from cuslayer.training import Checkpoint, Trainer, load_checkpoint
+from tests.support.after_step import AfterStep
 from tools import fake_cupy
 from tools.emulator.driver import in_one_order
 from tools.fake_cupy import Costs, counted
@@ -78,9 +79,10 @@ def two_epochs(notation: str, graph: bool, make: Any = cs.Adam, **options: Any) 
     """Return all that a training has computed, with the gradients after each step, and the trainer."""
     trainer, batches, scores = trainer_of(notation, graph, make, **options), loader(shuffle=True), []
     steps: list[Any] = []
+    trainer.callbacks = [AfterStep(lambda _: steps.append(gradients(trainer)))]
     for epoch in range(2):
         trainer.optimizer.epoch = epoch
-        scores.append(trainer.train(batches, after_step=lambda _: steps.append(gradients(trainer))))
+        scores.append(trainer.train(batches))
     memory = {name: a.tobytes() for name, a in trainer.optimizer.state().items()}
     return (scores, weights(trainer), steps, trainer.gradients.epochs, memory), trainer
 
@@ -153,7 +155,8 @@ def test_a_rate_that_changes_at_each_step() -> None:
         def lower(score: Any, trainer: Trainer = trainer) -> None:
             trainer.optimizer.lr = 0.02 / (1 + score.batches)
 
-        trainer.train(loader(), after_step=lower)
+        trainer.callbacks = [AfterStep(lower)]
+        trainer.train(loader())
         assert trainer.graph_problem is None
         found.append(weights(trainer))
     assert found[0] == found[1]
@@ -175,7 +178,8 @@ def test_a_parameter_frozen_within_an_epoch() -> None:
             seen.append(score.batches)
             steps.append(gradients(trainer))
 
-        score = trainer.train(_freezing(trainer.net.parameters()[0], list(loader()) * 2), after_step=note)
+        trainer.callbacks = [AfterStep(note)]
+        score = trainer.train(_freezing(trainer.net.parameters()[0], list(loader()) * 2))
         assert seen == [*range(1, 15)]
         found.append((score, weights(trainer), steps))
     assert found[0] == found[1]

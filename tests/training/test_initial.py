@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import cuslayer as cs
 from cuslayer.layers.base import Layer
 from cuslayer.training import Config, Trainer, train
 from cuslayer.training.checkpoint import load_checkpoint
-from tests.support.tiny import no_figures, write_folder
+from tests.support.tiny import COUNTS, no_figures, write_folder
 
 SRM = cs.SRM(tau_sr=4.0)
 RNG = np.random.default_rng(0)
@@ -82,14 +83,17 @@ KEPT = {
 
 @pytest.mark.parametrize("why", KEPT)
 def test_weights_that_are_not_calibrated(why):
+    """The trainer says it, once, if only some were set."""
     net, (change, calibrate, steps) = network(), KEPT[why]
     change(net)
-    state = net.state()
-    t = trainer(net, calibrate=calibrate)
+    state, said = net.state(), []
+    t = trainer(net, calibrate=calibrate, log=said.append)
     t.optimizer.steps = steps
     assert t.prepare([BATCH]) is None
     t.train([BATCH])
     assert t.calibration is None
+    lines = ["Trainer: weights of layer 2 were set or loaded, so none is scaled"] if why == "a weight was set" else []
+    assert [line.partition(";")[0] for line in said] == lines
     assert all((a == state[name]).all() for name, a in net.state().items())
 
 
@@ -212,14 +216,20 @@ def test_states_without_gains_and_with_wrong_ones():
 @pytest.fixture
 def config(tmp_path):
     data, out = str(write_folder(tmp_path / "data")), str(tmp_path / "out")
-    options = {"layers": ("34x34x2", "4a", "8", "3"), "true": 6.0, "false": 1.0, "data": data, "out": out}
-    return Config(duration=30.0, window=(0.0, 30.0), epochs=2, batch=4, **options)
+    options = {
+        "layers": ("34x34x2", "4a", "8", "3"),
+        "error": COUNTS,
+        "data": data,
+        "out": out,
+    }
+    return Config(duration=30.0, epochs=2, batch=4, **options)
 
 
 def test_a_run_says_what_it_calibrated(config):
     said = []
     out = train(config, log=said.append)
-    first, table, *_ = said
+    first, calibrates, table, *_ = said
+    assert re.search("fire at 30 Hz; calibrate=None .* leaves", calibrates)
     assert first.startswith("34x34x2-4a-8-3: 1,")
     assert [line.split(" (")[0].split("  ")[-1] for line in table.splitlines()[1:]] == ["layer 1", "layer 3", "layer 5"]
     found = cs.load_run(out)
@@ -239,5 +249,5 @@ def test_slayers_scales_by_name_and_the_rate_of_the_configuration(config, tmp_pa
     said.clear()
     config = dataclasses.replace(config, firing_rate=20.0, epochs=1, out=str(tmp_path / "other"))
     train(config, log=said.append)
-    rates = [float(line.split()[2]) for line in said[1].splitlines()[1:3]]
+    rates = [float(line.split()[2]) for line in said[2].splitlines()[1:3]]
     assert rates == pytest.approx([20, 20], rel=0.1)

@@ -14,7 +14,7 @@ from cuslayer.training import Config, train
 from cuslayer.training.data_of_run import described, load_data
 from cuslayer.training.sound import SoundConfig
 from tests.support.deaths import results, tiny
-from tests.support.tiny import no_figures, silent, write_pair
+from tests.support.tiny import TIMES, no_figures, silent, write_pair
 from tests.training.test_run_stopped import stopped
 
 pytestmark = pytest.mark.all
@@ -135,7 +135,7 @@ def test_a_recording_that_was_damaged_from_the_start_is_repaired(tmp_path, capsy
 
 def test_pairs_of_spike_trains(tmp_path, capsys):
     data = write_pair(tmp_path / "pair")
-    config = Config(error="SpikeTime", duration=30.0, layers=("5", "8", "5"), epochs=1, batch=1, data=str(data))
+    config = Config(error=TIMES, duration=30.0, layers=("5", "8", "5"), epochs=1, batch=1, data=str(data))
     out = train(config.with_options(out=str(tmp_path / "out")), log=silent)
     for name in ("input.bs1", "output.bs1"):
         raw = (data / name).read_bytes()
@@ -159,7 +159,7 @@ def test_a_file_of_sounds(tmp_path):
 
     def of(file, tested="a"):
         sound = SoundConfig(channels=8, test_field="speaker", test_values=(tested,))
-        config = Config(layers=("48", "2"), sound=sound, duration=50.0, window=(0.0, 50.0), data=str(file))
+        config = Config(layers=("48", "2"), sound=sound, duration=50.0, data=str(file))
         data = load_data(config, config.network())
         return described(data.train, config), described(data.test, config)
 

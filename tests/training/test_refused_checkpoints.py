@@ -8,6 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import yaml
 
 import cuslayer as cs
 from cuslayer._base import archive
@@ -287,11 +288,11 @@ def test_a_table_of_statistics_without_all_epochs(run, capsys):
     file.write_text(header + first)
     assert resumed(run, capsys)[2] == f"cuslayer: train: {file} has 1 epochs, the checkpoint has 2\n"
     file.write_text(header + first + second[:4])
-    assert resumed(run, capsys)[2] == f"cuslayer: load_stats: {file} line 3 is no row of 8 numbers\n"
+    assert resumed(run, capsys)[2] == f"cuslayer: load_stats: {file} line 3 is no row of 9 numbers\n"
     file.unlink()
     assert resumed(run, capsys)[2] == f"cuslayer: train: {file} is missing, the checkpoint has 2 epochs\n"
     # The rows of the checkpoint count.
-    file.write_text(header + "1,9,,9,,9,,9\n" + second + "3,1,1,1,1,1,1,1\n")
+    file.write_text(header + "1,9,,9,,9,,,9\n" + second + "3,1,1,1,1,1,1,1,1\n")
     assert resumed(run, capsys, "--epochs", "3")[0] == 0
     assert file.read_text().splitlines(keepends=True)[1:3] == [first, second]
     assert len(load_run(run).stats.epochs) == 3
@@ -303,12 +304,31 @@ def rewrite_run(run, change):
     archive.write_archive(run / "checkpoint.npz", about, arrays)
 
 
+def test_a_run_of_an_earlier_version_has_slayers_keys(run, capsys):
+    """They are those of the same configuration, in its record and in its file."""
+
+    def earlier(document):
+        counts = {"true": 4.0, "false": 1.0}
+        region = {"start": 0.0, "stop": 8.0}
+        document["training"]["error"] = {"type": "NumSpikes", "tgtSpikeRegion": region, "tgtSpikeCount": counts}
+
+    file = run / "config.yaml"
+    document = yaml.safe_load(file.read_text())
+    earlier(document)
+    file.write_text(yaml.safe_dump(document, sort_keys=False))
+    assert load_run(run).epoch == 2  # the text has no digest: its values are compared
+    rewrite_run(run, lambda about: earlier(about["run"]["config"]))
+    assert load_run(run).config.error == tiny(run.parent).error
+    code, out, _ = resumed(run, capsys)
+    assert (code, "warning: training.error" in out) == (0, False)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         (lambda run: run["statistics"].pop(), "epoch must be the number of rows of statistics, 1, got 2"),
         (lambda run: run.update(statistics=3), "epoch must be the number of rows of statistics, 0, got 2"),
-        (lambda run: run["statistics"][0].pop(), "the statistics of epoch 1 must be 8 numbers, got [1, "),
+        (lambda run: run["statistics"][0].append(1), "the statistics of epoch 1 must be 12 numbers, got [1, "),
         (lambda run: run.update(digests=3), "the digests must be a list of texts, got 3"),
         (lambda run: run.update(config=[]), "the configuration must be a mapping, got []"),
         (

@@ -16,15 +16,15 @@ import pytest
 from cuslayer._base import files
 from cuslayer._base.files import NotWritten, alive, remove_leftovers, write_whole
 from cuslayer.cli import main
-from cuslayer.training import run, run_folder, train
-from cuslayer.training.run_folder import Lock, Lost, Taken, locked
+from cuslayer.training import figures, resume, run, run_folder, train
+from cuslayer.training.lock import Lock, Lost, Taken, locked
 from tests.support.deaths import results, tiny
 from tests.support.tiny import no_figures, silent
 
 HOLD = """
 import sys
 from pathlib import Path
-from cuslayer.training.run_folder import locked
+from cuslayer.training.lock import locked
 
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
@@ -238,7 +238,7 @@ def test_a_folder_that_a_link_points_to_is_the_same(tmp_path, monkeypatch):
 def test_every_write_looks(tmp_path, monkeypatch, early):
     """The lock goes after each of the writes, or within it, before the file has its name."""
     png = lambda path, draw, *, size: write_whole(path, lambda file: file.write(b"figure"))  # noqa: E731
-    monkeypatch.setattr(run_folder, "save_figure", png)
+    monkeypatch.setattr(figures, "save_figure", png)
     replace, out, written, created, at = os.replace, tmp_path / "out", [], [], None
 
     def counted(source, target):
@@ -279,8 +279,8 @@ def test_a_best_checkpoint_is_not_repaired_without_the_lock(tmp_path, monkeypatc
     config = tiny(tmp_path, out=str(tmp_path / "out"), epochs=1)
     out = train(config, log=silent)
     (out / "best.npz").unlink()
-    repair = run_folder._repair_best
-    monkeypatch.setattr(run_folder, "_repair_best", lambda *given: (remove_the_lock(out), repair(*given)))
+    repair = resume._repair_best
+    monkeypatch.setattr(resume, "_repair_best", lambda *given: (remove_the_lock(out), repair(*given)))
     with pytest.raises(Lost):
         train(config, resume=True, log=silent)
     assert not (out / "best.npz").exists()

@@ -15,8 +15,8 @@ from cuslayer import backend
 from cuslayer._base.files import write_whole
 from cuslayer.cli import main
 from cuslayer.data import Loader
-from cuslayer.training import GradientFlow, Stopped, Tally, load_checkpoint, load_run, run_folder, train
-from cuslayer.training.config import OptimizerConfig
+from cuslayer.training import GradientFlow, Stopped, Tally, figures, load_checkpoint, load_run, train
+from cuslayer.training.optimizer import OptimizerConfig
 from cuslayer.training.run_folder import NAMES
 from tests.support.deaths import Disk, dies, results, tiny, with_every_kind
 from tests.support.tiny import no_figures, silent
@@ -53,9 +53,9 @@ def stopped(config, at, log=silent, **options):
 
 
 OPTIMIZERS = {
-    "SGD": OptimizerConfig("SGD", 0.05, momentum=0.9, schedule="plateau", every=1, factor=0.5),
+    "SGD": OptimizerConfig("SGD", lr=0.05, momentum=0.9, schedule="plateau", every=1, factor=0.5),
     "Adam": OptimizerConfig(),
-    "NAdam": OptimizerConfig("NAdam", 0.02, schedule="step", every=1, factor=0.5, warmup=3, relative=True),
+    "NAdam": OptimizerConfig("NAdam", lr=0.02, schedule="step", every=1, factor=0.5, warmup=3, relative=True),
 }
 
 
@@ -108,10 +108,15 @@ def test_a_run_that_was_stopped_is_a_run(tmp_path):
 
 def test_minutes_and_steps_between_checkpoints(tmp_path, monkeypatch):
     saved = []
-    from cuslayer.training import run_folder as saver
+    from cuslayer.training import saver
 
     save = saver.Saver._save
-    monkeypatch.setattr(saver.Saver, "_save", lambda self, at: saved.append(at and at.batches) or save(self, at))
+
+    def noted(self, trainer, at=None):
+        saved.append(at and at.batches)
+        save(self, trainer, at)
+
+    monkeypatch.setattr(saver.Saver, "_save", noted)
 
     def places(**options):
         saved.clear()
@@ -153,7 +158,7 @@ def test_a_loader_goes_on_within_an_epoch(resident):
 
 
 def test_captured_steps_go_on_within_an_epoch(tmp_path, monkeypatch):
-    config = tiny(tmp_path, batch=1, duration=4.0, window=(0.0, 4.0), checkpoint_steps=None)
+    config = tiny(tmp_path, batch=1, duration=4.0, checkpoint_steps=None)
     monkeypatch.undo()
     no_figures(monkeypatch)
     with in_one_order(), fake_cupy.in_use():
@@ -233,7 +238,7 @@ def whole(tmp_path, monkeypatch):
     """A run with layers of every kind that nothing disturbs: configuration, results, changes of the disk."""
     monkeypatch.setattr(os, "fsync", lambda number: None)
     png = lambda path, draw, *, size: write_whole(path, lambda file: file.write(b"figure"))  # noqa: E731
-    monkeypatch.setattr(run_folder, "save_figure", png)
+    monkeypatch.setattr(figures, "save_figure", png)
     config = tiny(tmp_path, batch=1, validation=0.5)
     train(config.with_options(out=str(tmp_path / "warm")), log=silent)
     disk = Disk(tmp_path / "whole")

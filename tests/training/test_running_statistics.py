@@ -13,7 +13,7 @@ from cuslayer.training import Config, Trainer
 from cuslayer.training.data_of_run import load_data
 from cuslayer.training.steps import RunningStatistics
 from tests.support.processes import together
-from tests.support.tiny import write_pair
+from tests.support.tiny import TIMES, write_pair
 
 pytestmark = pytest.mark.all
 
@@ -116,7 +116,7 @@ def test_a_look_at_the_first_batch_does_not_move_them(parallel):
 
 
 def test_reading_the_data_of_a_run_does_not_move_them(tmp_path):
-    config = Config(error="SpikeTime", layers=("5", "4", "5"), duration=30.0, data=str(write_pair(tmp_path / "pair")))
+    config = Config(error=TIMES, layers=("5", "4", "5"), duration=30.0, data=str(write_pair(tmp_path / "pair")))
     net = config.network()
     net.layers.insert(1, cs.BatchNorm(4))
     net.layers.insert(3, cs.Dropout(0.5))

@@ -16,7 +16,7 @@ import yaml
 import cuslayer as cs
 from cuslayer import cli
 from cuslayer.network.notation import Word
-from cuslayer.training import Config, load_config, load_run, predict_test, train
+from cuslayer.training import Config, Named, load_config, load_run, predict_test, train
 from cuslayer.training.data_of_run import load_data
 from cuslayer.training.sound import SoundConfig
 from tests.support.tiny import rows_of_training, silent, write_folder
@@ -47,8 +47,7 @@ CONFIG = Config(
     neuron=cs.SRM(tau_sr=10.0, dt=5.0),
     duration=200.0,
     layers=("16", "12", "3out"),
-    error="CrossEntropy",
-    window=(0.0, 200.0),
+    error=Named("CrossEntropyLoss"),
     epochs=25,
     batch=6,
     sound=SOUND,

@@ -13,8 +13,9 @@ import pytest
 import yaml
 
 from cuslayer import cli
-from cuslayer.training import EpochStats, Stopped, load_config, run_folder, train
+from cuslayer.training import EpochStats, Stopped, load_config, train
 from cuslayer.training import sweep as module
+from cuslayer.training.lock import Lock
 from cuslayer.training.sweep import DONE, FAILED, PRUNED, WAITING, Result, load_sweep, reporter, sweep, table
 from tests.support.deaths import tiny
 from tests.support.tiny import no_figures, silent
@@ -83,9 +84,8 @@ def test_a_grid(write):
     config = load_sweep(write(config=inside, keys={BATCH: [4]})).config((4,))
     assert (config.layers[1].text, config.validation) == ("7", 0.3)
     inside = load_config("psmnist").document()
-    del inside["training"]["error"]["tgtSpikeRegion"]
     found = load_sweep(write(config=inside, keys={"simulation.tSample": [50, 500]}))
-    assert [found.config(point).window for point in found.points] == [(0.0, 50.0), (0.0, 500.0)]
+    assert [found.config(point).steps for point in found.points] == [5, 50]
 
 
 def test_a_random_search(write, tmp_path, monkeypatch):
@@ -269,7 +269,7 @@ def test_a_run_whose_process_has_died_is_resumed(write, trained, monkeypatch, lo
     study = study_of(given)
     assert [trial.state.name for trial in study.trials] == ["RUNNING"]
     monkeypatch.setattr(module, "train_run", whole)
-    held = run_folder.Lock(given.out / lock, given.out)
+    held = Lock(given.out / lock, given.out)
     assert [r.status for r in sweep(given, log=silent)] == ["started", DONE]
     assert trained == ["002"]
     held.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from tqdm import tqdm
 
 import cuslayer as cs
 from cuslayer.distributed import Context, DataParallel
-from cuslayer.training import GradientFlow, Tally, Trainer
+from cuslayer.training import Callback, EarlyStopping, GradientFlow, Log, Tally, Trainer
 from cuslayer.training.progress import Progress, _Bar
 
 SRM = cs.SRM(tau_sr=4.0)
@@ -72,7 +73,11 @@ def test_testing_changes_nothing():
     assert t.test(batches()) == t.test(batches())
     assert np.array_equal(t.net.layers[0].weight.data, before)
     assert t.net.layers[0].weight.grad is None
-    assert not layer.training
+    assert layer.training
+    t.net.layers[0].training = False
+    t.test(batches())
+    assert [t.net[0].training, layer.training] == [False, True]
+    assert t.net.eval() is t.net.train(False) is t.net
     t.train(batches())
     assert layer.training
 
@@ -294,3 +299,113 @@ def test_an_epoch_of_train_is_one_of_the_schedule_and_a_loss_is_a_number():
     for loss, got in ((lambda s, y: 1.0, "float"), (lambda s, y: s.sum(axis=0), r"shape \(3, 2\)")):
         with pytest.raises(TypeError, match=f"^train: the loss must return a Tensor of one number, .*, got {got}$"):
             cs.Trainer(net, loss, optimizer, calibrate=None).train(batch)
+
+
+# Several outputs, a score of one's own, fit and callbacks.
+
+
+class Two(cs.Sequential):
+    """Two outputs: spikes of classes, and numbers."""
+
+    def __init__(self):
+        super().__init__(cs.Dense(6, 8), SRM)
+        self.classes = cs.Sequential(cs.Dense(8, 2), SRM)
+        self.place = cs.ReadOut(8, 3)
+
+    def __call__(self, x):
+        hidden = super().__call__(x)
+        return {"classes": self.classes(hidden), "place": (self.place(hidden),)}
+
+
+def two_losses(output, target):
+    place = output["place"][0]
+    return cs.SpikeCountLoss(SRM, true=5, false=1)(output["classes"], target) + (place * place).sum()
+
+
+def right(output, target):
+    return (cs.classify(output["classes"]) == target).mean()
+
+
+@pytest.mark.parametrize("parallel", [None, DataParallel(Context(), micro=2)])
+def test_several_outputs_and_a_score_of_ones_own(parallel):
+    cs.seed(1)
+    net = Two()
+    t = Trainer(net, two_losses, cs.SGD(net.parameters(), 0.0), score=right, parallel=parallel, log=print)
+    score = t.train(batches())
+    with cs.no_grad():
+        outputs = [(net(x), labels) for x, labels in batches()]
+    assert score.accuracy is None
+    assert score.score == pytest.approx(sum(right(*each) * len(each[1]) for each in outputs) / 5)
+    assert score.loss == pytest.approx(sum(two_losses(*each).item() for each in outputs) / 5, rel=1e-5)
+    assert t.test(batches()) == pytest.approx(score)
+    t.score = None
+    assert t.test(batches())[1:] == (None, None)
+    net.place.weight.data[0, 0] = np.inf
+    with pytest.raises(ValueError, match=r"^test: epoch 1, before the first batch: parameter 2 of the optimizer"):
+        t.test(batches())
+
+
+def test_a_score_of_ones_own_is_in_the_log(tmp_path):
+    t = trainer(score=lambda spikes, labels: -float(abs(spikes.data.sum(axis=0) - 3).mean()))
+    stats = t.fit(batches(), batches(), epochs=2)
+    assert [row.validation_score < 0 for row in stats.epochs] == [True, True]
+    assert re.search(r"\| validation loss [0-9.]+, score -[0-9.]+ \|", str(stats))
+    stats.save(tmp_path / "log.csv")
+    again = cs.training.Stats.load(tmp_path / "log.csv")
+    assert [row.validation_score for row in again.epochs] == pytest.approx([r.validation_score for r in stats.epochs])
+    with pytest.raises(
+        TypeError, match=r"^train: score must return one number, the mean of a batch, got shape \(3,\)$"
+    ):
+        trainer(score=lambda spikes, labels: np.ones(3)).train(batches())
+
+
+class Noted(Callback):
+    """Notes the moments at which it is called, and ends the training after the second epoch."""
+
+    def __init__(self):
+        self.calls = []
+
+    def goes_on(self, trainer):
+        self.calls.append("goes on?")
+        return len(trainer.stats.epochs) < 2
+
+    def before_epoch(self, trainer):
+        self.calls.append(trainer.optimizer.epoch)
+
+    def after_step(self, trainer, score):
+        self.calls.append(score.batches)
+
+    def after_test_step(self, trainer, score):
+        self.calls.append(f"test {score.batches}")
+
+    def after_epoch(self, trainer):
+        self.calls.append(trainer.stats.epochs[-1])
+
+
+def test_fit_calls_its_callbacks_and_equals_a_loop():
+    noted, said = Noted(), []
+    cs.seed(1)
+    t = trainer(callbacks=[noted, Log()], log=said.append)
+    stats = t.fit(batches(), batches(), epochs=3)
+    assert stats is t.stats
+    first, second = stats.epochs
+    of_epoch = [1, 2, "test 1", "test 2"]
+    assert noted.calls == ["goes on?", 0, *of_epoch, first, "goes on?", 1, *of_epoch, second, "goes on?"]
+    assert said == [str(first), str(second)]
+    cs.seed(1)
+    other = trainer()
+    for row in (first, second):
+        assert (row.train_loss, row.train_accuracy) == other.train(batches())[:2]
+        assert (row.validation_loss, row.validation_accuracy, row.lr) == (*other.test(batches())[:2], 0.01)
+    assert np.array_equal(t.net[0].weight.data, other.net[0].weight.data)
+
+
+def test_early_stopping():
+    said = []
+    t = trainer(lr=0.0, callbacks=[EarlyStopping(2)], log=said.append)
+    assert len(t.fit(batches(), batches(), epochs=9).epochs) == 3
+    assert said == ["the run ends, as 2 epochs had no better validation score than epoch 1"]
+    with pytest.raises(ValueError, match=r"^EarlyStopping: patience must be at least 1, got 0$"):
+        EarlyStopping(0)
+    with pytest.raises(TypeError, match=r"^Trainer: callbacks must be Callback objects, got <function"):
+        trainer(callbacks=[lambda: 0])

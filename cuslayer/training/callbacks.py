@@ -1,0 +1,36 @@
+"""Callbacks that several trainings need."""
+
+from __future__ import annotations
+
+from cuslayer._base import check
+from cuslayer.training.trainer import Callback, Trainer
+
+
+class Log(Callback):
+    """Says a line for each epoch, by `Trainer.log`."""
+
+    def after_epoch(self, trainer: Trainer) -> None:
+        trainer.log(str(trainer.stats.epochs[-1]))
+
+
+class EarlyStopping(Callback):
+    """Ends the training after a number of epochs without a better score; see `Stats.best`.
+
+    Args:
+        patience: the number of epochs.
+
+    Raises:
+        ValueError: patience is less than 1.
+        TypeError: patience is not an integer.
+    """
+
+    def __init__(self, patience: int) -> None:
+        with check.about("EarlyStopping"):
+            self.patience = check.integer("patience", patience, least=1)
+
+    def goes_on(self, trainer: Trainer) -> bool:
+        if trainer.stats.waited < self.patience:
+            return True
+        best = len(trainer.stats.epochs) - trainer.stats.waited
+        trainer.log(f"the run ends, as {trainer.stats.waited} epochs had no better validation score than epoch {best}")
+        return False
