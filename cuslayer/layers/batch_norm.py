@@ -240,7 +240,8 @@ class BatchNorm(Layer):
         """Return the layer in evaluation with the statistics of x."""
         fixed = copy.copy(self)
         fixed.training = False
-        fixed.mean, fixed.var = Tensor(self.mean.data.copy()), Tensor(self.var.data.copy())
+        # The copy shares its tensors with the layer: an assignment would set their values.
+        vars(fixed).update(mean=Tensor(self.mean.data.copy()), var=Tensor(self.var.data.copy()))
         fixed.observe(x)
         return fixed
 
