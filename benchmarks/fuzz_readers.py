@@ -192,11 +192,11 @@ def _saved(folder: Path) -> list[bytes]:
     cs.seed(0)
     srm = cs.SRM()
     branches = cs.Parallel(cs.Dense(4, 3), cs.Dense(4, 3), join="add")
-    hooked, sampled = cs.Dense(3, 2, weight_hook=cs.WeightNorm()), cs.SampledSRM(srm.response, srm.refractory)
+    hooked, sampled = cs.Dense(3, 2, weight_hook=cs.WeightNorm()), cs.neurons.SampledSRM(srm.response, srm.refractory)
     networks = (
         cs.Sequential(cs.Conv(2, 2, 3, padding=1), srm, cs.Dense((6, 6, 2), 3), srm, cs.Delay(3, dt=1.0)),
         cs.Sequential(branches, srm, hooked, cs.Dropout(0.1), sampled),
-        cs.Sequential(cs.Dense(4, 2), cs.Loihi(), cs.FilterBank(2, 5)),
+        cs.Sequential(cs.Dense(4, 2), cs.Loihi(), cs.layers.FilterBank(2, 5)),
     )
     return [written(folder, "net.npz", partial(cs.save, net)) for net in networks]
 

@@ -114,7 +114,7 @@ def mackey_glass(work: Work) -> float:
         cs.Recurrent(cs.Dense(100, 100), NEURONS[work.neuron].with_gradient(work.gradient)),
         cs.ReadOut(100, 1, tau=5.0, bias=True),
     )
-    trainer = cs.training.Trainer(net, cs.MeanSquaredError("every"), cs.Adam(net.parameters()))
+    trainer = cs.training.Trainer(net, cs.MeanSquaredErrorLoss("every"), cs.Adam(net.parameters()))
     loader = Loader(Arrays(*recordings(x[:12000], RECORDINGS)), batch=BATCH, shuffle=True, seed=work.seed)
     for _ in range(EPOCHS):
         trainer.train(loader)

@@ -72,7 +72,6 @@ from cuslayer.functions import (
 )
 from cuslayer.kernels.cuda.own import kernel as kernel
 from cuslayer.layers import (
-    Average as Average,
     AvgPool as AvgPool,
     BatchNorm as BatchNorm,
     Conv as Conv,
@@ -80,7 +79,6 @@ from cuslayer.layers import (
     Delay as Delay,
     Dense as Dense,
     Dropout as Dropout,
-    FilterBank as FilterBank,
     GlobalAvgPool as GlobalAvgPool,
     Layer as Layer,
     MaxPool as MaxPool,
@@ -88,22 +86,15 @@ from cuslayer.layers import (
     Recurrent as Recurrent,
     SumPool as SumPool,
     SynapticDelays as SynapticDelays,
-    Unpool as Unpool,
     WeightNorm as WeightNorm,
 )
 from cuslayer.loss import (
     BinaryCrossEntropyLoss as BinaryCrossEntropyLoss,
     CrossEntropyLoss as CrossEntropyLoss,
-    MeanSquaredError as MeanSquaredError,
-    ProbabilityWindowLoss as ProbabilityWindowLoss,
-    RateRegularizer as RateRegularizer,
+    MeanSquaredErrorLoss as MeanSquaredErrorLoss,
     SpikeCountLoss as SpikeCountLoss,
-    SpikeMaxLoss as SpikeMaxLoss,
-    SpikeRateLoss as SpikeRateLoss,
     SpikeTimeLoss as SpikeTimeLoss,
     classify as classify,
-    coincidence_factor as coincidence_factor,
-    confidence as confidence,
 )
 from cuslayer.network.network import (
     Parallel as Parallel,
@@ -111,40 +102,45 @@ from cuslayer.network.network import (
     Sequential as Sequential,
 )
 from cuslayer.network.notation import Network as Network
-from cuslayer.network.synaptic import SparsityLoss as SparsityLoss
-from cuslayer.neurons import *  # noqa: F403
-from cuslayer.optim import SGD as SGD, Adam as Adam, NAdam as NAdam
+from cuslayer.neurons import (
+    CUBA as CUBA,
+    LIF as LIF,
+    SRM as SRM,
+    AdaptiveLIF as AdaptiveLIF,
+    AdLIF as AdLIF,
+    Loihi as Loihi,
+    Neuron as Neuron,
+    ResonateAndFire as ResonateAndFire,
+    StepNeuron as StepNeuron,
+)
+from cuslayer.optim import SGD as SGD, Adam as Adam
 
 if TYPE_CHECKING:
     from cuslayer import distributed as distributed, plot as plot
-    from cuslayer.inspection.compare import compare_gradients as compare_gradients
     from cuslayer.inspection.explain import explain as explain
     from cuslayer.inspection.health import diagnose as diagnose
-    from cuslayer.inspection.ops import count_operations as count_operations
     from cuslayer.inspection.reassign import reassign as reassign
     from cuslayer.inspection.record import record as record
     from cuslayer.inspection.report import write_demo as write_demo, write_report as write_report
     from cuslayer.interchange import (
-        export_hdf5 as export_hdf5,
         export_nir as export_nir,
-        import_hdf5 as import_hdf5,
         import_nir as import_nir,
     )
     from cuslayer.network.calibration import calibrate as calibrate
     from cuslayer.saving import load as load, save as save
-    from cuslayer.training import Trainer as Trainer, load_config as load_config, load_run as load_run
+    from cuslayer.training import Trainer as Trainer, load_run as load_run
 
 # Modules that are imported on first use, so that importing the package is fast, and the package's names from each.
 _LATER = {
-    "inspection": (
-        "calibrate compare_gradients count_operations diagnose explain reassign record write_demo write_report"
-    ),
-    "interchange": "export_hdf5 export_nir import_hdf5 import_nir",
+    "inspection": ("calibrate diagnose explain reassign record write_demo write_report"),
+    "interchange": "export_nir import_nir",
     "saving": "load save",
-    "training": "Trainer load_config load_run",
+    "training": "Trainer load_run",
     "distributed": "",
     "plot": "",
 }
+# The modules whose other names an error for a missing name of the package tells.
+_PARTS = "layers neurons loss optim network data functions training inspection interchange"
 
 # Without NumPy's functions, so that ``from cuslayer import *`` hides neither these nor Python's names.
 __all__ = [
@@ -163,7 +159,7 @@ def _repr_html_(shown: Any) -> str:
     return html(shown)
 
 
-for _kind in (Events, Neuron, Sequential, Tensor):  # noqa: F405
+for _kind in (Events, Neuron, Sequential, Tensor):
     _kind._repr_html_ = _repr_html_  # type: ignore[union-attr]
 
 if not TYPE_CHECKING:
@@ -176,6 +172,9 @@ if not TYPE_CHECKING:
                 globals()[name] = found = getattr(import_module(f"cuslayer.{part}"), name)
                 return found
         meant = _instead.ATTRIBUTES["package"].get(name)
+        if meant is None and not name.startswith("_"):
+            parts = (part for part in _PARTS.split() if hasattr(import_module(f"cuslayer.{part}"), name))
+            meant = next((f"it is cs.{part}.{name}" for part in parts), None)
         raise AttributeError(f"cuslayer: {name} is {f'elsewhere; {meant}' if meant else 'no name of the package'}")
 
     def __dir__() -> list[str]:

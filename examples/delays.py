@@ -53,7 +53,7 @@ def order(seed, testing=True):
 @cache
 def numbers(path):
     """Return the recordings of a file, their numbers, and what changes them in training."""
-    sound, sounds = cs.load_config("spoken-digits-delays").sound, read_sounds(path)
+    sound, sounds = cs.training.load_config("spoken-digits-delays").sound, read_sounds(path)
     to_input = sound.to_input(DIGITS.dt, 1500.0)
     data = Arrays([to_input(wave) for wave in sounds.waves], sounds.labels, dt=DIGITS.dt)
     return sounds, data, sound.transform(DIGITS.dt, 1500.0)

@@ -54,7 +54,7 @@ def main(arguments=None):
     neuron = cs.Loihi(vth_mant=80, v_decay=128, i_decay=1024, ref_delay=1, wgt_exp=0, tau_rho=1, scale_rho=1)
     net, error = cs.Network(f"{NEURONS}-256-{NEURONS}", neuron), cs.SpikeTimeLoss(neuron)
     rate = cs.optim.cosine_decay(options.lr, epochs=options.epochs)
-    optimizer = cs.NAdam(net.parameters(), lr=rate)
+    optimizer = cs.optim.NAdam(net.parameters(), lr=rate)
     for iteration in range(options.epochs):
         optimizer.epoch = iteration
         loss = error(net(x), target)

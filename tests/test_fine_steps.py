@@ -22,12 +22,12 @@ def spikes(*shape, rate=0.4):
     return np.random.default_rng(5).random(shape) < rate
 
 
-@pytest.mark.parametrize("make", [cs.SpikeMaxLoss, cs.ProbabilityWindowLoss])
+@pytest.mark.parametrize("make", [cs.loss.SpikeMaxLoss, cs.loss.ProbabilityWindowLoss])
 @pytest.mark.parametrize(("start", "stop"), [(EDGES[0], EDGES[2]), (EDGES[1], EDGES[3])])
 def test_regions_of_losses(make, start, stop):
     """The loss in a window equals the loss of the spikes in that window only; the window is one step."""
     s, labels = spikes(15, 2, 3), [0, 2]
-    width = {"width": 0.1} if make is cs.ProbabilityWindowLoss else {}
+    width = {"width": 0.1} if make is cs.loss.ProbabilityWindowLoss else {}
     value = make(FINE, window=(start[0], stop[0]), **width)(s, labels).item()
     assert value == pytest.approx(make(FINE, **width)(s[start[1] : stop[1]], labels).item(), rel=1e-6)
 

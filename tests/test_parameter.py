@@ -14,7 +14,7 @@ MAKES = [
     lambda p: cs.SGD(p, 0.5, momentum=0.5),
     lambda p: cs.Adam(p, 0.5),
     lambda p: cs.Adam(p, 0.5, amsgrad=True),
-    lambda p: cs.NAdam(p, 0.5),
+    lambda p: cs.optim.NAdam(p, 0.5),
 ]
 
 

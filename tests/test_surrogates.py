@@ -111,7 +111,7 @@ def test_what_is_no_surrogate_is_refused():
     with pytest.raises(TypeError, match=r"^Loihi: surrogate must be .* of cs.surrogates or its name, got int$"):
         cs.Loihi(surrogate=3)
     with pytest.raises(TypeError, match=r"got the class Triangle$"):
-        cs.SampledSRM(surrogate=cs.surrogates.Triangle)
+        cs.neurons.SampledSRM(surrogate=cs.surrogates.Triangle)
     with pytest.raises(ValueError, match=r"^SRM: surrogate has no constant g"):
         cs.SRM(surrogate={"type": "multi_gaussian", "g": 1})
     with pytest.raises(ValueError, match=r"^MultiGaussian: h must not be negative, got -1$"):
@@ -134,7 +134,7 @@ class NumPy(Surrogate):
 
 NEURONS = {
     "SRM": lambda **options: cs.SRM(theta=2.0, tau_sr=3.0, tau_rho=0.7, scale_rho=0.6, dt=0.5, **options),
-    "SampledSRM": lambda **options: cs.SampledSRM(
+    "SampledSRM": lambda **options: cs.neurons.SampledSRM(
         [0.0, 1.0, 0.5], [0.0, -2.0, -1.0], theta=2.0, tau_rho=0.7, scale_rho=0.6, dt=0.5, **options
     ),
 }

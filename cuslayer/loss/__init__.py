@@ -5,12 +5,12 @@ from cuslayer.loss.cross_entropy import BinaryCrossEntropyLoss, CrossEntropyLoss
 from cuslayer.loss.decision import classify, confidence, decision_time, running_decision
 from cuslayer.loss.rates import RateRegularizer, SpikeRateLoss
 from cuslayer.loss.spike_time import SpikeTimeLoss, coincidence_factor, van_rossum
-from cuslayer.loss.squares import MeanSquaredError
+from cuslayer.loss.squares import MeanSquaredErrorLoss
 
 __all__ = [
     "BinaryCrossEntropyLoss",
     "CrossEntropyLoss",
-    "MeanSquaredError",
+    "MeanSquaredErrorLoss",
     "ProbabilityWindowLoss",
     "RateRegularizer",
     "SpikeCountLoss",

@@ -11,7 +11,7 @@ from cuslayer.backend import Array, numeric, to_device, to_numpy
 from cuslayer.loss.base import OVER, ClassLoss, finite_target, over_time
 
 
-class MeanSquaredError(ClassLoss):
+class MeanSquaredErrorLoss(ClassLoss):
     """The square error of a read-out against numbers: a mean over steps and outputs, summed over the batch.
 
     With y the output of C numbers, R steps in the window, and targets (T, N, C) or (N, C)::
@@ -32,9 +32,9 @@ class MeanSquaredError(ClassLoss):
         TypeError: dt or a time is not a number.
 
     >>> import numpy as np
-    >>> MeanSquaredError()(np.zeros((10, 1, 2)), np.full((10, 1, 2), 3.0)).item()
+    >>> MeanSquaredErrorLoss()(np.zeros((10, 1, 2)), np.full((10, 1, 2), 3.0)).item()
     9.0
-    >>> MeanSquaredError("last")(np.zeros((10, 1, 2)), [[1.0, 0.0]]).item()
+    >>> MeanSquaredErrorLoss("last")(np.zeros((10, 1, 2)), [[1.0, 0.0]]).item()
     0.5
     """
 

@@ -2,5 +2,6 @@
 
 from cuslayer.network.network import Parallel, Residual, Sequential
 from cuslayer.network.notation import Network, Word
+from cuslayer.network.synaptic import SparsityLoss as SparsityLoss
 
 __all__ = ["Network", "Parallel", "Residual", "Sequential", "Word"]

@@ -94,7 +94,7 @@ def test_predictions(finished, command, files):
     assert [each["class"] for each in found] == labels.tolist()
     assert [each["counts"] for each in found] == counts.tolist()
     assert [each["time_ms"] for each in found] == times.tolist()
-    assert [each["confidence"] for each in found] == np.where(decided, cs.confidence(spikes), None).tolist()
+    assert [each["confidence"] for each in found] == np.where(decided, cs.loss.confidence(spikes), None).tolist()
     # The result of a recording does not depend on those beside it.
     assert predict(run, files, batch=1) == predict(run, files, batch=3)
 

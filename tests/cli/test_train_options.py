@@ -116,7 +116,7 @@ def test_options_of_a_resumed_run(run, file, tmp_path):
     first = results(tmp_path / "out")
     assert run("out", "--resume", "--epochs", 3, "--lr", 1e-30) == (0, "")
     last = results(tmp_path / "out")
-    assert last["checkpoint.npz 0.0"] == first["checkpoint.npz 0.0"]
+    assert last["checkpoint.npz 0.weight"] == first["checkpoint.npz 0.weight"]
 
 
 def test_the_run_that_a_configuration_names_is_resumed(file, tmp_path, monkeypatch, capsys):

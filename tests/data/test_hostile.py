@@ -240,7 +240,7 @@ def test_names_that_are_too_long(folder):
     raises(r"^read_events: a+\.bs2 cannot be opened \(File name too long\)$", lambda: read_events(f"{name}.bs2"))
     refused(f"open_folder: folder {name} does not exist", lambda: open_folder(name))
     refused(f"EventFolder: list {name} does not exist", lambda: EventFolder(folder, name))
-    for read in (cs.import_hdf5, cs.training.load_config):
+    for read in (cs.interchange.import_hdf5, cs.training.load_config):
         with refuses(f"{read.__name__}: {name} is no file"):
             read(name)
 

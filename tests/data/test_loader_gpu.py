@@ -293,7 +293,7 @@ def test_bytes_of_files_are_packed_as_their_events(wide, monkeypatch):
     assert pack_recordings([raw[0]], (1, 4, 2), 9, 1.0, "floor") is None
 
 
-@pytest.mark.parametrize("loss", [cs.MeanSquaredError("last"), cs.BinaryCrossEntropyLoss("max")], ids=repr)
+@pytest.mark.parametrize("loss", [cs.MeanSquaredErrorLoss("last"), cs.BinaryCrossEntropyLoss("max")], ids=repr)
 def test_a_step_of_padded_recordings_is_the_cpus(loss):
     """Calibration pads them too; of several labels and numbers."""
     x = [spikes[:length] for spikes, length in zip(dense(6)._x, (40, 9, 40, 1, 31), strict=True)]

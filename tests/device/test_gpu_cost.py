@@ -54,7 +54,7 @@ CAPTURED = {
     "LIF": (mlp(cs.LIF()), 12),
     "CUBA": (mlp(cs.CUBA(gradient="exact")), 12),
     "Loihi": (mlp(cs.Loihi()), 19),
-    "SampledSRM": (mlp(cs.SampledSRM()), 21),
+    "SampledSRM": (mlp(cs.neurons.SampledSRM()), 21),
     "CNN": (lambda: CNN(cs.LIF()), 21),
     "BatchNorm and Dropout": (normalized(cs.LIF()), 43),
     "BatchNorm and Dropout, SRM": (normalized(cs.SRM()), 43),

@@ -24,13 +24,15 @@ LEAKY = {
 TRAINED = LEAKY | {
     "ResonateAndFire": lambda **options: cs.ResonateAndFire(TAUS, 50 * TAUS, theta=2.0, reset="zero", **options),
     "AdLIF": lambda **options: cs.AdLIF(2 * TAUS + 3, 100.0, TAUS / 9, theta=0.3, **options),
-    "BalancedResonateAndFire": lambda **options: cs.BalancedResonateAndFire(
+    "BalancedResonateAndFire": lambda **options: cs.neurons.BalancedResonateAndFire(
         50 * TAUS, **{"theta": 0.005, "scale_rho": 1e-3, **options}
     ),
-    "NormalizedALIF": lambda **options: cs.NormalizedALIF(TAUS, 20.0, theta=0.5, **options),
+    "NormalizedALIF": lambda **options: cs.neurons.NormalizedALIF(TAUS, 20.0, theta=0.5, **options),
 }
 NEURONS = TRAINED | {
-    "SampledSRM": lambda **options: cs.SampledSRM([1.0, 0.8, -0.2, 0.4], [0.0, -9.0, -5.0, 1.0], theta=5.0, **options)
+    "SampledSRM": lambda **options: cs.neurons.SampledSRM(
+        [1.0, 0.8, -0.2, 0.4], [0.0, -9.0, -5.0, 1.0], theta=5.0, **options
+    )
 }
 RECURRENT = {"SRM": lambda **options: cs.SRM(theta=2.0, tau_sr=3.0, **options), **LEAKY, "AdLIF": TRAINED["AdLIF"]}
 KINDS = [*NEURONS, *(f"recurrent {kind}" for kind in RECURRENT)]
@@ -180,7 +182,7 @@ def test_every_surrogate(name, exact):
     mode = "exact" if exact else "slayer"
     neurons = [
         cs.SRM(theta=2.0, gradient=mode, surrogate=name),
-        cs.SampledSRM([1.0, 0.5], [0.0, -3.0], theta=2.0, gradient=mode, surrogate=name),
+        cs.neurons.SampledSRM([1.0, 0.5], [0.0, -3.0], theta=2.0, gradient=mode, surrogate=name),
         cs.LIF(gradient=mode, surrogate=name),
         cs.Loihi(vth_mant=2, surrogate=name),
     ]

@@ -49,7 +49,7 @@ class Changing:
 
 
 @pytest.mark.parametrize("graph", [True, False])
-@pytest.mark.parametrize("make", [cs.SGD, cs.Adam, cs.NAdam])
+@pytest.mark.parametrize("make", [cs.SGD, cs.Adam, cs.optim.NAdam])
 def test_the_first_step_is_named_at_the_end_of_the_epoch(make, graph):
     """A NaN weight of the first layer: its potentials, and with them its gradient; the batch is one of a graph."""
     t = trainer(make, graph=graph)

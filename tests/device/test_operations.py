@@ -226,13 +226,13 @@ LABELS, MANY = [1, 4], np.array([[1, 0, 1, 0, 0], [0, 1, 1, 1, 0]])
 LOSSES = {
     "spike count": lambda s: cs.SpikeCountLoss(SRM, true=7, false=2, window=(5, 25), count_scale=3.0)(s, LABELS),
     "piecewise count": lambda s: cs.SpikeCountLoss(SRM, true=15, window=(5, 25), piecewise=True)(s, LABELS),
-    "rate": lambda s: cs.SpikeRateLoss(SRM, window=(5, 25))(s, LABELS),
-    "spike max": lambda s: cs.SpikeMaxLoss(SRM, window=(5, 25))(s, LABELS),
-    "window": lambda s: cs.ProbabilityWindowLoss(SRM)(s, LABELS),
-    "window of ratios": lambda s: cs.ProbabilityWindowLoss(SRM, width=7, probability="ratio")(abs(s), LABELS),
+    "rate": lambda s: cs.loss.SpikeRateLoss(SRM, window=(5, 25))(s, LABELS),
+    "spike max": lambda s: cs.loss.SpikeMaxLoss(SRM, window=(5, 25))(s, LABELS),
+    "window": lambda s: cs.loss.ProbabilityWindowLoss(SRM)(s, LABELS),
+    "window of ratios": lambda s: cs.loss.ProbabilityWindowLoss(SRM, width=7, probability="ratio")(abs(s), LABELS),
     **{over: lambda s, over=over: cs.CrossEntropyLoss(over, window=(5, 25))(s, LABELS) for over in OVER},
     "several labels": lambda s: cs.BinaryCrossEntropyLoss("max", slope=2.0)(s, MANY),
-    "regularizer": cs.RateRegularizer(50, 300),
+    "regularizer": cs.loss.RateRegularizer(50, 300),
     "moving count": lambda s: functions.moving_count(s, width=4),
 }
 for _name, _loss in LOSSES.items():

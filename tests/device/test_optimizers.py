@@ -62,8 +62,8 @@ MAKERS = {
     "adam by step": lambda p: cs.Adam(p, cs.optim.cosine_decay(0.1, steps=9)),
     "adam in groups": lambda p: cs.Adam(grouped(p, betas=(0.5, 0.7), amsgrad=True, eps=0.1), 0.1),
     "amsgrad": lambda p: cs.Adam(p, 0.1, amsgrad=True, warmup=4, relative=True),
-    "nadam": lambda p: cs.NAdam(p, 0.1, amsgrad=True),
-    "slayer's nadam": lambda p: cs.NAdam(p, 0.1, momentum_decay=None),
+    "nadam": lambda p: cs.optim.NAdam(p, 0.1, amsgrad=True),
+    "slayer's nadam": lambda p: cs.optim.NAdam(p, 0.1, momentum_decay=None),
 }
 
 

@@ -148,7 +148,7 @@ def with_batch_norm(scale):
     srm = cs.SRM(tau_sr=3.0)
     norm = cs.BatchNorm(8, scale=scale, height=5.0, trained=True)
     net = cs.Sequential(cs.Dense((4, 4, 2), 8), norm, srm, cs.Dense(8, 3), srm)
-    return net, cs.SparsityLoss(cs.SpikeCountLoss(srm, true=6, false=1), weight=1e-3)
+    return net, cs.network.SparsityLoss(cs.SpikeCountLoss(srm, true=6, false=1), weight=1e-3)
 
 
 def with_read_out(over):

@@ -13,15 +13,19 @@ from tools.emulator.driver import emulation
 NEURONS = {
     "SRM": lambda theta: cs.SRM(theta, gradient="exact"),
     "SRM, slayer": cs.SRM,
-    "SampledSRM": lambda theta: cs.SampledSRM([0.0, 1.0, 0.5], [0.0, -2.0, -1.0], theta=theta, gradient="exact"),
+    "SampledSRM": lambda theta: cs.neurons.SampledSRM(
+        [0.0, 1.0, 0.5], [0.0, -2.0, -1.0], theta=theta, gradient="exact"
+    ),
     "LIF": lambda theta: cs.LIF(theta=theta, reset="subtract", gradient="exact", trained=True),
     "LIF to zero": lambda theta: cs.LIF(theta=theta, gradient="exact", trained=True),
     "CUBA": lambda theta: cs.CUBA(3.0, 5.0, theta=theta, gradient="exact", trained=True),
     "AdaptiveLIF": lambda theta: cs.AdaptiveLIF(3.0, 5.0, 20.0, 4.0, 0.3, theta=theta, gradient="exact", trained=True),
     "ResonateAndFire": lambda theta: cs.ResonateAndFire(theta=theta, gradient="exact", trained=True),
     "AdLIF": lambda theta: cs.AdLIF(theta=theta, trained=True),
-    "BalancedResonateAndFire": lambda theta: cs.BalancedResonateAndFire(theta=theta, trained=True, scale_rho=1e-4),
-    "NormalizedALIF": lambda theta: cs.NormalizedALIF(theta=theta, trained=True),
+    "BalancedResonateAndFire": lambda theta: cs.neurons.BalancedResonateAndFire(
+        theta=theta, trained=True, scale_rho=1e-4
+    ),
+    "NormalizedALIF": lambda theta: cs.neurons.NormalizedALIF(theta=theta, trained=True),
 }
 
 
@@ -96,7 +100,7 @@ def test_a_rectified_sum_of_zero_passes_no_gradient(sums, dtype):
     with emulation():
         for device in (cpu, gpu):
             for rectifies in (True, False):
-                neuron = cs.SigmaDelta(theta=1.0, sums=sums, activation="relu" if rectifies else "none")
+                neuron = cs.neurons.SigmaDelta(theta=1.0, sums=sums, activation="relu" if rectifies else "none")
                 none = np.empty((0, 1), dtype)
                 u, _, kept = device.scan.forward(x[None], none, neuron.spiking, None, neuron.spiking.saved(False))
                 np.testing.assert_array_equal(kept[0], value > 0 if rectifies else np.ones_like(value))
@@ -108,7 +112,7 @@ def test_a_rectified_sum_of_zero_passes_no_gradient(sums, dtype):
 def test_a_change_at_the_threshold_passes_an_exact_gradient():
     """Of either sign; the surrogate is 0 at such a distance from its middle."""
     options = {"gradient": "exact", "surrogate": "triangle", "tau_rho": 0.5, "scale_rho": 0.05}
-    spiking = cs.SigmaDelta(theta=1.0, sums=False, activation="none", **options).spiking
+    spiking = cs.neurons.SigmaDelta(theta=1.0, sums=False, activation="none", **options).spiking
     beside = np.nextafter(1.0, 0.0)
     u = np.array([[1.0, -1.0, beside, -beside, 0.0]])
     with emulation():

@@ -223,7 +223,7 @@ def test_gradients_compared_in_every_layer(name):
     with cs.no_grad():
         shape = net(x).shape
     target = np.random.default_rng(2).random(shape) < 0.1
-    found = cs.compare_gradients(net, x, target, loss=cs.SpikeTimeLoss(SRM), perturbations=2)
+    found = cs.inspection.compare_gradients(net, x, target, loss=cs.SpikeTimeLoss(SRM), perturbations=2)
     assert {row.layer for row in found.rows} >= {unit.address for unit in units(net) if unit.neurons is not None}
     for row in found.rows:
         if row.perturbed in ("weight", "potential"):

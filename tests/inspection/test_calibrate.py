@@ -131,13 +131,13 @@ NETWORKS = {
     "weight norm": (lambda: dense(60, 40, weight_hook=cs.WeightNorm()), FLAT),
     "rounded weights": (lambda: dense(60, 40, 30, weight_hook=partial(quantize, step=0.5)), FLAT),
     "transposed": (
-        lambda: cs.Sequential(cs.Conv(2, 3, 3), SRM, cs.ConvTranspose(3, 4, 2), SRM, cs.Unpool(2, gain=1), SRM),
+        lambda: cs.Sequential(cs.Conv(2, 3, 3), SRM, cs.ConvTranspose(3, 4, 2), SRM, cs.layers.Unpool(2, gain=1), SRM),
         FRAMES,
     ),
     "layers without weights": (
         lambda: cs.Sequential(
             *(cs.Dense(60, 40), cs.Delay(40, dt=1.0, mode="linear"), SRM, cs.Delay(40, dt=1.0), cs.Dropout(0.5)),
-            *(cs.layers.Shift(2), cs.Dense(40, 20), cs.Average(10), SRM),
+            *(cs.layers.Shift(2), cs.Dense(40, 20), cs.layers.Average(10), SRM),
         ),
         FLAT,
     ),

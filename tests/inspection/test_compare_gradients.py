@@ -27,7 +27,7 @@ def case(*layers, srm, x, outputs, steps=60, samples=2, **options):
     """Compare for random spikes, with a loss whose backward is its derivative."""
     net = cs.Sequential(*layers)
     options = {"loss": cs.SpikeTimeLoss(srm), "perturbations": 12} | options
-    return net, cs.compare_gradients(
+    return net, cs.inspection.compare_gradients(
         net, spread((steps, samples, *x), 0.15), spread((steps, samples, outputs), 0.1, 1), **options
     )
 
@@ -44,7 +44,9 @@ def test_one_neuron_by_hand():
     layer.weight.data[:] = 40.0
     x = np.zeros((12, 1, 1), bool)
     x[0] = True
-    found = cs.compare_gradients(cs.Sequential(layer, srm), x, None, loss=lambda s, _: s.sum() * 3.0, perturbations=4)
+    found = cs.inspection.compare_gradients(
+        cs.Sequential(layer, srm), x, None, loss=lambda s, _: s.sum() * 3.0, perturbations=4
+    )
     eps, nu = (np.concatenate([f, np.zeros(12)])[:12] for f in (srm.response, srm.refractory))
     u, s = 40.0 * eps, np.zeros(12)
     for t in range(12):
@@ -142,7 +144,7 @@ def test_delays_of_whole_steps_are_perturbed_by_one():
     def loss(y, _):
         return y[:4, :, 0].sum() + y[:14, :, 1].sum()
 
-    found = cs.compare_gradients(cs.Sequential(layer), x, None, loss=loss, perturbations=9)
+    found = cs.inspection.compare_gradients(cs.Sequential(layer), x, None, loss=loss, perturbations=9)
     assert found.loss == 2.0
     # From one step earlier to one step later: one spike less in 2 dt.
     np.testing.assert_allclose(found[0, "delay"].measured, -5.0)
@@ -165,7 +167,9 @@ class Twice(cs.Layer):
 def test_a_custom_layer():
     """Linear in each parameter."""
     x = spread((60, 2, 12), 0.15)
-    found = cs.compare_gradients(cs.Sequential(Twice()), x, None, loss=lambda y, _: y.sum(), perturbations=2, step=0.1)
+    found = cs.inspection.compare_gradients(
+        cs.Sequential(Twice()), x, None, loss=lambda y, _: y.sum(), perturbations=2, step=0.1
+    )
     for perturbed, other in (("first", 0.3), ("second", 1.5)):
         np.testing.assert_allclose(abs(found[0, perturbed].measured), other * x.sum(), rtol=1e-6)
         np.testing.assert_allclose(found[0, perturbed].measured, found[0, perturbed].exact, rtol=1e-6)
@@ -200,7 +204,7 @@ def test_single_spikes_are_perturbed_one_by_one():
     srm = cs.SRM(tau_sr=4.0)
     cs.seed(1)
     net = cs.Sequential(cs.Dense(6, 5, weight_scale=20), srm, cs.layers.Shift(2.0))
-    found = cs.compare_gradients(
+    found = cs.inspection.compare_gradients(
         net, spread((30, 2, 6), 0.3), None, loss=lambda s, _: (s * cs.Tensor(weights)).sum(), perturbations=20
     )
     for kind in SPIKES:
@@ -222,7 +226,7 @@ def test_the_rest_of_the_network_keeps_its_thresholds():
     net = cs.Sequential(layers[0], cs.SRM(tau_sr=2.0), layers[1], srm)
     hidden, out = (stage.numpy().sum() for stage in (net[1](net[0](x)), net(x)))
     assert (hidden, out) == (2, 1)
-    found = cs.compare_gradients(net, x, None, loss=lambda s, _: s.sum() * 5.0, perturbations=40)
+    found = cs.inspection.compare_gradients(net, x, None, loss=lambda s, _: s.sum() * 5.0, perturbations=40)
     assert found[1, "remove"].measured.tolist() == [-5.0, -5.0]
     assert set(found[3, "remove"].measured) == {-5.0}
     assert set(found[3, "add"].measured) == {5.0}
@@ -244,7 +248,7 @@ def test_a_seed_fixes_the_perturbations_and_the_default_loss_fits_the_target():
     assert a[1, "weight"].measured.tolist() == b[1, "weight"].measured.tolist() != c[1, "weight"].measured.tolist()
     assert mlp(srm, loss=None)[1].loss == a.loss
     net = cs.Network("12-9-3", srm)
-    counted = cs.compare_gradients(net, spread((60, 2, 12), 0.2), [0, 2], perturbations=8)
+    counted = cs.inspection.compare_gradients(net, spread((60, 2, 12), 0.2), [0, 2], perturbations=8)
     assert counted.loss == pytest.approx(cs.SpikeCountLoss(srm)(net(spread((60, 2, 12), 0.2)), [0, 2]).item())
     # The gradient of a count loss is larger than the change, at most by the sum of the response.
     assert 1.5 < counted[3, "potential"].ratio("exact") < 1.01 * srm.response.sum()
@@ -253,7 +257,7 @@ def test_a_seed_fixes_the_perturbations_and_the_default_loss_fits_the_target():
 def test_empty_input_and_a_stage_that_stops_the_gradient():
     srm = cs.SRM()
     net = cs.Sequential(cs.Dense(3, 2), srm)
-    silent = cs.compare_gradients(net, np.zeros((0, 1, 3), bool), np.zeros((0, 1, 2), bool), perturbations=2)
+    silent = cs.inspection.compare_gradients(net, np.zeros((0, 1, 3), bool), np.zeros((0, 1, 2), bool), perturbations=2)
     row = silent[1, "weight"]
     assert row.measured.tolist() == [0.0, 0.0]
     assert math.isnan(row.cosine("slayer"))
@@ -264,7 +268,7 @@ def test_empty_input_and_a_stage_that_stops_the_gradient():
     def closed(x, /):
         return numeric(x), lambda g: None
 
-    found = cs.compare_gradients(
+    found = cs.inspection.compare_gradients(
         cs.Sequential(cs.Dense(3, 2, weight_scale=99), srm, closed),
         spread((20, 1, 3), 0.5),
         None,
@@ -307,7 +311,7 @@ class Other:
 def test_errors():
     srm = cs.SRM()
     net, x, target = cs.Network("4-2", srm), np.zeros((9, 1, 4), bool), [1]
-    compare, other = cs.compare_gradients, cs.Sequential(cs.Dense(4, 2), Other())
+    compare, other = cs.inspection.compare_gradients, cs.Sequential(cs.Dense(4, 2), Other())
     found = compare(net, np.ones((9, 1, 4), bool), target, perturbations=1)
     cases = [
         (TypeError, lambda: compare(3, x, target), r"net must be a Network or Sequential, got int"),

@@ -103,7 +103,7 @@ NETWORKS = {
     ],
     "transposed": lambda: [
         *(cs.SumPool(3, gain=11.0), ONE, cs.ConvTranspose(2, 4, 3, stride=2, padding=1, groups=2), ONE),
-        *(cs.Unpool(2, gain=4.7), ONE, cs.Dense((10, 10, 4), 3), cs.SRM()),
+        *(cs.layers.Unpool(2, gain=4.7), ONE, cs.Dense((10, 10, 4), 3), cs.SRM()),
     ],
     "delays": lambda: [
         *(delay(SHAPE, dt=1.0), cs.Dense(SHAPE, 9), delay(9, dt=1.0), cs.SRM(), cs.layers.Shift(3.0), cs.Dropout(0.5)),
@@ -112,7 +112,7 @@ NETWORKS = {
     "ahead": lambda: [cs.Dense(SHAPE, 9), cs.SRM(), cs.layers.Shift(-4.0), cs.Dense(9, 4), cs.SRM()],
     "hook": lambda: [cs.Dense(SHAPE, 9, **COARSE), ONE, cs.Dense(9, 4), cs.SRM()],
     "nested": lambda: [cs.Sequential(cs.Dense(SHAPE, 9), cs.Sequential(ONE, cs.Dense(9, 4))), cs.SRM()],
-    "votes": lambda: [cs.Dense(SHAPE, 12), cs.SRM(), cs.Average(3)],
+    "votes": lambda: [cs.Dense(SHAPE, 12), cs.SRM(), cs.layers.Average(3)],
     "loihi": lambda: cs.Network("9x8x2-4c3-2a-20-4", cs.Loihi(ref_delay=3)).layers,
     "loihi's options": lambda: [
         *(cs.Dense(SHAPE, 9, weight_scale=50), cs.Loihi(wgt_exp=2, first_bin=False, surrogate_at="recorded")),
@@ -126,8 +126,8 @@ NETWORKS = {
             cs.CUBA(),
             cs.Dense(30, 20),
         ),
-        *(cs.AdaptiveLIF(), cs.Dense(20, 20), cs.ResonateAndFire(), cs.Dense(20, 9), cs.NormalizedALIF()),
-        *(cs.Dense(9, 9), cs.BalancedResonateAndFire(), cs.Dense(9, 6), Quadratic()),
+        *(cs.AdaptiveLIF(), cs.Dense(20, 20), cs.ResonateAndFire(), cs.Dense(20, 9), cs.neurons.NormalizedALIF()),
+        *(cs.Dense(9, 9), cs.neurons.BalancedResonateAndFire(), cs.Dense(9, 6), Quadratic()),
     ],
     "recurrent": lambda: [
         *(cs.Dense(SHAPE, 9), cs.Recurrent(cs.Dense(9, 9), ADAPTED), cs.Dense(9, 6), cs.BatchNorm(6)),
@@ -205,7 +205,7 @@ def test_a_read_out_decides_as_the_library(page, over):
     there.answer("live.take(live.samples[0])")
     out = there.check_spikes(net, x[:, :1])[first : 50 if over == "last" else 40]
     assert there.run("live.outcome.winner") == cs.classify(out, over=over)[0]
-    assert max(there.run("live.scores(49)")) == pytest.approx(cs.confidence(out, over=over)[0])
+    assert max(there.run("live.scores(49)")) == pytest.approx(cs.loss.confidence(out, over=over)[0])
     leaders = [-1] * first + cs.loss.running_decision(out, over=over)[:, 0].tolist()
     assert there.run("[...live.outcome.leaders]")[: len(leaders)] == leaders
 

@@ -344,7 +344,7 @@ def test_a_trace_is_of_the_network_that_was_explained():
 
 def test_errors():
     net = cs.Sequential(cs.Dense(4, 3), SRM, cs.Dense(3, 2), cs.Loihi())
-    sent = cs.Sequential(cs.Dense(4, 3), cs.SigmaDelta(), cs.Dense(3, 2))
+    sent = cs.Sequential(cs.Dense(4, 3), cs.neurons.SigmaDelta(), cs.Dense(3, 2))
     x = np.ones((9, 1, 4), bool)
     cases = [
         (TypeError, (3, x, 1, 0, 0), r"^explain: net must be a Network or Sequential, got int$"),

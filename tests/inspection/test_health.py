@@ -95,8 +95,8 @@ def test_every_layer(neurons):
     gain = 11.0 if isinstance(neurons, cs.SRM) else neurons.pool_gain
     dense = cs.Dense((3, 3, 3), 4, weight_scale=100.0)
     stages = (cs.Conv(2, 3, 3), neurons, cs.SumPool(2, gain=gain), neurons, cs.Delay(3, dt=1.0), cs.Dropout(0.5))
-    net = cs.Sequential(*stages, dense, neurons, cs.Average(2))
-    loss = cs.SpikeRateLoss(neurons)
+    net = cs.Sequential(*stages, dense, neurons, cs.layers.Average(2))
+    loss = cs.loss.SpikeRateLoss(neurons)
     found = cs.diagnose(net, [(spread((60, 6, 8, 7, 2), 0.1), LABELS % 2)], loss=loss)
     assert [layer.layer for layer in found.layers] == [1, 3, 7]
     assert [layer.rates.shape for layer in found.layers] == [(6, 5, 3), (3, 3, 3), (4,)]
@@ -374,7 +374,7 @@ def test_the_loss_of_mixed_outputs(samples):
     """Over batches, the larger loss of the next sample's output and that of half a batch away."""
     cs.seed(2)
     net, rng = cs.Network("6-8-3", cs.SRM(tau_sr=3.0)), np.random.default_rng(samples)
-    loss = cs.SpikeRateLoss(cs.SRM(tau_sr=3.0), true=100, false=10)
+    loss = cs.loss.SpikeRateLoss(cs.SRM(tau_sr=3.0), true=100, false=10)
     batches = [(rng.random((30, samples, 6)) < 0.4, np.arange(samples) // 2 % 3) for _ in range(2)]
     found, expected = cs.diagnose(net, batches, loss=loss, batches=2), 0.0
     net.eval()

@@ -135,15 +135,15 @@ class Attention(cs.Layer):
 def transformer(factor):
     neuron = cs.LIF(tau=4.0)
 
-    def block():
-        attention = cs.Dense(8, 24), neuron, Attention(), neuron, cs.Dense(8, 8), neuron
-        return cs.Residual(*attention), cs.Residual(cs.Dense(8, 16), neuron, cs.Dense(16, 8), neuron)
+    def dense(inputs, outputs):
+        return cs.Dense(inputs, outputs, weight_scale=10.0 * factor)
 
-    net = cs.Sequential(cs.Conv(2, 8, 2, stride=2), neuron, *block(), *block(), cs.ReadOut((4, 4, 8), 4, tau=20.0))
-    for layer in net.layers_within():
-        if isinstance(layer, (cs.Conv, cs.Dense)):
-            layer.scale_output(factor)
-    return net
+    def block():
+        attention = dense(8, 24), neuron, Attention(), neuron, dense(8, 8), neuron
+        return cs.Residual(*attention), cs.Residual(dense(8, 16), neuron, dense(16, 8), neuron)
+
+    first = cs.Conv(2, 8, 2, stride=2, weight_scale=100.0 * factor)
+    return cs.Sequential(first, neuron, *block(), *block(), cs.ReadOut((4, 4, 8), 4, tau=20.0))
 
 
 def adam(net, lr=0.05):

@@ -129,7 +129,7 @@ def test_what_a_demonstration_refuses(tmp_path):
         ([dense, Arithmetic()], {}, f"{kinds}, 6), Arithmetic)"),
         ([dense, cs.Dense(6, 3), srm], {}, f"{weights} Dense((4, 4, 2), 6), Dense(6, 3)"),
         ([dense, srm, cs.BatchNorm(6), cs.Dense(6, 3), srm], {}, f"{weights} BatchNorm(6), Dense(6, 3)"),
-        ([dense, srm, cs.FilterBank(6, 2), srm], {}, f"{weights} FilterBank(6, 2)"),
+        ([dense, srm, cs.layers.FilterBank(6, 2), srm], {}, f"{weights} FilterBank(6, 2)"),
         ([two, srm], framed, "net must be a chain of layers, without branches, for a page that runs it"),
     ]
     cases = [

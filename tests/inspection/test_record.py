@@ -474,4 +474,4 @@ def test_health_and_a_page_have_what_the_network_had_and_others_refuse_it():
     with pytest.raises(TypeError, match=r"^reassign: layer 1 \(Dense\(8, 5\), EvenSteps\) has no SRM neurons$"):
         cs.reassign(net, x, [0, 1], layer=1, index=2)
     with pytest.raises(TypeError, match=r"^compare_gradients: layer 1 must be SRM or Loihi to be relaxed, got EvenS"):
-        cs.compare_gradients(net, x, [0, 1], perturbations=1)
+        cs.inspection.compare_gradients(net, x, [0, 1], perturbations=1)

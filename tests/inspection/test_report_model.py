@@ -120,7 +120,7 @@ CHAINS = {
     "pool": (lambda: [cs.SumPool(2, gain=11.0)], (5, 4, 2)),
     "mean": (lambda: [cs.AvgPool(2, stride=(3, 1), padding=1), cs.Conv(2, 3, 1)], (5, 4, 2)),
     "hooked pool": (lambda: [cs.SumPool(2, gain=11.0, weight_hook=uneven)], (5, 4, 2)),
-    "hooked unpool": (lambda: [cs.Unpool(2, gain=11.0, weight_hook=uneven)], (3, 2, 2)),
+    "hooked unpool": (lambda: [cs.layers.Unpool(2, gain=11.0, weight_hook=uneven)], (3, 2, 2)),
     "conv transpose": (lambda: [cs.ConvTranspose(2, 4, 3, stride=2, padding=1, groups=2)], (4, 3, 2)),
 }
 
@@ -185,7 +185,7 @@ class Halved(cs.Dense):
 
 BEYOND = {
     "a function": (lambda: [unknown], 6),
-    "filters": (lambda: [cs.FilterBank(6, 2)], 36),
+    "filters": (lambda: [cs.layers.FilterBank(6, 2)], 36),
     "a subclass": (lambda: [Halved(6, 6)], 6),
     "moved over the end and back": (lambda: [cs.layers.Shift(2.0), cs.layers.Shift(-2.0), cs.Dense(6, 6)], 6),
 }

@@ -111,11 +111,11 @@ def hidden() -> cs.Sequential:
 LOOKS: dict[str, tuple[Any, Any]] = {
     "health": (network, lambda net, o: cs.diagnose(net, [(X, LABELS)])),
     "health with an optimizer": (network, lambda net, o: cs.diagnose(net, [(X, LABELS)], optimizer=o)),
-    "ops": (network, lambda net, o: cs.count_operations(net, X)),
+    "ops": (network, lambda net, o: cs.inspection.count_operations(net, X)),
     "explain": (srm, lambda net, o: cs.explain(net, X, layer=2, index=1, time=4)),
     "trace": (hidden, lambda net, o: cs.explain(net, X, layer=7, index=1, time=9).trace()),
     "reassignment": (srm, lambda net, o: cs.reassign(net, X, LABELS, layer=2, index=1)),
-    "compare_gradients": (hidden, lambda net, o: cs.compare_gradients(net, X[:, :1], [1], perturbations=1)),
+    "compare_gradients": (hidden, lambda net, o: cs.inspection.compare_gradients(net, X[:, :1], [1], perturbations=1)),
     "gradient flow": (network, lambda net, o: GradientFlow(net).add()),
 }
 
@@ -154,7 +154,7 @@ def test_a_record_leaves_the_gradients_of_a_pass_as_they_are() -> None:
     for recorded in (False, True):
         net = srm()
         with cs.record(net) if recorded else cs.no_grad(False):
-            cs.SpikeMaxLoss(cs.SRM())(net(X), LABELS).backward()
+            cs.loss.SpikeMaxLoss(cs.SRM())(net(X), LABELS).backward()
         found.append(everything(net))
     assert found[0] == found[1]
 
@@ -206,7 +206,7 @@ NET = cs.Network("3-2", cs.SRM())
 RUNS = {
     "report": lambda x, path: cs.write_report(NET, x, path / "page.html"),
     "explain": lambda x, path: cs.explain(NET, x, 1, 0, 3),
-    "compare_gradients": lambda x, path: cs.compare_gradients(NET, x, [0, 1], perturbations=1),
+    "compare_gradients": lambda x, path: cs.inspection.compare_gradients(NET, x, [0, 1], perturbations=1),
     "reassignment": lambda x, path: cs.reassign(NET, x, [0, 1], layer=1, index=0),
     "health": lambda x, path: cs.diagnose(NET, [(x, [0, 1])]),
     "calibrate": lambda x, path: cs.calibrate(NET, [x]),

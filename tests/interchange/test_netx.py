@@ -35,8 +35,8 @@ def spikes(shape, steps=40, rate=0.3):
 def round_trip(net, tmp_path, shape, **options):
     """Export and import a network, and check that both have the same output, with spikes."""
     path = tmp_path / "trained.net"
-    cs.export_hdf5(net, path, **options)
-    again = cs.import_hdf5(path)
+    cs.interchange.export_hdf5(net, path, **options)
+    again = cs.interchange.import_hdf5(path)
     x = spikes(shape)
     net.train(False)
     a, b = net(x).data, again(x).data
@@ -60,7 +60,7 @@ def test_an_srm_network_of_every_layer(tmp_path):
     stages = [
         *(cs.Conv(2, 4, (3, 2), stride=(1, 2), padding=(1, 0), dilation=(2, 1), groups=2, weight_scale=9), SRM),
         *(cs.SumPool(2, padding=(0, 1), gain=4.4), cs.SRM(theta=3.0)),
-        *(cs.Unpool(2, gain=4.4), SRM),
+        *(cs.layers.Unpool(2, gain=4.4), SRM),
         *(cs.ConvTranspose(4, 2, 3, stride=2, output_padding=1, weight_scale=9), SRM, Shift(1.0)),
         *(cs.Dropout(0.3), cs.Dense((18, 14, 2), 12, weight_scale=9), SRM, delay),
         Average(3),
@@ -81,7 +81,7 @@ def test_networks_in_words(tmp_path, notation, neuron):
     assert again.layers[1] == neuron
     # An imported network can be exported again.
     other = tmp_path / "trained.net"
-    cs.export_hdf5(again, other, input_shape=net.input_shape)
+    cs.interchange.export_hdf5(again, other, input_shape=net.input_shape)
     assert {k: v.tolist() for k, v in plain(path).items()} == {k: v.tolist() for k, v in plain(other).items()}
 
 
@@ -111,7 +111,7 @@ def test_delays_of_synapses_are_those_of_the_neurons_before_them(tmp_path, kind)
     net = cs.Sequential(cs.Conv(2, 3, 3), SRM, layer, SRM)
     if kind in ("of the receiver", "each"):
         with pytest.raises(ValueError, match="must have one delay for all synapses of a neuron before it"):
-            cs.export_hdf5(net, tmp_path / "a.net", input_shape=(5, 4, 2))
+            cs.interchange.export_hdf5(net, tmp_path / "a.net", input_shape=(5, 4, 2))
         return
     again, _ = round_trip(net, tmp_path, (5, 4, 2), input_shape=(5, 4, 2))
     assert (again[2].delay.data.reshape(18) == np.rint(layer.delays.delay.data[:, 0])).all()
@@ -121,7 +121,7 @@ def test_as_netx_reads(tmp_path):
     """The names, shapes and types that netx requires, and a step of each layer computed from them."""
     net = cs.Network("6x5x2-4c3-7", LOIHI)
     path = tmp_path / "trained.net"
-    cs.export_hdf5(net, path)
+    cs.interchange.export_hdf5(net, path)
     found = plain(path)
     assert found["simulation/Ts"] == 1.0
     assert [found[f"layer/{i}/type"][0].decode() for i in range(4)] == ["input", "conv", "flatten", "dense"]
@@ -152,7 +152,7 @@ def test_as_netx_reads(tmp_path):
 def test_the_input_has_no_neuron(tmp_path):
     """netx then takes spikes at its input, flat before a dense layer, since it flattens no input."""
     path, net = tmp_path / "a.net", cs.Network("5x4x2-6-2", SRM)
-    cs.export_hdf5(net, path)
+    cs.interchange.export_hdf5(net, path)
     found = plain(path)
     assert {name for name in found if name.startswith("layer/0/")} == {
         f"layer/0/{n}" for n in ("type", "shape", "frame")
@@ -168,12 +168,12 @@ def test_the_input_has_no_neuron(tmp_path):
 def test_a_refractory_delay_is_kept_with_a_warning(tmp_path):
     net = cs.Network("6-4", cs.Loihi(20, ref_delay=3))
     with pytest.warns(UserWarning, match="^export_hdf5: netx ignores that Loihi neurons have a ref_delay of 3$"):
-        cs.export_hdf5(net, tmp_path / "a.net")
-    assert cs.import_hdf5(tmp_path / "a.net")[1] == cs.Loihi(20, ref_delay=3)
+        cs.interchange.export_hdf5(net, tmp_path / "a.net")
+    assert cs.interchange.import_hdf5(tmp_path / "a.net")[1] == cs.Loihi(20, ref_delay=3)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        cs.export_hdf5(cs.Network("6-4", cs.Loihi(20)), tmp_path / "a.net")
-        cs.export_hdf5(cs.Network("6-4", SRM), tmp_path / "a.net")
+        cs.interchange.export_hdf5(cs.Network("6-4", cs.Loihi(20)), tmp_path / "a.net")
+        cs.interchange.export_hdf5(cs.Network("6-4", SRM), tmp_path / "a.net")
 
 
 # Convolutions with one input channel, one map, one row; and all of these with pooling over one pixel.
@@ -196,7 +196,7 @@ def test_axes_of_size_one_are_dropped(tmp_path, layers, shape, time_axis):
             layer.weight.data = 2 * random.integers(0, 20, layer.weight.shape).astype(np.float32)
     net = cs.Sequential(*layers, LOIHI)
     path = tmp_path / "trained.net"
-    cs.export_hdf5(net, path, input_shape=shape)
+    cs.interchange.export_hdf5(net, path, input_shape=shape)
     with h5py.File(path, "a") as file:
         for name in list(file["layer"]):
             if "weight" in file[f"layer/{name}"]:
@@ -205,14 +205,14 @@ def test_axes_of_size_one_are_dropped(tmp_path, layers, shape, time_axis):
                 file[f"layer/{name}/weight"] = weight[..., None] if time_axis else weight.squeeze()
     x = spikes(shape)
     assert net(x).data.any()
-    assert (cs.import_hdf5(path)(x).data == net(x).data).all()
+    assert (cs.interchange.import_hdf5(path)(x).data == net(x).data).all()
 
 
 def test_files_as_slayer_pytorch_writes_them(tmp_path):
     """Axes of size 1 dropped, one integer for two, theta beside vThMant, no delayShift."""
     net = cs.Network("6x6x2-4c3-2a-1", LOIHI)
     path = tmp_path / "trained.net"
-    cs.export_hdf5(net, path)
+    cs.interchange.export_hdf5(net, path)
     with h5py.File(path, "a") as file:
         for i in (1, 2, 4):
             layer = file[f"layer/{i}"]
@@ -228,11 +228,11 @@ def test_files_as_slayer_pytorch_writes_them(tmp_path):
         file["layer/4/weight"] = weight
     x = spikes((6, 6, 2))
     assert net(x).data.any()
-    assert (cs.import_hdf5(path)(x).data == net(x).data).all()
+    assert (cs.interchange.import_hdf5(path)(x).data == net(x).data).all()
 
 
 def test_hooks_are_in_the_weights(tmp_path):
-    pools = cs.SumPool(2, 3.0, weight_hook=lambda w: w * 3.0), SRM, cs.Unpool(2, 7.0, weight_hook=TO_CHIP), SRM
+    pools = cs.SumPool(2, 3.0, weight_hook=lambda w: w * 3.0), SRM, cs.layers.Unpool(2, 7.0, weight_hook=TO_CHIP), SRM
     again, _ = round_trip(cs.Sequential(*pools), tmp_path, (4, 4, 1), input_shape=(4, 4, 1))
     assert [layer.gain for layer in again.layers[::2]] == [9.0, 8.0]
     net = cs.Sequential(cs.Dense(6, 4, weight_hook=lambda w: w * 3.0), SRM)
@@ -272,15 +272,15 @@ def dense(**options):
 def test_errors_of_export(tmp_path, layers, message):
     options = {"input_shape": (4, 4, 1)} if isinstance(layers[0], cs.SumPool) else {}
     with pytest.raises(ValueError, match=f"^export_hdf5: {message}"):
-        cs.export_hdf5(cs.Sequential(*layers), tmp_path / "a.net", **options)
+        cs.interchange.export_hdf5(cs.Sequential(*layers), tmp_path / "a.net", **options)
     assert not list(tmp_path.iterdir())
 
 
 def test_no_network(tmp_path):
     with pytest.raises(ValueError, match="export_hdf5: the network has no layers"):
-        cs.export_hdf5(cs.Sequential(), tmp_path / "a.net", input_shape=(3,))
+        cs.interchange.export_hdf5(cs.Sequential(), tmp_path / "a.net", input_shape=(3,))
     with pytest.raises(TypeError, match="export_hdf5: net must be a network, got Dense"):
-        cs.export_hdf5(dense(), tmp_path / "a.net")
+        cs.interchange.export_hdf5(dense(), tmp_path / "a.net")
 
 
 NOT_FLOAT32 = (np.nan, np.inf, 1e300, -1e39)
@@ -326,19 +326,22 @@ def spoil(file, name, value=None):
 )
 def test_a_wrong_file_is_named(tmp_path, name, value, message):
     path = tmp_path / "a.net"
-    cs.export_hdf5(cs.Network("6x6x2-4c3-2a-3", LOIHI), path)
+    cs.interchange.export_hdf5(cs.Network("6x6x2-4c3-2a-3", LOIHI), path)
     with h5py.File(path, "a") as file:
         shape = file[name].shape if name.endswith("weight") and np.ndim(value) == 0 and value is not None else ()
         spoil(file, name, np.full(shape, value) if shape else value)
     with pytest.raises(ValueError, match=rf"^import_hdf5: .*a\.net: {message}"):
-        cs.import_hdf5(path)
+        cs.interchange.import_hdf5(path)
 
 
 def test_the_extra_is_named(tmp_path, monkeypatch):
     net = cs.Network("3-2", SRM)
-    cs.export_hdf5(net, tmp_path / "a")
+    cs.interchange.export_hdf5(net, tmp_path / "a")
     monkeypatch.setitem(sys.modules, "h5py", None)
-    for use in (lambda: cs.export_hdf5(net, tmp_path / "b"), lambda: cs.import_hdf5(tmp_path / "a")):
+    for use in (
+        lambda: cs.interchange.export_hdf5(net, tmp_path / "b"),
+        lambda: cs.interchange.import_hdf5(tmp_path / "a"),
+    ):
         with pytest.raises(ImportError, match=r"port_hdf5: h5py is not installed; pip install 'cuslayer\[hdf5\]'"):
             use()
 
@@ -353,10 +356,10 @@ def test_a_shift_is_where_the_file_has_one(tmp_path):
     assert [bool(plain(path)[f"layer/{at}/delayShift"]) for at in (1, 2)] == [False, True]
     for neuron, expected in ((SRM, [cs.Dense, cs.SRM]), (LOIHI, [cs.Dense, cs.Loihi, Shift])):
         path = tmp_path / "trained.net"
-        cs.export_hdf5(cs.Network("3-2", neuron), path)
+        cs.interchange.export_hdf5(cs.Network("3-2", neuron), path)
         with h5py.File(path, "a") as file:
             del file["layer/1/delayShift"]
-        assert [type(layer) for layer in cs.import_hdf5(path).layers] == expected
+        assert [type(layer) for layer in cs.interchange.import_hdf5(path).layers] == expected
 
 
 @pytest.mark.parametrize(("weights", "fit"), [((-256, 255), True), ((-257, 255), False), ((-256, 256), False)])
@@ -365,14 +368,14 @@ def test_weights_of_the_chip_are_eight_bits_and_a_sign(tmp_path, weights, fit):
     layer.weight.data = np.array(weights, np.float32)[:, None]
     net = cs.Sequential(layer, LOIHI)
     if fit:
-        cs.export_hdf5(net, tmp_path / "a.net")
+        cs.interchange.export_hdf5(net, tmp_path / "a.net")
         assert plain(tmp_path / "a.net")["layer/1/weight"].tolist() == [list(weights)]
     else:
         with pytest.raises(ValueError, match=rf"from -256 to 255 .*, got {weights[0]} to {weights[1]}; quantize"):
-            cs.export_hdf5(net, tmp_path / "a.net")
+            cs.interchange.export_hdf5(net, tmp_path / "a.net")
 
 
 def test_neurons_with_constants_that_are_none(tmp_path):
     net, x = cs.Network("6-5-3", cs.LIF(tau=7.0)), np.random.default_rng(0).random((30, 2, 6)) < 0.5
-    cs.export_hdf5(net, tmp_path / "lif.net")
-    assert (cs.import_hdf5(tmp_path / "lif.net")(x).data == net(x).data).all()
+    cs.interchange.export_hdf5(net, tmp_path / "lif.net")
+    assert (cs.interchange.import_hdf5(tmp_path / "lif.net")(x).data == net(x).data).all()

@@ -113,7 +113,7 @@ def test_a_transposed_convolution_equals_slayers():
 
 
 def test_filters_and_delays_equal_slayers():
-    psp, bank = TemporalFilter(SRM), cs.FilterBank(3, 5)
+    psp, bank = TemporalFilter(SRM), cs.layers.FilterBank(3, 5)
     delay, each = cs.Delay(2, dt=1.0), cs.Delay((4, 5, 2), dt=1.0)
     taps = len(SRM.response)
     state = {

@@ -12,7 +12,7 @@ from tests.kernels.test_twins import fire_adjoint
 from tests.kernels.test_twins_conv import emulator as emulator
 
 WRONG = (math.nan, math.inf, -math.inf)
-SAMPLED = cs.SampledSRM([0.0, 1.0, 0.5], [0.0, -20.0])
+SAMPLED = cs.neurons.SampledSRM([0.0, 1.0, 0.5], [0.0, -20.0])
 SRM = cs.SRM()
 LOIHI = cs.Loihi().constants
 

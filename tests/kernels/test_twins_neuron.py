@@ -36,13 +36,13 @@ KINDS: dict[str, Any] = {
     "ResonateAndFire": lambda draw, **o: cs.ResonateAndFire(
         reset=draw(st.sampled_from(["izhikevich", "zero", "subtract", None])), **o
     ),
-    "BalancedResonateAndFire": lambda draw, **o: cs.BalancedResonateAndFire(1.0, 0.5, dt=500.0, **o),
+    "BalancedResonateAndFire": lambda draw, **o: cs.neurons.BalancedResonateAndFire(1.0, 0.5, dt=500.0, **o),
     "Quadratic": lambda draw, **o: Quadratic(**o),
     "Resting": lambda draw, **o: Resting(**o),
     "Compartments": lambda draw, **o: Compartments(**o),
     "Offset": lambda draw, **o: Offset(**o),
     "Echo": lambda draw, **o: Echo(near=draw(st.integers(0, 9)), far=draw(st.integers(1, 90)), **o),
-    "SigmaDelta": lambda draw, **o: cs.SigmaDelta(
+    "SigmaDelta": lambda draw, **o: cs.neurons.SigmaDelta(
         activation=draw(st.sampled_from(["relu", None])), sums=draw(st.booleans()), **(o | {"graded": True})
     ),
 }
@@ -120,10 +120,10 @@ PLAIN = {
     ),
     "AdLIF": (cs.AdLIF(), [[0.9, 0.5, 0.01, 0.0, 0.7], [0.9] * 5, [0.1, 0.0, 0.1, 0.1, 0.2], [0.05] * 5]),
     "BalancedResonateAndFire": (
-        cs.BalancedResonateAndFire(1.0, dt=500.0, scale_rho=1e-3),
+        cs.neurons.BalancedResonateAndFire(1.0, dt=500.0, scale_rho=1e-3),
         [[0.8, 0.1, 0.0, 0.3, 0.2], [0.3, 0.1, 0.5, 0.0, 0.7]],
     ),
-    "NormalizedALIF": (cs.NormalizedALIF(), [[0.9, 0.5, 0.01, 0.0, 0.7], [0.9] * 5]),
+    "NormalizedALIF": (cs.neurons.NormalizedALIF(), [[0.9, 0.5, 0.01, 0.0, 0.7], [0.9] * 5]),
 }
 
 

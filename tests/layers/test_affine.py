@@ -97,7 +97,7 @@ def test_inspection_knows_a_read_out():
     assert np.abs(seen[2].output_error.values).sum() > 0
     found = cs.diagnose(net, [(x, labels)])
     assert found.loss == pytest.approx(cs.CrossEntropyLoss()(net(x), labels).item() / 4)
-    assert "ReadOut(8, 3, tau=20)" in repr(cs.compare_gradients(net, x, labels))
+    assert "ReadOut(8, 3, tau=20)" in repr(cs.inspection.compare_gradients(net, x, labels))
     assert "ReadOut(8, 3, tau=20)" in net._repr_html_()
     with pytest.raises(TypeError, match=r"^explain: layer 2 \(ReadOut\(8, 3, tau=20\)\) has no neurons$"):
         cs.explain(net, x, 2, 0, 5)

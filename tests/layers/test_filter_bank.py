@@ -83,14 +83,14 @@ def test_a_temporal_filter_starts_as_the_spike_response():
 
 def test_a_bank_starts_uniform_and_seeded():
     cs.seed(4)
-    bank = cs.FilterBank(50, 64, scale=2.0)
+    bank = cs.layers.FilterBank(50, 64, scale=2.0)
     values = bank.weight.data
     assert values.shape == (50, 64)
     assert values.dtype == np.float32
     assert 0.99 * 0.25 < np.abs(values).max() <= 0.25
     assert values.std() == pytest.approx(0.25 / np.sqrt(3), rel=0.03)
     cs.seed(4)
-    assert (cs.FilterBank(50, 64, 2.0).weight.data == values).all()
-    assert np.abs(cs.FilterBank(50, 64).weight.data).max() <= 0.125
+    assert (cs.layers.FilterBank(50, 64, 2.0).weight.data == values).all()
+    assert np.abs(cs.layers.FilterBank(50, 64).weight.data).max() <= 0.125
     assert repr(bank) == "FilterBank(50, 64)"
     assert bank.parameters() == [bank.weight]

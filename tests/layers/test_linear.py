@@ -105,7 +105,7 @@ def length(operation, size, kernel, stride, padding, dilation):
 @pytest.mark.parametrize("operation", ["pool", "unpool", "conv", "conv_transpose"])
 def test_the_size_of_an_output(operation):
     """For every window, also where the last one would begin beyond the padded image; layers agree."""
-    kinds = {"pool": cs.SumPool, "unpool": cs.Unpool, "conv": cs.Conv, "conv_transpose": cs.ConvTranspose}
+    kinds = {"pool": cs.SumPool, "unpool": cs.layers.Unpool, "conv": cs.Conv, "conv_transpose": cs.ConvTranspose}
     seen = 0
     for size, kernel, stride, padding, dilation in itertools.product((1, 2, 5, 8), (1, 4), (1, 2, 5), (0, 2), (1, 2)):
         options = {"stride": (stride, 1), "padding": (padding, 0), "dilation": (dilation, 1)}
@@ -127,7 +127,7 @@ def test_the_size_of_an_output(operation):
 
 IMAGES = [(7, 9, 4), (8, 5, 4), (1, 6, 4), (2, 2, 4)]
 LAYERS = [
-    cs.Average(2),
+    cs.layers.Average(2),
     cs.Conv(4, 3, 3),
     cs.Conv(4, 6, (3, 2), stride=(2, 3), padding=(1, 0), groups=2),
     cs.ConvTranspose(4, 6, (3, 5), stride=(3, 2), padding=(0, 3), groups=2, output_padding=(2, 1)),
@@ -135,14 +135,14 @@ LAYERS = [
     cs.Dense(100, 5),
     cs.Delay(4, dt=1.0),
     cs.Dropout(0.5),
-    pytest.param(cs.FilterBank(3, 6), marks=pytest.mark.all),
+    pytest.param(cs.layers.FilterBank(3, 6), marks=pytest.mark.all),
     pytest.param(cs.layers.TemporalFilter(cs.SRM()), marks=pytest.mark.all),
     cs.SumPool(3, stride=2, padding=1, gain=1.0),
     cs.AvgPool(3, stride=2, padding=1),
     cs.GlobalAvgPool(),
     cs.MaxPool((3, 2), stride=2, padding=1, dilation=(1, 2)),
     cs.layers.Shift(2.0),
-    cs.Unpool((3, 2), stride=(2, 4), padding=(3, 0), dilation=(1, 2), gain=1.0),
+    cs.layers.Unpool((3, 2), stride=(2, 4), padding=(3, 0), dilation=(1, 2), gain=1.0),
 ]
 
 
@@ -156,11 +156,11 @@ def test_the_shape_is_that_of_the_output_and_so_is_the_error(layer):
                 layer.output_shape(shape)
         else:
             assert (2, 3, *layer.output_shape(shape)) == real
-    assert layer.output_shape(None) == {cs.Average: (2,), cs.Dense: (5,)}.get(type(layer))
+    assert layer.output_shape(None) == {cs.layers.Average: (2,), cs.Dense: (5,)}.get(type(layer))
 
 
 def test_a_window_needs_frames_and_the_channels_of_its_weight():
-    layers = cs.Conv(4, 3, 1), cs.ConvTranspose(4, 3, 2), cs.SumPool(2, gain=1.0), cs.Unpool(2, gain=1.0)
+    layers = cs.Conv(4, 3, 1), cs.ConvTranspose(4, 3, 2), cs.SumPool(2, gain=1.0), cs.layers.Unpool(2, gain=1.0)
     for name, layer in zip(("conv", "conv_transpose", "pool", "unpool"), layers, strict=True):
         with pytest.raises(ValueError, match=rf"^{name}: x must be \(T, N, H, W, C\), got shape \(T, N, 8\)$"):
             layer.output_shape((8,))

@@ -147,7 +147,7 @@ def test_a_network(tmp_path):
         time, sample, *index = map(int, np.argwhere(seen[at].spikes)[-1])
         why = cs.explain(net, x, at, tuple(index), time, sample=sample)
         assert why.contributions.sum() + why.refractory == pytest.approx(why.potential, rel=1e-4, abs=1e-3)
-    names = [row.name.split("(")[1] for row in cs.count_operations(net, x).layers]
+    names = [row.name.split("(")[1] for row in cs.inspection.count_operations(net, x).layers]
     assert names == ["Conv", "AvgPool", "Conv", "GlobalAvgPool", "Dense"]
     assert cs.write_report(net, x, tmp_path / "page.html", target=[0, 1]).exists()
     with pytest.raises(ValueError, match=r"^write_demo: net must have a layer of weights or pooling, .*MaxPool"):

@@ -160,7 +160,7 @@ LAYERS = {
     "Conv": (cs.Conv, (2, 2, 3), {}),
     "SumPool": (cs.SumPool, (2,), {"gain": 1.0}),
     "Delay": (cs.Delay, (4,), {"dt": 1.0}),
-    "FilterBank": (cs.FilterBank, (2, 3), {}),
+    "FilterBank": (cs.layers.FilterBank, (2, 3), {}),
     "TemporalFilter": (cs.layers.TemporalFilter, (NEURON,), {}),
     "Dropout": (cs.Dropout, (0.5,), {}),
 }
@@ -218,7 +218,7 @@ def trained_layers():
         Gate(),
         cs.Sequential(cs.Dense(4, 3, bias=True, delays=cs.SynapticDelays(3.0, dt=1.0)), cs.BatchNorm(3, trained=True)),
         cs.Delay(3, dt=1.0, max_delay=4.0),
-        cs.FilterBank(2, 5),
+        cs.layers.FilterBank(2, 5),
         cs.ReadOut(6, 2, trained=True, bias=True),
     )
 
@@ -347,7 +347,7 @@ def test_what_a_layer_declares_is_read(tmp_path):
     read = cs.import_nir(tmp_path / "net.nir")
     assert [type(stage).__name__ for stage in read] == ["Dense", "LIF", "Shift", "Dense", "LIF"]
     np.testing.assert_array_equal(read(x).numpy(), expected)
-    assert cs.count_operations(net, x).layers[0].accumulates == 3 * x[..., 1:].sum() / 2
+    assert cs.inspection.count_operations(net, x).layers[0].accumulates == 3 * x[..., 1:].sum() / 2
     page = cs.write_demo(net, tmp_path / "demo.html", recordings=(x, [0, 1])).read_text("utf-8")
     kinds = re.findall(r'"kind":"(\w+)"', page)
     assert kinds.count("dense") == 2

@@ -65,7 +65,7 @@ def test_unpooling_equals_the_formula(kernel, stride, padding, dilation, image, 
 
 
 def test_scaling_the_output_scales_the_gain():
-    for layer in (cs.SumPool(2, gain=3.0), cs.Unpool(2, gain=3.0)):
+    for layer in (cs.SumPool(2, gain=3.0), cs.layers.Unpool(2, gain=3.0)):
         layer.scale_output(0.5)
         layer.scale_output(0.5)
         assert layer.gain == 0.75
@@ -74,12 +74,12 @@ def test_scaling_the_output_scales_the_gain():
 def test_a_layer_is_its_function_and_fires():
     x = RNG.random((30, 2, 4, 5, 3)) < 0.3
     options = {"stride": (2, 1), "padding": 1, "dilation": (1, 2), "gain": 11.0}
-    layer = cs.Unpool((3, 2), **options)
+    layer = cs.layers.Unpool((3, 2), **options)
     expected = functions.unpool(x, kernel_size=(3, 2), **options)
     assert (layer(x).data == expected.data).all()
     assert layer.parameters() == []
     assert repr(layer) == "Unpool((3, 2), stride=(2, 1), padding=(1, 1), dilation=(1, 2), gain=11)"
-    net = cs.Sequential(cs.Conv(3, 4, 3), SRM, cs.Unpool(2, gain=11.0), SRM)
+    net = cs.Sequential(cs.Conv(3, 4, 3), SRM, cs.layers.Unpool(2, gain=11.0), SRM)
     by_hand = SRM(functions.unpool(SRM(net[0](x)), kernel_size=2, gain=11.0))
     assert (net(x).data == by_hand.data).all()
     assert by_hand.data.any()

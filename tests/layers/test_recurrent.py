@@ -127,8 +127,8 @@ class Driven(cs.LIF):
 
 PUBLISHED = {
     "ADLIF": lambda **o: cs.AdLIF(theta=0.1, **o),
-    "BRF": lambda **o: cs.BalancedResonateAndFire(dt=10.0, theta=0.05, scale_rho=1e-3, **o),
-    "SRNN": lambda **o: cs.NormalizedALIF(theta=0.2, **o),
+    "BRF": lambda **o: cs.neurons.BalancedResonateAndFire(dt=10.0, theta=0.05, scale_rho=1e-3, **o),
+    "SRNN": lambda **o: cs.neurons.NormalizedALIF(theta=0.2, **o),
 }
 
 

@@ -256,9 +256,9 @@ def test_in_a_network(tmp_path):
     for each, action in ((net, pytest.raises(ValueError, match="must have one delay for all")), (same, nullcontext())):
         same[2].delays.delay.data[:] = same[2].delays.delay.data[:, :1]
         with action:
-            cs.export_hdf5(each, tmp_path / "out")
+            cs.interchange.export_hdf5(each, tmp_path / "out")
     same.train(False)
-    np.testing.assert_array_equal(cs.import_hdf5(tmp_path / "out")(x).data, same(x).data)
+    np.testing.assert_array_equal(cs.interchange.import_hdf5(tmp_path / "out")(x).data, same(x).data)
     with pytest.raises(ValueError, match="delays must be new, these have been trained"):
         cs.Dense(12, 9, delays=loaded[0].delays)
 

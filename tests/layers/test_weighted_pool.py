@@ -134,7 +134,7 @@ def test_a_hook_may_have_parameters():
     optimizer.step()
     assert (net[2].effective_weight().data != 11).any()
     before = hook.factor.grad.copy()
-    cs.compare_gradients(net, x, np.zeros((20, 2, 2, 2, 4), bool), perturbations=1)
+    cs.inspection.compare_gradients(net, x, np.zeros((20, 2, 2, 2, 4), bool), perturbations=1)
     assert (hook.factor.grad == before).all()
     cs.explain(net, x, 3, 0, 10)
     assert (hook.factor.grad == before).all()

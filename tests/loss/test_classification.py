@@ -21,7 +21,7 @@ def windowed(s, t, window):
 @pytest.mark.parametrize("kind", KINDS)
 def test_large_counts_do_not_overflow(kind):
     t = cs.Tensor(np.ones((5000, 1, 2), bool) & np.array([True, False]), requires_grad=True)
-    value = cs.SpikeMaxLoss(SRM, probability=kind)(t, [1])
+    value = cs.loss.SpikeMaxLoss(SRM, probability=kind)(t, [1])
     value.backward()
     assert value.item() == pytest.approx(5000 if kind == "softmax" else np.log(5002), rel=1e-5)
     assert np.isfinite(t.grad).all()
@@ -49,7 +49,7 @@ def test_a_window_is_rounded_to_steps():
     """0.3 ms are 3 steps of 0.1 ms, though 0.3 / 0.1 is a little less in floating point."""
     assert 0.3 / 0.1 < 3
     s, srm = RNG.random((10, 4, 3)), cs.SRM(dt=0.1)
-    values = [cs.ProbabilityWindowLoss(srm, width=window)(s, LABELS).item() for window in (0.3, 0.31, 0.2)]
+    values = [cs.loss.ProbabilityWindowLoss(srm, width=window)(s, LABELS).item() for window in (0.3, 0.31, 0.2)]
     assert values[0] == values[1] != values[2]
     spikes = s < 0.3
     found = cs.loss.running_decision(spikes, width=0.3, dt=0.1)
@@ -62,7 +62,7 @@ def test_a_window_is_rounded_to_steps():
 def test_the_regularizer(shape, low, high):
     s = RNG.random(shape) < 0.1
     t = cs.Tensor(s, requires_grad=True)
-    value = cs.RateRegularizer(low, high, weight=3.0, dt=2.0)(t)
+    value = cs.loss.RateRegularizer(low, high, weight=3.0, dt=2.0)(t)
     rate = s.mean(axis=(0, 1)) / 2.0
     under, over = np.maximum(low / 1000 - rate, 0), np.maximum(rate - (np.inf if high is None else high / 1000), 0)
     assert value.shape == ()
@@ -72,7 +72,7 @@ def test_the_regularizer(shape, low, high):
     np.testing.assert_allclose(t.grad, expected, atol=1e-6 * max(np.abs(expected).max(), 1e-9))
 
 
-LOSSES = [cs.SpikeCountLoss, cs.SpikeRateLoss, cs.SpikeMaxLoss, cs.ProbabilityWindowLoss]
+LOSSES = [cs.SpikeCountLoss, cs.loss.SpikeRateLoss, cs.loss.SpikeMaxLoss, cs.loss.ProbabilityWindowLoss]
 
 
 @pytest.mark.parametrize("make", LOSSES)
@@ -117,9 +117,9 @@ def test_rates_at_their_limits():
     """A limit of 0 Hz is a limit: 4 spikes in 20 ms are 0.2 per ms, and the penalty is half its square."""
     s = np.zeros((20, 1, 1), bool)
     s[::5] = True
-    assert cs.RateRegularizer(0, 0)(s).item() == pytest.approx(0.5 * 0.2**2)
-    assert cs.RateRegularizer(0, None)(s).item() == cs.RateRegularizer(5, 50)(s[:, :0]).item() == 0.0
-    loss = cs.SpikeRateLoss(cs.SRM(dt=2.0), true=500, false=0)
+    assert cs.loss.RateRegularizer(0, 0)(s).item() == pytest.approx(0.5 * 0.2**2)
+    assert cs.loss.RateRegularizer(0, None)(s).item() == cs.loss.RateRegularizer(5, 50)(s[:, :0]).item() == 0.0
+    loss = cs.loss.SpikeRateLoss(cs.SRM(dt=2.0), true=500, false=0)
     s = np.ones((10, 1, 2), bool) & np.array([True, False])
     assert loss(s, [0]).item() == 0.0
 
@@ -142,10 +142,10 @@ def test_a_wrong_label_gets_no_advice_on_axes():
         (
             np.zeros((2, 3, 4), np.float32),
             np.full((2, 3, 4), np.nan),
-            cs.MeanSquaredError(),
+            cs.MeanSquaredErrorLoss(),
             "must be finite, got nan in it$",
         ),
-        (np.zeros((2, 3, 4), np.float32), np.full((2, 3, 4), 1e300), cs.MeanSquaredError(), "got 1e.300 in it$"),
+        (np.zeros((2, 3, 4), np.float32), np.full((2, 3, 4), 1e300), cs.MeanSquaredErrorLoss(), "got 1e.300 in it$"),
     ):
         with pytest.raises(ValueError, match=message) as problem:
             loss(spikes, target)

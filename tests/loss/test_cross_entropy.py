@@ -29,8 +29,8 @@ def test_decisions_over_time():
 @pytest.mark.parametrize("over", OVER)
 def test_a_confidence_is_the_softmax_of_the_decision(over):
     z = over_time(Y, over)
-    np.testing.assert_allclose(cs.confidence(Y, over=over), np.exp(log_softmax(z)).max(axis=1))
-    assert cs.confidence(1e4 * Y, over=over).tolist() == [1.0] * 4
+    np.testing.assert_allclose(cs.loss.confidence(Y, over=over), np.exp(log_softmax(z)).max(axis=1))
+    assert cs.loss.confidence(1e4 * Y, over=over).tolist() == [1.0] * 4
 
 
 def test_errors_of_decisions():
@@ -39,7 +39,7 @@ def test_errors_of_decisions():
             getattr(cs.loss, name)(Y, over="most")
     for name in ("classify", "confidence"):
         with pytest.raises(ValueError, match=rf"^{name}: spikes must have a step for over='max', got T = 0"):
-            getattr(cs, name)(Y[:0], over="max")
+            getattr(cs.loss, name)(Y[:0], over="max")
     with pytest.raises(ValueError, match=r"^running_decision: width must be None for over='max', got 3"):
         cs.loss.running_decision(Y, over="max", width=3)
     assert cs.classify(Y[:0]).tolist() == [0] * 4

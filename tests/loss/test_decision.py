@@ -116,7 +116,7 @@ def test_coincidence_factor(dt):
     s, target = RNG.random((2, 300, 2, 3)) < 0.06
     s[:, 0, 0] = False
     target[:, 1, 1] = s[:, 1, 1]
-    found = cs.coincidence_factor(cs.Tensor(s), target, within=2.0, dt=dt)
+    found = cs.loss.coincidence_factor(cs.Tensor(s), target, within=2.0, dt=dt)
     for place in np.ndindex(2, 3):
         times, wanted = (dt * np.flatnonzero(train[(slice(None), *place)]) for train in (s, target))
         near = np.abs(times[:, None] - wanted) <= 2.0
@@ -126,10 +126,12 @@ def test_coincidence_factor(dt):
         expected = (pairs - chance * len(wanted)) / ((len(times) + len(wanted)) / 2 * (1 - chance))
         assert found[place] == pytest.approx(expected)
     assert (found[0, 0], found[1, 1]) == (0.0, pytest.approx(1.0))
-    assert np.isnan(cs.coincidence_factor(s[:, :1, 0], s[:, :1, 0])).all()
-    padded = cs.coincidence_factor(cs.Tensor(s, lengths=[300, 170]), target, within=2.0, dt=dt)
+    assert np.isnan(cs.loss.coincidence_factor(s[:, :1, 0], s[:, :1, 0])).all()
+    padded = cs.loss.coincidence_factor(cs.Tensor(s, lengths=[300, 170]), target, within=2.0, dt=dt)
     np.testing.assert_array_equal(padded[0], found[0])
-    np.testing.assert_array_equal(padded[1:], cs.coincidence_factor(s[:170, 1:], target[:170, 1:], within=2.0, dt=dt))
+    np.testing.assert_array_equal(
+        padded[1:], cs.loss.coincidence_factor(s[:170, 1:], target[:170, 1:], within=2.0, dt=dt)
+    )
 
 
 def test_numbers_are_counted_in_float64():

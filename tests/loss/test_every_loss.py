@@ -156,7 +156,7 @@ def cases(draw: Any, kind: str, parts: bool = False) -> Case:
 
     elif kind == "square":
         over = draw(st.sampled_from([*OVER, *["every"] * 4]))
-        loss, right = cs.MeanSquaredError(over, window=window, dt=dt), None
+        loss, right = cs.MeanSquaredErrorLoss(over, window=window, dt=dt), None
         at_steps = over == "every" and draw(st.booleans())
         target = rng.standard_normal((steps, samples, classes) if at_steps else (samples, classes)).astype(np.float32)
 
@@ -166,21 +166,21 @@ def cases(draw: Any, kind: str, parts: bool = False) -> Case:
             return (((z if over == "every" else read(z, over)) - wanted) ** 2).mean(axis=-1).mean()
 
     elif kind == "max":
-        loss = cs.SpikeMaxLoss(srm, window=window, probability=probability)
+        loss = cs.loss.SpikeMaxLoss(srm, window=window, probability=probability)
 
         def of_one(one: np.ndarray, i: int) -> Any:
             return -log_p(one[first:last].sum(0), probability)[labels[i]]
 
     elif kind == "sliding":
         width = draw(st.integers(1, 7))
-        loss = cs.ProbabilityWindowLoss(srm, width=width * dt, window=window, probability=probability)
+        loss = cs.loss.ProbabilityWindowLoss(srm, width=width * dt, window=window, probability=probability)
 
         def of_one(one: np.ndarray, i: int) -> Any:
             ends = range(first, min(last, len(one)))
             return np.mean([-log_p(one[max(t + 1 - width, 0) : t + 1].sum(0), probability)[labels[i]] for t in ends])
 
     elif kind == "rate":
-        loss = cs.SpikeRateLoss(srm, 400, 50, window)
+        loss = cs.loss.SpikeRateLoss(srm, 400, 50, window)
 
         def of_one(one: np.ndarray, i: int) -> Any:
             rate = one[first:last].mean(0) / dt

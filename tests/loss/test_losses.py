@@ -29,11 +29,11 @@ def test_padding_and_images():
     s, target, ends = *(RNG.random((2, 20, 2, 3)) < 0.3), [20, 8]
     padded, own = cs.Tensor(s, lengths=ends), (np.arange(20)[:, None] < ends)[:, :, None]
     under = np.maximum(0.5 - (s & own).sum(axis=(0, 1)) / 28, 0)
-    assert cs.RateRegularizer(500)(padded).item() == pytest.approx((under**2).sum(), rel=1e-5)
+    assert cs.loss.RateRegularizer(500)(padded).item() == pytest.approx((under**2).sum(), rel=1e-5)
     found, alone = (cs.loss.van_rossum(*pair, tau=4.0) for pair in ((padded, target), (s & own, target & own)))
     np.testing.assert_array_equal(found, alone)
     y, wanted = RNG.random((9, 3, 2, 2, 1)), RNG.random((3, 2, 2, 1))  # targets without time, of four axes
-    assert cs.MeanSquaredError(window=(2, 5))(y, wanted).item() == pytest.approx(((y[2:5] - wanted) ** 2).sum() / 3)
+    assert cs.MeanSquaredErrorLoss(window=(2, 5))(y, wanted).item() == pytest.approx(((y[2:5] - wanted) ** 2).sum() / 3)
 
 
 def test_gradient_of_spike_time():
@@ -51,7 +51,7 @@ def test_classify():
 
 
 SPIKES = np.random.default_rng(0).random((20, 3, 4)) < 0.3
-LOSSES = [cs.SpikeCountLoss(cs.SRM(), true=5, false=1), cs.SpikeRateLoss(cs.SRM())]
+LOSSES = [cs.SpikeCountLoss(cs.SRM(), true=5, false=1), cs.loss.SpikeRateLoss(cs.SRM())]
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
@@ -93,7 +93,9 @@ FILTER = {"response": SRM.filter}
 LABELS, MANY = [0, 2, 1, 1], np.zeros((4, 3), int)
 
 VALUES = {
-    "ProbabilityWindowLoss: width must hold a step of 0.5 ms, got": lambda: cs.ProbabilityWindowLoss(SRM, width=0.2),
+    "ProbabilityWindowLoss: width must hold a step of 0.5 ms, got": lambda: cs.loss.ProbabilityWindowLoss(
+        SRM, width=0.2
+    ),
     "moving_count: x must be (T, N, ...), got shape (10,)": lambda: f.moving_count(S[:, 0, 0], width=1),
     "cross_entropy: probability must be one of": lambda: f.cross_entropy(COUNTS, chosen=COUNTS > 0, probability="rate"),
     "cross_entropy: chosen has shape (3,), counts have shape (2": lambda: f.cross_entropy(COUNTS, chosen=COUNTS[0] > 0),
@@ -105,15 +107,17 @@ VALUES = {
     "BinaryCrossEntropyLoss: labels must be 0 or 1, got 2": lambda: cs.BinaryCrossEntropyLoss()(Y, MANY + 2),
     "BinaryCrossEntropyLoss: output must be (T, N,": lambda: cs.BinaryCrossEntropyLoss().probabilities(Y[0]),
     "binary_cross_entropy: chosen has shape": lambda: f.binary_cross_entropy(Y, chosen=Y[0] > 0),
-    "SpikeRateLoss: false must be at most a spike a step, 500 Hz,": lambda: cs.SpikeRateLoss(cs.SRM(dt=2.0), false=501),
-    "SpikeRateLoss: true must be at least false": lambda: cs.SpikeRateLoss(SRM, true=5, false=6),
-    "RateRegularizer: high must be at least low, 50 Hz, got 5": lambda: cs.RateRegularizer(50, 5),
-    "RateRegularizer: spikes must have a step, got T = 0": lambda: cs.RateRegularizer()(np.zeros((0, 3), bool)),
+    "SpikeRateLoss: false must be at most a spike a step, 500 Hz,": lambda: cs.loss.SpikeRateLoss(
+        cs.SRM(dt=2.0), false=501
+    ),
+    "SpikeRateLoss: true must be at least false": lambda: cs.loss.SpikeRateLoss(SRM, true=5, false=6),
+    "RateRegularizer: high must be at least low, 50 Hz, got 5": lambda: cs.loss.RateRegularizer(50, 5),
+    "RateRegularizer: spikes must have a step, got T = 0": lambda: cs.loss.RateRegularizer()(np.zeros((0, 3), bool)),
     "SpikeCountLoss: count_scale must be positive, got": lambda: cs.SpikeCountLoss(SRM, count_scale=0),
     "SpikeTimeLoss: spikes has shape (10, 2, 3), target has shape (10, 2": lambda: cs.SpikeTimeLoss(SRM)(S, S[..., :1]),
     "SpikeTimeLoss: target must be finite, got nan in it": lambda: cs.SpikeTimeLoss(SRM)(S, S * np.nan),
     "SpikeTimeLoss: target must be finite, got inf in it": lambda: cs.SpikeTimeLoss(SRM)(Y, cs.Tensor(Y + np.inf)),
-    "MeanSquaredError: target must be finite, got nan in it": lambda: cs.MeanSquaredError()(Y, Y * np.nan),
+    "MeanSquaredErrorLoss: target must be finite, got nan in it": lambda: cs.MeanSquaredErrorLoss()(Y, Y * np.nan),
     "BinaryCrossEntropyLoss: labels must be 0 or 1, got nan": lambda: cs.BinaryCrossEntropyLoss()(Y, MANY * np.nan),
     "CrossEntropyLoss: labels (T, N, classes) must be one-hot": lambda: cs.CrossEntropyLoss("every")(Y, Y * np.nan),
     "CrossEntropyLoss: labels (N, classes) must hold one 1": lambda: cs.CrossEntropyLoss()(Y, MANY * np.nan),
@@ -128,7 +132,7 @@ VALUES = {
     "van_rossum: a has shape (10, 2, 3), b has shape (10, 2, 1)": lambda: cs.loss.van_rossum(S, S[..., :1], tau=1.0),
 }
 TYPES = {
-    "RateRegularizer: low must be a number, got str": lambda: cs.RateRegularizer("5"),
+    "RateRegularizer: low must be a number, got str": lambda: cs.loss.RateRegularizer("5"),
     "SpikeCountLoss: piecewise must be a bool, got int": lambda: cs.SpikeCountLoss(SRM, piecewise=1),
     "SpikeTimeLoss: neuron must be a neuron, got NoneType": lambda: cs.SpikeTimeLoss(None),
     "CrossEntropyLoss: got an unexpected keyword argument 'weight'; it is weigh": lambda: cs.CrossEntropyLoss(weight=1),

@@ -36,7 +36,7 @@ STAGES = {
     "delay": (lambda: stages(cs.Delay(6, dt=1.0), cs.Dense(6, 4)), (6,)),
     "linear delay": (lambda: stages(cs.Delay(6, dt=1.0, mode="linear")), (6,)),
     "batch norm": (lambda: stages(cs.Dense(6, 4), cs.BatchNorm(4, trained=True), cs.SRM(theta=2.0)), (6,)),
-    "filters": (lambda: stages(cs.layers.TemporalFilter(cs.SRM()), cs.FilterBank(2, 3)), (6,)),
+    "filters": (lambda: stages(cs.layers.TemporalFilter(cs.SRM()), cs.layers.FilterBank(2, 3)), (6,)),
     "read-out": (lambda: stages(cs.ReadOut(6, 4, trained=True, bias=True)), (6,)),
     "recurrent": (lambda: stages(cs.Dense(6, 4), cs.Recurrent(cs.Dense(4, 4), cs.LIF(tau=5.0, trained=True))), (6,)),
     "neurons": (lambda: stages(cs.Dense(6, 4), cs.LIF(tau=5.0, trained=True)), (6,)),
@@ -90,7 +90,7 @@ def test_a_step_before_backward_is_an_error_or_changes_no_gradient(name, of_inpu
 def test_two_passes_and_a_step_between_their_backward():
     cs.seed(1)
     net, x = cs.Network("8x8x2-4c3-2a-6-3", cs.SRM()), np.random.default_rng(2).random((30, 2, 8, 8, 2)) < 0.1
-    loss, optimizer = cs.SpikeMaxLoss(cs.SRM()), cs.Adam(net.parameters())
+    loss, optimizer = cs.loss.SpikeMaxLoss(cs.SRM()), cs.Adam(net.parameters())
     first, second = loss(net(x), [0, 1]), loss(net(x), [1, 2])
     first.backward()
     optimizer.step()
@@ -103,7 +103,7 @@ def test_two_passes_and_a_step_between_their_backward():
 def test_other_weights_are_no_change_in_place():
     """A pass keeps the arrays that it has read."""
     net, x = cs.Network("6-4-3", cs.SRM()), np.random.default_rng(3).random((30, 2, 6)) < 0.3
-    loss, state = cs.SpikeMaxLoss(cs.SRM()), net.state()
+    loss, state = cs.loss.SpikeMaxLoss(cs.SRM()), net.state()
     loss(net(x), [0, 1]).backward()
     expected = [p.grad for p in net.parameters()]
     for p in net.parameters():

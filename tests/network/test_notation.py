@@ -269,7 +269,7 @@ def test_options_in_yaml():
     config = load_config({"layer": layers, "training": {"sparsity": {"weight": 1e-6, "allowed": 500}}})
     assert config.layers == (Word("5x6x2"), *WORDS[1:])
     loss = config.loss()
-    assert isinstance(loss, cs.SparsityLoss)
+    assert isinstance(loss, cs.network.SparsityLoss)
     assert (loss.weight, loss.allowed) == (1e-6, 500.0)
     assert isinstance(loss.loss, cs.SpikeCountLoss)
     assert load_config(yaml.safe_load(config.to_yaml())) == config

@@ -16,8 +16,8 @@ KINDS = {
     "CUBA": lambda **o: cs.CUBA(2.0, 6.0, **PLAIN, **o),
     "ALIF": lambda **o: cs.AdaptiveLIF(2.0, 6.0, 20.0, 3.0, rise=0.2, **PLAIN, **o),
     "ADLIF": lambda **o: cs.AdLIF(6.0, 60.0, q=5.0, theta=0.1, **o),
-    "BRF": lambda **o: cs.BalancedResonateAndFire(40.0, 5.0, gamma=0.5, **o),
-    "SRNN": lambda **o: cs.NormalizedALIF(6.0, 30.0, 0.2, theta=0.1, **o),
+    "BRF": lambda **o: cs.neurons.BalancedResonateAndFire(40.0, 5.0, gamma=0.5, **o),
+    "SRNN": lambda **o: cs.neurons.NormalizedALIF(6.0, 30.0, 0.2, theta=0.1, **o),
 }
 
 

@@ -162,8 +162,8 @@ REFUSED = {
         lambda: cs.Sequential(cs.Dense(4, 3), cs.layers.KWinners(5, among="channels")),
         "k must be at most the 3 neurons",
     ),
-    "average": (lambda: cs.Sequential(cs.Dense(4, 9), SRM, cs.Average(2)), "layer 2, Average(2), does not fit"),
-    "filters": (lambda: cs.Sequential(cs.Dense(4, 3), cs.FilterBank(2, 5), cs.Dense(3, 2)), "x has 6 features"),
+    "average": (lambda: cs.Sequential(cs.Dense(4, 9), SRM, cs.layers.Average(2)), "layer 2, Average(2), does not fit"),
+    "filters": (lambda: cs.Sequential(cs.Dense(4, 3), cs.layers.FilterBank(2, 5), cs.Dense(3, 2)), "x has 6 features"),
     "branches": (lambda: cs.Parallel(cs.Dense(4, 3), cs.Dense(4, 2)), "Parallel: branches must have one shape to add"),
     "joined": (
         lambda: cs.Sequential(cs.Parallel(cs.Conv(2, 3, 1), cs.Conv(2, 4, 1), join="concatenate"), cs.Conv(6, 1, 1)),
@@ -211,7 +211,7 @@ ACCEPTED = {
                 cs.layers.KWinners(30),
                 SRM,
             ),
-            *(cs.Unpool(2, 11), cs.BatchNorm(4), SRM, cs.Dense((6, 6, 4), 2)),
+            *(cs.layers.Unpool(2, 11), cs.BatchNorm(4), SRM, cs.Dense((6, 6, 4), 2)),
         ],
         (6, 6, 2),
     ),
@@ -220,10 +220,15 @@ ACCEPTED = {
         (6, 6, 2),
     ),
     "recurrent maps": (
-        lambda: [cs.Conv(2, 4, 3), cs.Recurrent(cs.Conv(4, 4, 3, padding=1), LIF), cs.Average(2), cs.Dense(2, 3)],
+        lambda: [
+            cs.Conv(2, 4, 3),
+            cs.Recurrent(cs.Conv(4, 4, 3, padding=1), LIF),
+            cs.layers.Average(2),
+            cs.Dense(2, 3),
+        ],
         (6, 6, 2),
     ),
-    "filters": (lambda: [cs.FilterBank(3, 4), cs.Dense(18, 3), SRM], (6,)),
+    "filters": (lambda: [cs.layers.FilterBank(3, 4), cs.Dense(18, 3), SRM], (6,)),
     "tokens": (
         lambda: [
             *(cs.Parallel(cs.Sequential(cs.Dense(6, 4), cs.BatchNorm(4), SRM), cs.Dense(6, 4)), cs.Delay((9, 4), dt=1)),
@@ -253,8 +258,8 @@ LAYERS = [
     cs.Delay(3, dt=1.0),
     cs.layers.Shift(1.0),
     cs.Dropout(0.5),
-    cs.Average(1),
-    cs.FilterBank(2, 3),
+    cs.layers.Average(1),
+    cs.layers.FilterBank(2, 3),
     cs.layers.TemporalFilter(FINE),
     cs.SumPool(2, gain=1.0),
     cs.AvgPool(2),
@@ -269,7 +274,7 @@ LAYERS = [
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: type(layer).__name__)
 def test_neurons_of_a_chain_have_one_step(layer):
     message = r"^Sequential: neurons must have one dt, got 0\.5 and 1$"
-    for first, last in ((FINE, COARSE), (COARSE, FINE), (cs.SampledSRM(dt=0.5), cs.SRM())):
+    for first, last in ((FINE, COARSE), (COARSE, FINE), (cs.neurons.SampledSRM(dt=0.5), cs.SRM())):
         with pytest.raises(ValueError, match=message):
             cs.Sequential(cs.Dense(3, 3), first, layer, last)
         with pytest.raises(ValueError, match=message):

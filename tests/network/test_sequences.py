@@ -42,7 +42,7 @@ def part(target: np.ndarray, i: int) -> np.ndarray:
 
 @pytest.mark.parametrize(("loss", "target"), LOSSES, ids=lambda value: type(value).__name__)
 def test_a_recording_counts_as_if_it_were_alone(loss, target):
-    net = network(read_out=isinstance(loss, (cs.CrossEntropyLoss, cs.MeanSquaredError)))
+    net = network(read_out=isinstance(loss, (cs.CrossEntropyLoss, cs.MeanSquaredErrorLoss)))
     y = net(cs.Tensor(X, lengths=LENGTHS))
     together = loss(y, target)
     together.backward()
@@ -67,7 +67,9 @@ def test_decisions_and_scores(over):
     alone = [net(X[:length, i : i + 1]) for i, length in enumerate(LENGTHS)]
     decided = cs.classify(y, over=over)
     assert decided.tolist() == [int(cs.classify(each, over=over)[0]) for each in alone]
-    assert cs.confidence(y, over=over) == pytest.approx([float(cs.confidence(each, over=over)[0]) for each in alone])
+    assert cs.loss.confidence(y, over=over) == pytest.approx(
+        [float(cs.loss.confidence(each, over=over)[0]) for each in alone]
+    )
     times = cs.loss.decision_time(y, LABELS, over=over)
     assert times.tolist() == [
         float(cs.loss.decision_time(e, LABELS[i : i + 1], over=over)[0]) for i, e in enumerate(alone)
@@ -101,7 +103,7 @@ def test_calibration_and_health_count_own_steps():
         net = network(norm=True)
         found = cs.calibrate(net, [given], rate=100.0)
         rates.append([(row.rate, row.factor) for row in found.layers])
-        health = cs.diagnose(net, [(given, LABELS)], loss=cs.SpikeRateLoss(SRM))
+        health = cs.diagnose(net, [(given, LABELS)], loss=cs.loss.SpikeRateLoss(SRM))
         rates[-1] += [(layer.rate, layer.distance) for layer in health.layers]
     assert np.array(rates[0]) == pytest.approx(np.array(rates[1]), rel=1e-6)
     # Of the first samples, over batches: their own lengths, which the others have not.
@@ -135,7 +137,7 @@ def test_a_stream_ends_each_recording():
         (lambda y: cs.CrossEntropyLoss("every")(y, AT_STEPS + 1), "is none of 3 classes, nor -1"),
         (lambda y: cs.CrossEntropyLoss("max", window=(6.0, 20.0))(y, LABELS), "recording 4 ends after 6 steps"),
         (lambda y: cs.CrossEntropyLoss(weights=[1, 2])(y, LABELS), "weights must be one for each of 3 classes, got 2"),
-        (lambda y: cs.MeanSquaredError()(y, X), r"target has shape \(20, 5, 6\)"),
+        (lambda y: cs.MeanSquaredErrorLoss()(y, X), r"target has shape \(20, 5, 6\)"),
         (lambda y: Arrays([X[:, 0], X[:9, 1]], [[0] * 20, [1] * 8]), r"y\[1\] must have a label for each step"),
         (lambda y: cs.Sequential(cs.layers.Decimate(2))(cs.Tensor(X, lengths=LENGTHS)), "keep the number of steps"),
     ],

@@ -39,7 +39,14 @@ NETWORKS = {
     "dense": lambda: cs.Sequential(dense(FRAME, 9), SRM, dense(9, 3), SRM),
     "convolutions": lambda: cs.Sequential(
         *(cs.Conv(2, 3, 3, padding=1, weight_scale=60.0), SRM, cs.SumPool(2, gain=11.0), SRM),
-        *(cs.ConvTranspose(3, 2, 2, weight_scale=60.0), SRM, cs.Unpool(2, gain=11.0), SRM, dense((8, 8, 2), 3), SRM),
+        *(
+            cs.ConvTranspose(3, 2, 2, weight_scale=60.0),
+            SRM,
+            cs.layers.Unpool(2, gain=11.0),
+            SRM,
+            dense((8, 8, 2), 3),
+            SRM,
+        ),
     ),
     "delays": lambda: cs.Sequential(
         *(
@@ -54,7 +61,13 @@ NETWORKS = {
     ),
     "linear delays": lambda: cs.Sequential(dense(FRAME, 9), cs.Delay(9, dt=1.0, mode="linear"), SRM, dense(9, 3), SRM),
     "filters": lambda: cs.Sequential(
-        dense(FRAME, 4), SRM, cs.FilterBank(2, 7), cs.layers.TemporalFilter(SRM), dense(8, 4), SRM, cs.Average(2)
+        dense(FRAME, 4),
+        SRM,
+        cs.layers.FilterBank(2, 7),
+        cs.layers.TemporalFilter(SRM),
+        dense(8, 4),
+        SRM,
+        cs.layers.Average(2),
     ),
     "Loihi": lambda: cs.Sequential(
         *(cs.Dense(FRAME, 9, weight_scale=1000.0), cs.Loihi(ref_delay=3)),
@@ -72,7 +85,10 @@ NETWORKS = {
         *(cs.Dense(900, 3, weight_scale=5.0), cs.LIF(graded=False)),
     ),
     "samples": lambda: cs.Sequential(
-        dense(FRAME, 9), cs.SampledSRM(SRM.response, SRM.refractory), dense(9, 3), cs.SampledSRM([0.0, 1.0])
+        dense(FRAME, 9),
+        cs.neurons.SampledSRM(SRM.response, SRM.refractory),
+        dense(9, 3),
+        cs.neurons.SampledSRM([0.0, 1.0]),
     ),
     "branches": lambda: cs.Sequential(
         cs.Parallel(cs.Sequential(dense(FRAME, 9), SRM), cs.Sequential(dense(FRAME, 2), SRM), join="concatenate"),
@@ -208,7 +224,10 @@ def test_layers_of_ones_own_say_what_they_remember():
             "the neurons have no method continued",
         ),
         (type("Chip", (cs.Loihi,), {"__call__": lambda self, x: x})(), "the neurons have no method continued"),
-        (type("Fir", (cs.SampledSRM,), {"__call__": lambda self, x: x})(), "the neurons have no method continued"),
+        (
+            type("Fir", (cs.neurons.SampledSRM,), {"__call__": lambda self, x: x})(),
+            "the neurons have no method continued",
+        ),
     ],
 )
 def test_stages_that_keep_no_state(stage, why):
@@ -218,27 +237,27 @@ def test_stages_that_keep_no_state(stage, why):
 STAGES = {
     "AdLIF": [cs.AdLIF(theta=0.04)],
     "AdaptiveLIF": [cs.AdaptiveLIF(theta=0.5)],
-    "BalancedResonateAndFire": [cs.BalancedResonateAndFire(1.0, dt=500.0, theta=0.2)],
+    "BalancedResonateAndFire": [cs.neurons.BalancedResonateAndFire(1.0, dt=500.0, theta=0.2)],
     "CUBA": [cs.CUBA(theta=0.5), cs.CUBA(theta=0.5, reset="subtract", graded=True), cs.CUBA(theta=0.5, stateful=True)],
     "Echo": [Echo(theta=0.5), Echo(theta=0.5, far=3, tau=np.linspace(2, 9, 2), trained=True)],
     "LIF": [cs.LIF(theta=0.5), cs.LIF(theta=0.5, tau=np.linspace(2, 9, 2), trained=True)],
     "Loihi": [cs.Loihi(vth_mant=1)],
-    "NormalizedALIF": [cs.NormalizedALIF(theta=0.04)],
+    "NormalizedALIF": [cs.neurons.NormalizedALIF(theta=0.04)],
     "ResonateAndFire": [cs.ResonateAndFire(theta=0.5)],
     "Resting": [Resting(theta=0.5), cs.Recurrent(cs.Conv(2, 2, 3, padding=1), Resting(theta=0.5))],
     "SRM": [cs.SRM(theta=0.5), cs.SRM(theta=0.5, surrogate="arctan")],
-    "SampledSRM": [cs.SampledSRM([0.0, 1.0], theta=0.5)],
-    "SigmaDelta": [cs.SigmaDelta()],
+    "SampledSRM": [cs.neurons.SampledSRM([0.0, 1.0], theta=0.5)],
+    "SigmaDelta": [cs.neurons.SigmaDelta()],
     "ReadOut": [cs.ReadOut(FRAME, 3), cs.ReadOut(FRAME, 3, tau=np.linspace(2, 9, 3), trained=True, bias=True)],
     "ReadOut by a neuron": [cs.ReadOut(FRAME, 3, neuron=neuron) for neuron in (SRM, cs.LIF(), Delayed(trained=True))],
-    "Average": [cs.Average(2)],
+    "Average": [cs.layers.Average(2)],
     "BatchNorm": [cs.BatchNorm(2)],
     "Conv": [cs.Conv(2, 4, 3), cs.Conv(2, 4, 3, groups=2, dilation=2, bias=True, weight_hook=lambda w: 2.0 * w)],
     "ConvTranspose": [cs.ConvTranspose(2, 3, 3)],
     "Delay": [cs.Delay(2, dt=1.0), cs.Delay(2, dt=1.0, mode="linear")],
     "Dense": [cs.Dense(FRAME, 3), cs.Dense(FRAME, 3, bias=True)],
     "Dropout": [cs.Dropout(0.5)],
-    "FilterBank": [cs.FilterBank(2, 7)],
+    "FilterBank": [cs.layers.FilterBank(2, 7)],
     "KWinners": [cs.layers.KWinners(3)],
     "AvgPool": [cs.AvgPool(2), cs.GlobalAvgPool()],
     "MaxPool": [cs.MaxPool(2)],
@@ -246,7 +265,7 @@ STAGES = {
     "Recurrent": [cs.Recurrent(cs.Conv(2, 2, 3, padding=1), cs.LIF(theta=0.5), delay=3.0)],
     "Shift": [cs.layers.Shift(2.0)],
     "TemporalFilter": [cs.layers.TemporalFilter(SRM)],
-    "Unpool": [cs.Unpool(2, gain=1.0)],
+    "Unpool": [cs.layers.Unpool(2, gain=1.0)],
 }
 
 

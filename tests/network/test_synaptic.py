@@ -25,7 +25,7 @@ RNG = np.random.default_rng(43)
         (cs.Conv(2, 3, 2, delays=cs.SynapticDelays(5.0, dt=0.5)), (3, 4, 2)),
         (cs.ConvTranspose(2, 3, 3, stride=2), (3, 4, 2)),
         (cs.SumPool(2, gain=11.0), (5, 4, 3)),
-        (cs.Unpool(2, gain=11.0), (3, 4, 3)),
+        (cs.layers.Unpool(2, gain=11.0), (3, 4, 3)),
         (cs.AvgPool((2, 3), stride=2, padding=1), (5, 4, 3)),
         (cs.GlobalAvgPool(), (5, 4, 3)),
     ],
@@ -35,7 +35,7 @@ def test_the_synapses_are_counted(layer, shape):
     found = fan_out(layer, shape)
     assert found is not None
     weight = {cs.AvgPool: 1 / 6, cs.GlobalAvgPool: 1 / 20}.get(type(layer), 1.0)
-    if isinstance(layer, (cs.SumPool, cs.Unpool)):
+    if isinstance(layer, (cs.SumPool, cs.layers.Unpool)):
         layer.gain = 1.0
     elif weight == 1.0:
         layer.weight.data[...], layer.delays = 1.0, None
@@ -73,7 +73,7 @@ def test_the_penalty_of_its_formula():
             total += float((y.data * synapses).sum())
         y = stage(y)
     for allowed in (0.0, total / 8, 2 * total):
-        loss = cs.SparsityLoss(plain, weight=1e-3, allowed=allowed)
+        loss = cs.network.SparsityLoss(plain, weight=1e-3, allowed=allowed)
         with loss.observing(net):
             out = net(x)
         expected = plain(out, labels).item() + 1e-3 * max(0.0, total - 4 * allowed)
@@ -89,7 +89,7 @@ def test_spikes_that_come_back_have_the_penalty():
     plain, labels = cs.SpikeCountLoss(cs.SRM(), true=6, false=1), [0, 1, 2, 0]
     spikes = back(net[0](x)).data
     total = 8 * spikes[:-2].sum() + 3 * spikes.sum()
-    loss = cs.SparsityLoss(plain, weight=1e-3)
+    loss = cs.network.SparsityLoss(plain, weight=1e-3)
     with loss.observing(net):
         out = net(x)
     expected = plain(out, labels).item() + 1e-3 * total
@@ -103,24 +103,24 @@ def test_spikes_that_come_back_have_the_penalty():
 
 def test_it_is_the_loss_otherwise():
     inner = cs.SpikeCountLoss(cs.SRM(), true=6, false=1)
-    loss = cs.SparsityLoss(inner, weight=1.0)
+    loss = cs.network.SparsityLoss(inner, weight=1.0)
     assert loss.neuron is inner.neuron
     assert loss.desired_rate([0], 3, 100) == inner.desired_rate([0], 3, 100)
-    read = cs.SparsityLoss(cs.CrossEntropyLoss("max"), weight=1.0)
+    read = cs.network.SparsityLoss(cs.CrossEntropyLoss("max"), weight=1.0)
     assert read.neuron is None
     assert read.scored(np.zeros((5, 2, 3)), [0, 1])[0].shape == (1, 2, 3)
     assert read.send_labels([0, 1], np.zeros((5, 2, 3))) == [0, 1]
     with pytest.raises(TypeError, match=r"^SparsityLoss: loss must be a function of output and target, got int"):
-        cs.SparsityLoss(3, weight=1.0)
+        cs.network.SparsityLoss(3, weight=1.0)
     with pytest.raises(ValueError, match=r"^SparsityLoss: weight must not be negative"):
-        cs.SparsityLoss(inner, weight=-1.0)
+        cs.network.SparsityLoss(inner, weight=-1.0)
     with pytest.raises(ValueError, match=r"^SparsityLoss: allowed must not be negative"):
-        cs.SparsityLoss(inner, weight=1.0, allowed=-1.0)
+        cs.network.SparsityLoss(inner, weight=1.0, allowed=-1.0)
 
 
 def penalty(net, x):
     """Return the operations of a sample that are penalized, and their gradients."""
-    loss = cs.SparsityLoss(lambda out, target: cs.Tensor(np.float32(0)), weight=1.0)
+    loss = cs.network.SparsityLoss(lambda out, target: cs.Tensor(np.float32(0)), weight=1.0)
     with loss.observing(net):
         out = net(x)
     value = loss(out, None)
@@ -133,7 +133,7 @@ def penalty(net, x):
 
 HIDDEN = {
     "spikes": lambda: cs.SRM(theta=2.0),
-    "sigma-delta": lambda: cs.SigmaDelta(theta=0.5),
+    "sigma-delta": lambda: cs.neurons.SigmaDelta(theta=0.5),
     "graded": lambda: cs.LIF(tau=5.0, theta=2.0, graded=True),
 }
 
@@ -151,7 +151,7 @@ def test_what_is_penalized_is_what_ops_counts(hidden, between):
             "dropout, delay": [dropout, cs.layers.Shift(2.0)],
             "join": [cs.Parallel(cs.Sequential(dropout, cs.layers.Shift(1.0)), identity)],
             "later join": [cs.Parallel(identity, cs.Sequential(dropout, cs.layers.Shift(1.0)))],
-            "average": [dropout, cs.Average(4)],
+            "average": [dropout, cs.layers.Average(4)],
         }[between]
 
     rng, found = np.random.default_rng(12), list[list[np.ndarray]]()
@@ -161,7 +161,7 @@ def test_what_is_penalized_is_what_ops_counts(hidden, between):
         weights = cs.Dense(6, 8), cs.Dense(4 if between == "average" else 8, 3)
         net = cs.Sequential(weights[0], HIDDEN[hidden](), *stages(p), weights[1], cs.SRM())
         operations, gradients = penalty(net, x)
-        rows = cs.count_operations(net, x).layers[1:]
+        rows = cs.inspection.count_operations(net, x).layers[1:]
         counted = sum(row.accumulates + row.macs for row in rows)
         assert 0 < counted < sum(row.dense for row in rows)
         assert operations == pytest.approx(counted, rel=1e-6)
@@ -180,7 +180,7 @@ def test_pooling_after_dropout(pool):
         dense = cs.Dense(pool.output_shape((4, 5, 4)), 3)
         net = cs.Sequential(cs.Conv(2, 4, 1), cs.SRM(theta=2.0), cs.Dropout(p), pool, dense, cs.SRM())
         operations, gradients = penalty(net, x)
-        rows = cs.count_operations(net, x).layers[1:]
+        rows = cs.inspection.count_operations(net, x).layers[1:]
         assert len(rows) == (1 if isinstance(pool, cs.MaxPool) else 2)
         assert operations == pytest.approx(sum(row.accumulates + row.macs for row in rows), rel=1e-6)
         penalties.append(gradients[0])
@@ -191,7 +191,7 @@ def test_pooling_after_dropout(pool):
 def test_the_gradient_of_numbers_makes_them_smaller():
     """It is that of the sum of their sizes, the smooth twin of their number."""
     cs.seed(9)
-    dense, neurons = cs.Dense(6, 8), cs.SigmaDelta(theta=0.5)
+    dense, neurons = cs.Dense(6, 8), cs.neurons.SigmaDelta(theta=0.5)
     x = RNG.random((30, 4, 6)) < 0.3
     _, (found, _) = penalty(cs.Sequential(dense, neurons, cs.Dense(8, 3), cs.SRM()), x)
     y = neurons(dense(x))

@@ -12,8 +12,8 @@ import cuslayer as cs
 from cuslayer._parameter import Bounded
 
 
-def sampled(**constants: Any) -> cs.SampledSRM:
-    return cs.SampledSRM([0.0, 1.0, 2.0], [0.0, -3.0], **constants)
+def sampled(**constants: Any) -> cs.neurons.SampledSRM:
+    return cs.neurons.SampledSRM([0.0, 1.0, 2.0], [0.0, -3.0], **constants)
 
 
 KINDS = {
@@ -29,11 +29,14 @@ KINDS = {
     "ResonateAndFire": (cs.ResonateAndFire, ("tau", "frequency", "theta", "tau_rho", "scale_rho", "dt")),
     "AdLIF": (cs.AdLIF, ("tau_u", "tau_w", "a", "b", "q", "theta", "tau_rho", "scale_rho", "dt")),
     "BalancedResonateAndFire": (
-        cs.BalancedResonateAndFire,
+        cs.neurons.BalancedResonateAndFire,
         ("omega", "b_offset", "theta", "tau_rho", "scale_rho", "dt"),
     ),
-    "NormalizedALIF": (cs.NormalizedALIF, ("tau_v", "tau_theta", "rise", "theta", "tau_rho", "scale_rho", "dt")),
-    "SigmaDelta": (cs.SigmaDelta, ("theta", "tau_rho", "scale_rho", "dt")),
+    "NormalizedALIF": (
+        cs.neurons.NormalizedALIF,
+        ("tau_v", "tau_theta", "rise", "theta", "tau_rho", "scale_rho", "dt"),
+    ),
+    "SigmaDelta": (cs.neurons.SigmaDelta, ("theta", "tau_rho", "scale_rho", "dt")),
 }
 SIZES = (1e-320, 1e-45, 1e-37, 1e-30, 1e-20, 1e-10, 1e10, 1e18, 1e20, 1e30, 1e38, 1e39, 1e300)
 X = np.random.default_rng(0).random((30, 4, 5)) < 0.3
@@ -82,7 +85,7 @@ def test_a_constant_is_refused_or_leaves_weights_finite(kind: str) -> None:
         (lambda: cs.LIF(tau=[1.0, 1e-40]), "LIF: tau must be at least 1.18e-38, float32 has no less, got 1e-40"),
         (lambda: cs.LIF(tau=1e20, trained=True), "LIF: tau must be at most 2.15e+09, since"),
         (lambda: cs.LIF(trained=True, bounds=(1.0, 1e39)), "LIF: bounds must be at most 2.15e+09, since"),
-        (lambda: cs.SampledSRM([1e38]), "SampledSRM: the largest of response must be at most 2.15e+09, since"),
+        (lambda: cs.neurons.SampledSRM([1e38]), "SampledSRM: the largest of response must be at most 2.15e+09, since"),
         (lambda: cs.surrogates.MultiGaussian(s=1e-40), "MultiGaussian: s must be at least 1.18e-38, float32"),
         (lambda: cs.Dense(2, 2, weight_scale=1e38), "Dense: weight_scale must be at most 2.15e+09, since"),
     ],
@@ -99,7 +102,7 @@ def test_what_is_far_from_usual_and_fits_is_taken() -> None:
     assert float(cs.LIF(tau=Bounded(np.float32(3.0), least=1.0, most=9.0)).tau.data) == 3.0
 
 
-@pytest.mark.parametrize("make", [cs.SGD, cs.Adam, cs.NAdam])
+@pytest.mark.parametrize("make", [cs.SGD, cs.Adam, cs.optim.NAdam])
 @pytest.mark.parametrize("name", ["lr", "eps", "weight_decay", "betas", "momentum", "clip_norm", "clip_value"])
 def test_an_option_of_an_optimizer_is_refused_or_leaves_weights_finite(make: Any, name: str) -> None:
     if name not in (*make.rules, "lr", "clip_norm", "clip_value"):

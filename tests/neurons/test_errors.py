@@ -25,11 +25,13 @@ VALUES = {
     "psp: x must be (T, N, ...), got shape (3,)": lambda: cs.SRM().psp(FLAT),
     "psp: response must be samples (K,), got shape (1, 2)": lambda: f.psp(X, response=np.ones((1, 2))),
     "psp: response must be samples (K,), got shape (2, 2)": lambda: f.psp(X, response=Sampled(np.ones((2, 2)), 1.0)),
-    "SampledSRM: response must be samples (K,), got shape (0,)": lambda: cs.SampledSRM([]),
-    "SampledSRM: response must be finite, got nan": lambda: cs.SampledSRM([0.0, np.nan]),
-    "SampledSRM: refractory must be samples (K,), got shape ()": lambda: cs.SampledSRM([1.0], 3.0),
-    "SampledSRM: refractory must begin with 0, at lag 0, got -1": lambda: cs.SampledSRM([1.0], [-1.0, 0.5]),
-    "sampled_spike: a must be (T, N, ...), got": lambda: f.sampled_spike(FLAT, spiking=cs.SampledSRM([1.0]).spiking),
+    "SampledSRM: response must be samples (K,), got shape (0,)": lambda: cs.neurons.SampledSRM([]),
+    "SampledSRM: response must be finite, got nan": lambda: cs.neurons.SampledSRM([0.0, np.nan]),
+    "SampledSRM: refractory must be samples (K,), got shape ()": lambda: cs.neurons.SampledSRM([1.0], 3.0),
+    "SampledSRM: refractory must begin with 0, at lag 0, got -1": lambda: cs.neurons.SampledSRM([1.0], [-1.0, 0.5]),
+    "sampled_spike: a must be (T, N, ...), got": lambda: f.sampled_spike(
+        FLAT, spiking=cs.neurons.SampledSRM([1.0]).spiking
+    ),
     "LIF: tau must be positive and finite, got 0": lambda: cs.LIF(0),
     "LIF: tau must be positive and finite, got nan": lambda: cs.LIF([1.0, np.nan]),
     "LIF: reset must be one of zero, subtract, none, got 'half'": lambda: cs.LIF(reset="half"),
@@ -42,10 +44,10 @@ VALUES = {
     "ResonateAndFire: tau and frequency must broadcast to the neurons (4,), got": lambda: cs.ResonateAndFire(
         [1.0, 2.0, 3.0]
     )(X),
-    "SigmaDelta: activation must be": lambda: cs.SigmaDelta(activation="tanh"),
-    "SigmaDelta: graded must be True, got False": lambda: cs.SigmaDelta(graded=False),
-    "SigmaDelta: trained must be False, got True": lambda: cs.SigmaDelta(trained=True),
-    "SigmaDelta: x must be": lambda: cs.SigmaDelta()(FLAT),
+    "SigmaDelta: activation must be": lambda: cs.neurons.SigmaDelta(activation="tanh"),
+    "SigmaDelta: graded must be True, got False": lambda: cs.neurons.SigmaDelta(graded=False),
+    "SigmaDelta: trained must be False, got True": lambda: cs.neurons.SigmaDelta(trained=True),
+    "SigmaDelta: x must be": lambda: cs.neurons.SigmaDelta()(FLAT),
     "Loihi: surrogate_at must be one of before_reset, recorded, got": lambda: cs.Loihi(surrogate_at="record"),
     "loihi: x must be (T, N, ...), got shape (3,)": lambda: cs.Loihi()(FLAT),
     "Network: potentials must be one of full, float16, got 'float17'; did": (
@@ -56,12 +58,12 @@ TYPES = {
     "SRM: tau_rho must be a number, got str": lambda: cs.SRM(tau_rho="1"),
     "neuron: x must be the weighted input of a layer": lambda: cs.SRM()(SPIKES),
     "spike: a must be the weighted input of a layer": lambda: cs.SRM().spike(SPIKES),
-    "SampledSRM: response must hold numbers, got <U1": lambda: cs.SampledSRM(["a"]),
-    "SampledSRM: x must be the weighted input of a layer": lambda: cs.SampledSRM([1.0])(SPIKES),
+    "SampledSRM: response must hold numbers, got <U1": lambda: cs.neurons.SampledSRM(["a"]),
+    "SampledSRM: x must be the weighted input of a layer": lambda: cs.neurons.SampledSRM([1.0])(SPIKES),
     "LIF: tau must be a number or an array of numbers, got <U4": lambda: cs.LIF("long"),
     "LIF: trained must be a bool, got int": lambda: cs.LIF(trained=1),
     "LIF: bounds must be least and most, got 3": lambda: cs.LIF(trained=True, bounds=3),
-    "SigmaDelta: sums must be a bool, got int": lambda: cs.SigmaDelta(sums=1),
+    "SigmaDelta: sums must be a bool, got int": lambda: cs.neurons.SigmaDelta(sums=1),
     "Loihi: first_bin must be a bool, got int": lambda: cs.Loihi(first_bin=1),
     "loihi: x must be the weighted input of a layer": lambda: cs.Loihi()(SPIKES),
 }
@@ -87,7 +89,7 @@ def test_the_registers_of_a_chip():
 
 
 def test_a_state_is_of_as_many_neurons():
-    for neuron, name in ((cs.LIF(stateful=True), "LIF"), (cs.SigmaDelta(stateful=True), "SigmaDelta")):
+    for neuron, name in ((cs.LIF(stateful=True), "LIF"), (cs.neurons.SigmaDelta(stateful=True), "SigmaDelta")):
         neuron(X)
         with pytest.raises(ValueError, match=f"^{name}: x must have 8 neurons as in the last call, got 6"):
             neuron(X[..., :3])

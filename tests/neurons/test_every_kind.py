@@ -41,9 +41,9 @@ KINDS = {
 # The kinds that are no step, and own neurons, with their defaults.
 OTHERS = {
     **{"SRM": cs.SRM, "SRM arctan": lambda: cs.SRM(surrogate="arctan"), "Loihi": cs.Loihi},
-    "SampledSRM": lambda: cs.SampledSRM(np.exp(-np.arange(20) / 5), [0, -1.0, -0.5], theta=1.0),
-    "SigmaDelta": cs.SigmaDelta,
-    "SigmaDelta of a signal": lambda: cs.SigmaDelta(sums=False, activation=None, gradient="exact"),
+    "SampledSRM": lambda: cs.neurons.SampledSRM(np.exp(-np.arange(20) / 5), [0, -1.0, -0.5], theta=1.0),
+    "SigmaDelta": cs.neurons.SigmaDelta,
+    "SigmaDelta of a signal": lambda: cs.neurons.SigmaDelta(sums=False, activation=None, gradient="exact"),
     "own": Quadratic,
     "own with a start": Resting,
     "own with a spike as a state": lambda: Offset(level=np.linspace(0.1, 0.4, 3)[:1]),
@@ -56,18 +56,18 @@ DEFAULTS = [
     cs.AdaptiveLIF,
     cs.ResonateAndFire,
     cs.AdLIF,
-    cs.BalancedResonateAndFire,
-    cs.NormalizedALIF,
+    cs.neurons.BalancedResonateAndFire,
+    cs.neurons.NormalizedALIF,
 ]
 OTHERS |= {kind.__name__: kind for kind in DEFAULTS}
 LOSSES = {
-    **{kind.__name__: kind for kind in (cs.SpikeRateLoss, cs.SpikeMaxLoss, cs.ProbabilityWindowLoss)},
+    **{kind.__name__: kind for kind in (cs.loss.SpikeRateLoss, cs.loss.SpikeMaxLoss, cs.loss.ProbabilityWindowLoss)},
     "SpikeCountLoss": lambda neuron: cs.SpikeCountLoss(neuron, true=10, false=2),
     "SpikeTimeLoss": cs.SpikeTimeLoss,
     "CrossEntropyLoss": lambda neuron: cs.CrossEntropyLoss(dt=neuron.dt),
     "BinaryCrossEntropyLoss": lambda neuron: cs.BinaryCrossEntropyLoss(dt=neuron.dt),
-    "MeanSquaredError": lambda neuron: cs.loss.MeanSquaredError(dt=neuron.dt),
-    "SparsityLoss": lambda neuron: cs.SparsityLoss(cs.SpikeCountLoss(neuron, true=10, false=2), weight=1e-6),
+    "MeanSquaredErrorLoss": lambda neuron: cs.loss.MeanSquaredErrorLoss(dt=neuron.dt),
+    "SparsityLoss": lambda neuron: cs.network.SparsityLoss(cs.SpikeCountLoss(neuron, true=10, false=2), weight=1e-6),
 }
 
 
@@ -81,7 +81,7 @@ def test_it_trains_by_default_with_every_loss(kind):
     targets = {
         "SpikeTimeLoss": generator.random((40, 6, 3)) < 0.2,
         "BinaryCrossEntropyLoss": np.eye(3)[labels],
-        "MeanSquaredError": np.eye(3)[labels],
+        "MeanSquaredErrorLoss": np.eye(3)[labels],
     }
     for name, make in LOSSES.items():
         cs.seed(0)
@@ -110,7 +110,7 @@ def test_it_trains_by_default_with_every_loss(kind):
 
 @pytest.mark.parametrize("sums", [False, True])
 def test_the_receivers_of_sigma_delta_neurons_sum_its_output(sums):
-    neuron, x = cs.SigmaDelta(theta=0.5, sums=sums), np.random.default_rng(0).normal(0, 1, (200, 2, 3))
+    neuron, x = cs.neurons.SigmaDelta(theta=0.5, sums=sums), np.random.default_rng(0).normal(0, 1, (200, 2, 3))
     y = neuron(x).data
     np.testing.assert_allclose(neuron.psp(y).data, y.cumsum(axis=0) if sums else y, atol=1e-9)
     assert (neuron.peak, neuron.columns, neuron.step_by_step, neuron.one_pass) == (1.0, {}, None, None)

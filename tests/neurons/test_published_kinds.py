@@ -56,7 +56,7 @@ KINDS = {
 
 def drawn(kind, spread, generator, **options):
     given = {name: generator.uniform(*limits, spread) for name, limits in KINDS[kind][1].items()}
-    return getattr(cs, kind)(**given, **{"dt": 10.0 if kind == "BalancedResonateAndFire" else 1.0} | options)
+    return getattr(cs.neurons, kind)(**given, **{"dt": 10.0 if kind == "BalancedResonateAndFire" else 1.0} | options)
 
 
 def run(program, c, x, send=lambda s: 0.0 * s, delay=1):
@@ -106,7 +106,7 @@ def test_the_gradient_of_each_constant_is_that_of_differences(kind):
 
         def of(*values, c=c, trained=trained):
             given = {name: getattr(c, name) for name in names} | dict(zip(trained, values, strict=True))
-            return getattr(cs, kind)(**given, dt=c.dt, **options)(x)
+            return getattr(cs.neurons, kind)(**given, dt=c.dt, **options)(x)
 
         assert cs.gradcheck(of, *(getattr(c, name) for name in trained), step=1e-7) < 1e-5
 
@@ -115,7 +115,7 @@ def test_the_gradient_of_each_constant_is_that_of_differences(kind):
 def test_what_is_trained_stays_within_its_bounds(kind):
     given = {name: 1.0 * sum(limits) / 2 for name, limits in KINDS[kind][1].items()}
     for sign in (-1, 1):
-        neuron = getattr(cs, kind)(**given, trained=True)
+        neuron = getattr(cs.neurons, kind)(**given, trained=True)
         assert [p.shape for p in neuron.parameters()] == [()] * len(given)
         optimizer = cs.SGD(neuron.parameters(), lr=1e9)
         for p in neuron.parameters():
@@ -135,16 +135,22 @@ def test_what_is_trained_stays_within_its_bounds(kind):
         (lambda: cs.AdLIF(q=-1.0), "AdLIF: q must not be negative, got -1"),
         (lambda: cs.AdLIF(b=[1.0, 2.0])(np.ones((3, 1, 4))), "AdLIF: b must broadcast to the neurons (4,), got shape"),
         (
-            lambda: cs.BalancedResonateAndFire(omega=1e3),
+            lambda: cs.neurons.BalancedResonateAndFire(omega=1e3),
             "BalancedResonateAndFire: omega must be from 0 to 950 for dt=1, got 1000",
         ),
         (
-            lambda: cs.BalancedResonateAndFire(b_offset=Bounded(1.0)),
+            lambda: cs.neurons.BalancedResonateAndFire(b_offset=Bounded(1.0)),
             "BalancedResonateAndFire: b_offset must be from 0 to 500 for dt=1, got -inf",
         ),
-        (lambda: cs.BalancedResonateAndFire(gamma=1.0), "BalancedResonateAndFire: gamma must lie in [0, 1), got 1"),
-        (lambda: cs.BalancedResonateAndFire(bounds=(1, 2)), "BalancedResonateAndFire: bounds must be None: dt gives"),
-        (lambda: cs.NormalizedALIF(rise=-1.0), "NormalizedALIF: rise must not be negative, got -1"),
+        (
+            lambda: cs.neurons.BalancedResonateAndFire(gamma=1.0),
+            "BalancedResonateAndFire: gamma must lie in [0, 1), got 1",
+        ),
+        (
+            lambda: cs.neurons.BalancedResonateAndFire(bounds=(1, 2)),
+            "BalancedResonateAndFire: bounds must be None: dt gives",
+        ),
+        (lambda: cs.neurons.NormalizedALIF(rise=-1.0), "NormalizedALIF: rise must not be negative, got -1"),
     ],
 )
 def test_refused(make, message):

@@ -16,7 +16,7 @@ REFRACTORY = np.array([0.0, -6.0, -9.0, 2.0, -1.0])
 
 
 def own(**options):
-    return cs.SampledSRM(RESPONSE, REFRACTORY, **({"theta": 4.0} | options))
+    return cs.neurons.SampledSRM(RESPONSE, REFRACTORY, **({"theta": 4.0} | options))
 
 
 def signal(shape, size=3.0):
@@ -42,7 +42,7 @@ def test_is_a_plain_loop(shape, dtype):
 def test_the_samples_of_an_srm_make_the_srm(gradient, dt, tau):
     srm = cs.SRM(theta=5.0, tau_sr=tau, tau_ref=2.0, tau_rho=0.5, scale_rho=0.7, dt=dt, gradient=gradient)
     constants = {"theta": 5.0, "tau_rho": 0.5, "scale_rho": 0.7, "dt": dt, "gradient": gradient}
-    neuron = cs.SampledSRM(srm.response, srm.refractory, **constants)
+    neuron = cs.neurons.SampledSRM(srm.response, srm.refractory, **constants)
     assert neuron.pool_gain == pytest.approx(srm.pool_gain, rel=0.1)
     assert (neuron.relaxed, neuron.width, neuron.period) == (srm.relaxed, srm.width, srm.period)
     x, grad = signal((80, 2, 4), 6 * dt**0.5), RNG.standard_normal((80, 2, 4))
@@ -60,9 +60,9 @@ def test_the_samples_of_an_srm_make_the_srm(gradient, dt, tau):
 
 def test_without_refraction_and_without_a_filter():
     x = signal((20, 1, 4))
-    assert (cs.SampledSRM(theta=2.0)(x).data == (x >= 2.0)).all()
-    assert cs.SampledSRM(theta=2.0).refractory.tolist() == [0.0]
-    assert cs.SampledSRM([0, 1]).response.tolist() == [0.0, 1.0]
+    assert (cs.neurons.SampledSRM(theta=2.0)(x).data == (x >= 2.0)).all()
+    assert cs.neurons.SampledSRM(theta=2.0).refractory.tolist() == [0.0]
+    assert cs.neurons.SampledSRM([0, 1]).response.tolist() == [0.0, 1.0]
 
 
 @pytest.mark.parametrize("potentials", ["full", "float16"])
@@ -96,13 +96,13 @@ def test_networks_of_words_learn_and_are_inspected(gradient, potentials):
         whole = getattr(seen[5], name)[10:30][..., [1, 2]]
         np.testing.assert_allclose(getattr(part[5], name), whole, atol=1e-5)
     assert len(cs.diagnose(net, [(x, labels)]).layers) == 4
-    found = cs.compare_gradients(net, x, labels, perturbations=1)
+    found = cs.inspection.compare_gradients(net, x, labels, perturbations=1)
     assert str(found)
 
 
 def test_samples_are_copied_and_cannot_be_written():
     samples = RESPONSE.copy()
-    neuron = cs.SampledSRM(samples)
+    neuron = cs.neurons.SampledSRM(samples)
     samples[:] = 0
     assert (neuron.response == RESPONSE).all()
     with pytest.raises(ValueError, match="read-only"):
@@ -110,4 +110,4 @@ def test_samples_are_copied_and_cannot_be_written():
     assert repr(own(gradient="exact", dt=0.5)) == (
         "SampledSRM(response: 6 samples, refractory: 5 samples, theta=4.0, dt=0.5, gradient=exact)"
     )
-    assert cs.SampledSRM(cs.Tensor([1.0, 0.5])).response.tolist() == [1.0, 0.5]
+    assert cs.neurons.SampledSRM(cs.Tensor([1.0, 0.5])).response.tolist() == [1.0, 0.5]

@@ -21,7 +21,7 @@ def drawn(shape, seed=0):
 @pytest.mark.parametrize(("activation", "sums"), KINDS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_what_is_sent_is_that_of_a_program_to_the_bit(shape, activation, sums):
-    neuron = cs.SigmaDelta(theta=0.5, activation=activation, sums=sums)
+    neuron = cs.neurons.SigmaDelta(theta=0.5, activation=activation, sums=sums)
     # Numbers of few bits: the sum of what was sent is the last activation without rounding.
     x = np.round(drawn(shape) * 64) / 64
     out = neuron(x).data
@@ -41,8 +41,8 @@ def test_a_network_computes_what_its_activations_do():
     """With a threshold near 0, sums of the output are those of a network of rectified units at each step."""
     cs.seed(0)
     first, second = cs.Dense(6, 8), cs.Dense(8, 4)
-    small = cs.SigmaDelta(theta=1e-9)
-    net = cs.Sequential(cs.SigmaDelta(theta=1e-9, activation=None, sums=False), first, small, second, small)
+    small = cs.neurons.SigmaDelta(theta=1e-9)
+    net = cs.Sequential(cs.neurons.SigmaDelta(theta=1e-9, activation=None, sums=False), first, small, second, small)
     x = drawn((20, 2, 6)).astype(np.float32)
     expected = np.maximum(np.maximum(x @ first.weight.data, 0) @ second.weight.data, 0)
     assert np.allclose(net(x).data.cumsum(axis=0), expected, atol=1e-3 * abs(expected).max())
@@ -52,7 +52,9 @@ def test_a_network_computes_what_its_activations_do():
 @pytest.mark.parametrize(("activation", "sums"), KINDS)
 @pytest.mark.parametrize("dt", [1.0, 0.5])
 def test_gradients_are_those_of_a_plain_reverse_sweep(gradient, activation, sums, dt):
-    neuron = cs.SigmaDelta(0.5, activation=activation, sums=sums, gradient=gradient, tau_rho=0.7, scale_rho=1.3, dt=dt)
+    neuron = cs.neurons.SigmaDelta(
+        0.5, activation=activation, sums=sums, gradient=gradient, tau_rho=0.7, scale_rho=1.3, dt=dt
+    )
     x, g = drawn((30, 2, 5)), drawn((30, 2, 5), 1)
     given = cs.Tensor(x, requires_grad=True)
     neuron(given).backward(g)
@@ -63,14 +65,14 @@ def test_gradients_are_those_of_a_plain_reverse_sweep(gradient, activation, sums
 @pytest.mark.parametrize(("activation", "sums"), KINDS)
 def test_without_a_surrogate_the_exact_gradient_is_that_of_differences(activation, sums):
     """What is sent is piecewise linear in x: a surrogate of almost no height leaves the derivative."""
-    neuron = cs.SigmaDelta(theta=0.5, activation=activation, sums=sums, gradient="exact", scale_rho=1e-30)
+    neuron = cs.neurons.SigmaDelta(theta=0.5, activation=activation, sums=sums, gradient="exact", scale_rho=1e-30)
     assert cs.gradcheck(neuron, drawn((12, 2, 3), 5)) < 1e-6
 
 
 def test_a_state_is_kept_between_calls():
     x = drawn((30, 2, 5)).astype(np.float32)
-    whole = cs.SigmaDelta(theta=0.4)(x).data
-    kept = cs.SigmaDelta(theta=0.4, stateful=True)
+    whole = cs.neurons.SigmaDelta(theta=0.4)(x).data
+    kept = cs.neurons.SigmaDelta(theta=0.4, stateful=True)
     parts = [kept(part).data for part in (x[:7], x[7:8], x[8:])]
     assert (np.concatenate(parts) == whole).all()
     kept.forget()

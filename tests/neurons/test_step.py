@@ -133,7 +133,7 @@ NEURONS = [
     *(cs.LIF(reset=reset) for reset in ("zero", "subtract", None)),
     *(cs.ResonateAndFire(reset=reset) for reset in ("izhikevich", "zero", "subtract", None)),
     *(cs.CUBA(), cs.AdaptiveLIF()),
-    *(cs.AdLIF(q=20.0), cs.BalancedResonateAndFire(1.0, dt=500.0), cs.NormalizedALIF()),
+    *(cs.AdLIF(q=20.0), cs.neurons.BalancedResonateAndFire(1.0, dt=500.0), cs.neurons.NormalizedALIF()),
     *(Quadratic(), Compartments(), Offset(level=0.3), Resting()),
 ]
 
@@ -317,7 +317,7 @@ def test_its_functions_run_as_plain_python():
     assert (flushed(1e-300), flushed(-2.0)) == (0.0, -2.0)
     v, u, s = Quadratic.step(Quadratic(theta=1.0), 0.5, 0.4, 1.0)
     assert (u, s, v) == (pytest.approx(1.216), True, -0.5)
-    for other in (cs.Loihi(), cs.SigmaDelta()):
+    for other in (cs.Loihi(), cs.neurons.SigmaDelta()):
         with pytest.raises(
             TypeError, match=r"^gradcheck: fn must be a neuron whose gradient is derived, got (Loihi|Sig)"
         ):

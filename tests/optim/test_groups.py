@@ -16,8 +16,8 @@ MAKE = {
     "SGD": lambda p, **o: cs.SGD(p, momentum=0.9, **o),
     "Adam": cs.Adam,
     "AMSGrad": lambda p, **o: cs.Adam(p, amsgrad=True, **o),
-    "NAdam": cs.NAdam,
-    "Nadam of SLAYER": lambda p, **o: cs.NAdam(p, momentum_decay=None, **o),
+    "NAdam": cs.optim.NAdam,
+    "Nadam of SLAYER": lambda p, **o: cs.optim.NAdam(p, momentum_decay=None, **o),
 }
 
 
@@ -338,7 +338,7 @@ def test_a_state_with_a_wrong_size():
 # Clipping of gradients: by value, then by the norm of all of them
 
 
-CLIPPING = {"SGD": cs.SGD, "Adam": cs.Adam, "NAdam": cs.NAdam}
+CLIPPING = {"SGD": cs.SGD, "Adam": cs.Adam, "NAdam": cs.optim.NAdam}
 
 
 def with_gradients(*values):

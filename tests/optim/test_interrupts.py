@@ -19,7 +19,7 @@ pytestmark = pytest.mark.all
 KINDS = {
     "SGD": ("sgd_each", lambda parameters: cs.SGD(parameters, momentum=0.9)),
     "Adam": ("adam_each", lambda parameters: cs.Adam(parameters, warmup=5)),
-    "NAdam": ("adam_each", lambda parameters: cs.NAdam(parameters, relative=True)),
+    "NAdam": ("adam_each", lambda parameters: cs.optim.NAdam(parameters, relative=True)),
 }
 X, LABELS = np.random.default_rng(0).random((10, 4, 3)) < 0.4, np.array([0, 1, 1, 0])
 
@@ -204,7 +204,7 @@ SHAPES = [(3,), (0,), (70, 1000), (32768,), (1, 32769), (5, 7)]
 OF_GROUPS = {
     "SGD": lambda groups: cs.SGD(groups, momentum=0.9),
     "Adam": lambda groups: cs.Adam(groups, betas=(0.8, 0.99)),
-    "NAdam": lambda groups: cs.NAdam(groups, momentum_decay=None),
+    "NAdam": lambda groups: cs.optim.NAdam(groups, momentum_decay=None),
 }
 
 

@@ -49,7 +49,7 @@ def test_adam(amsgrad, decay):
 @pytest.mark.parametrize(("amsgrad", "decay", "momentum_decay"), [(False, 0.1, 0.004), (True, 0.0, 0.0)])
 def test_nadam(amsgrad, decay, momentum_decay):
     options = {"weight_decay": decay, "amsgrad": amsgrad, "momentum_decay": momentum_decay}
-    w, grads, path = run(lambda p: cs.NAdam(p, 0.02, **options))
+    w, grads, path = run(lambda p: cs.optim.NAdam(p, 0.02, **options))
     m = v = peak = 0.0
     product = 1.0
     for n, (g, moved) in enumerate(zip(grads, path, strict=True), start=1):
@@ -67,7 +67,7 @@ def test_nadam(amsgrad, decay, momentum_decay):
 def test_nadam_of_slayer(amsgrad, decay):
     """The equations of SLAYER-PyTorch's Nadam: constant momentum, and eps beside the root without correction."""
     options = {"betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": decay, "amsgrad": amsgrad, "momentum_decay": None}
-    w, grads, path = run(lambda p: cs.NAdam(p, 0.02, **options))
+    w, grads, path = run(lambda p: cs.optim.NAdam(p, 0.02, **options))
     m = v = peak = 0.0
     for n, (g, moved) in enumerate(zip(grads, path, strict=True), start=1):
         g = g + decay * w
@@ -79,7 +79,9 @@ def test_nadam_of_slayer(amsgrad, decay):
         np.testing.assert_allclose(moved, w, rtol=1e-10)
 
 
-@pytest.mark.parametrize("make", [lambda p: cs.SGD(p, momentum=0.5), lambda p: cs.Adam(p, amsgrad=True), cs.NAdam])
+@pytest.mark.parametrize(
+    "make", [lambda p: cs.SGD(p, momentum=0.5), lambda p: cs.Adam(p, amsgrad=True), cs.optim.NAdam]
+)
 @pytest.mark.parametrize("shape", [(0,), (1,), (3, 5, 1), (5000, 3)])
 def test_shapes_and_types(make, shape):
     w = cs.Tensor(np.ones(shape, np.float32), requires_grad=True)
@@ -91,7 +93,9 @@ def test_shapes_and_types(make, shape):
     assert (w.data < 1).all()
 
 
-@pytest.mark.parametrize("make", [lambda p: cs.SGD(p, momentum=0.5), lambda p: cs.Adam(p, amsgrad=True), cs.NAdam])
+@pytest.mark.parametrize(
+    "make", [lambda p: cs.SGD(p, momentum=0.5), lambda p: cs.Adam(p, amsgrad=True), cs.optim.NAdam]
+)
 def test_state_round_trip(make):
     def trained(steps, optimizer=None, w=None):
         w = cs.Tensor(np.ones(4), requires_grad=True) if w is None else w
@@ -143,13 +147,13 @@ def test_a_weight_that_could_not_be_moved_is_refused():
     [
         (lambda w: cs.SGD(w, -1.0), "SGD: lr must not be negative, got -1"),
         (lambda w: cs.Adam(w, lambda epoch: -0.5).lr, "Adam: lr must not be negative, got -0.5"),
-        (lambda w: cs.NAdam([]), "NAdam: parameters must be at least one, got none"),
+        (lambda w: cs.optim.NAdam([]), "NAdam: parameters must be at least one, got none"),
         (lambda w: cs.SGD(w, momentum=1.0), r"SGD: momentum must lie in \[0, 1\), got 1"),
         (lambda w: cs.Adam(w, betas=(0.9, 1.0)), r"Adam: betas\[1\] must lie in \[0, 1\), got 1"),
         (lambda w: cs.Adam(w, betas=0.9), r"Adam: betas must be two numbers, got 0\.9"),
-        (lambda w: cs.NAdam(w, amsgrad=1), "NAdam: amsgrad must be a bool, got int"),
-        (lambda w: cs.NAdam(w, eps=0.0), "NAdam: eps must be positive, got 0"),
-        (lambda w: cs.NAdam(w, momentum_decay=-1.0), "NAdam: momentum_decay must not be negative, got -1"),
+        (lambda w: cs.optim.NAdam(w, amsgrad=1), "NAdam: amsgrad must be a bool, got int"),
+        (lambda w: cs.optim.NAdam(w, eps=0.0), "NAdam: eps must be positive, got 0"),
+        (lambda w: cs.optim.NAdam(w, momentum_decay=-1.0), "NAdam: momentum_decay must not be negative, got -1"),
         (lambda w: cs.optim.step_decay(1.0, every=0), "step_decay: every must be at least 1, got 0"),
         (lambda w: cs.optim.cosine_decay(0, epochs=1), "cosine_decay: lr must be positive, got 0"),
         (lambda w: cs.optim.cosine_decay(1), "cosine_decay: epochs or steps must be given, one of them, got None"),
@@ -161,7 +165,9 @@ def test_errors(make, message):
         make([cs.Tensor([1.0], requires_grad=True)])
 
 
-@pytest.mark.parametrize("make", [lambda p: cs.SGD(p, momentum=0.5), lambda p: cs.Adam(p, amsgrad=True), cs.NAdam])
+@pytest.mark.parametrize(
+    "make", [lambda p: cs.SGD(p, momentum=0.5), lambda p: cs.Adam(p, amsgrad=True), cs.optim.NAdam]
+)
 def test_a_state_is_a_copy(make):
     """What was read stays, and what was loaded is not written to, whatever steps follow."""
 
@@ -184,10 +190,10 @@ def test_usual_constants():
     """Those of the papers, and for SGD and NAdam those of PyTorch, from which networks are taken over."""
     w = [cs.Tensor([1.0], requires_grad=True)]
     assert (cs.SGD(w).lr, cs.SGD(w).momentum) == (0.01, 0.0)
-    for optimizer, lr in ((cs.Adam(w), 0.001), (cs.NAdam(w), 0.002)):
+    for optimizer, lr in ((cs.Adam(w), 0.001), (cs.optim.NAdam(w), 0.002)):
         assert (optimizer.lr, optimizer.betas, optimizer.eps, optimizer.weight_decay) == (lr, (0.9, 0.999), 1e-8, 0.0)
-    assert cs.NAdam(w).momentum_decay == 0.004
-    assert cs.NAdam(w, momentum_decay=None).lr == 0.001
+    assert cs.optim.NAdam(w).momentum_decay == 0.004
+    assert cs.optim.NAdam(w, momentum_decay=None).lr == 0.001
     assert "peak" not in cs.Adam(w).memory[0]
 
 

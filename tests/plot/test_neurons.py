@@ -199,7 +199,7 @@ def test_learned_filters(wrap):
     alone = cs.plot.filters(wrap(taps[0]))
     assert alone.get_lines()[0].get_xdata().tolist() == [0.0, 1.0, 2.0]
     assert alone.get_legend() is None
-    bank = cs.FilterBank(3, 7)
+    bank = cs.layers.FilterBank(3, 7)
     assert np.array_equal([line.get_ydata() for line in cs.plot.filters(bank).get_lines()[:3]], bank.weight.data)
     for shape in ((0,), (1,), (0, 3)):
         cs.plot.filters(wrap(np.ones(shape))).figure.savefig(io.BytesIO())

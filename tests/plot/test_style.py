@@ -43,7 +43,7 @@ FIGURES = {
     "grid": lambda: cs.plot.sweep_results(["lr", "kind"], [((1e-3, "a"), 3.0), ((0.1, "a"), 2.0)], "loss"),
     "waterfall": lambda: cs.explain(NET, X, 1, 0, 20).plot(),
     "reassignment": lambda: cs.reassign(NET, X, [1], 1, 0).plot(),
-    "ratios": lambda: cs.compare_gradients(NET, X, [1], perturbations=1).plot(value="ratio"),
+    "ratios": lambda: cs.inspection.compare_gradients(NET, X, [1], perturbations=1).plot(value="ratio"),
     "health": lambda: cs.diagnose(NET, [(X, np.array([1]))]).plot(),
 }
 

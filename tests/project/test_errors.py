@@ -139,9 +139,12 @@ def test_settings_are_shown():
     data = Arrays(np.ones((4, 5, 3), bool), [0, 1, 0, 1])
     for made, text in (
         (cs.SGD(net.parameters(), cs.optim.step_decay(0.1, every=2), momentum=0.9), "lr=0.1, momentum=0.9, "),
-        (cs.NAdam(net.parameters(), clip_norm=2), "clip_norm=2"),
+        (cs.optim.NAdam(net.parameters(), clip_norm=2), "clip_norm=2"),
         (cs.SpikeCountLoss(SRM, 20, window=(5, 30)), f"(neuron={SRM}, true=20, false=10, window=(5.0, 30.0), "),
-        (cs.SparsityLoss(cs.CrossEntropyLoss(), weight=1e-3), "(loss=CrossEntropyLoss(over='max', dt=1), weight=0.001"),
+        (
+            cs.network.SparsityLoss(cs.CrossEntropyLoss(), weight=1e-3),
+            "(loss=CrossEntropyLoss(over='max', dt=1), weight=0.001",
+        ),
         (Loader(data, 2, shuffle=True, seed=3), "(dataset=Arrays(4 samples of spikes, 5 steps, shape (3,), 2 classes)"),
     ):
         assert repr(made).startswith(f"{type(made).__name__}(")

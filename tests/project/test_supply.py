@@ -77,7 +77,7 @@ def test_the_wheel_has_the_package_and_nothing_else_and_runs(builds, tmp_path):
     assert "cuslayer/py.typed" in names
     assert all(sizes[path.relative_to(ROOT).as_posix()] == path.stat().st_size for path in package)
     code = (
-        f"import sys; sys.path.insert(0, {str(site)!r}); import cuslayer, numpy; cuslayer.load_config('shd'); "
+        f"import sys; sys.path.insert(0, {str(site)!r}); import cuslayer, numpy; cuslayer.training.load_config('shd'); "
         "net = cuslayer.Network('4-3', cuslayer.SRM()); print(cuslayer.__file__, net(numpy.ones((9, 1, 4))).shape)"
     )
     empty.mkdir()

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from cuslayer import layers
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "cuslayer"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -115,18 +117,19 @@ def names_in_code(path: Path) -> set[str]:
 
 def test_a_kind_of_neuron_has_two_places():
     """CONTRIBUTING.md lists them: its file and a line; and its test."""
-    found = [path for path in MODULES if any("resonate" in name for name in names_in_code(path))]
-    places = {str(path.relative_to(PACKAGE)) for path in found}
-    other = "neurons/balanced_resonate_and_fire.py"
-    assert places == {"neurons/resonate_and_fire.py", "neurons/__init__.py", other}
+    found = [path for path in MODULES if any("normalizedalif" in name for name in names_in_code(path))]
+    assert {str(path.relative_to(PACKAGE)) for path in found} == {"neurons/normalized_alif.py", "neurons/__init__.py"}
 
 
-def test_no_place_asks_for_the_class_of_a_neuron():
+def test_no_place_asks_for_the_class_of_a_neuron_or_a_layer():
+    """What a layer is, it declares: `Layer` has its traits. Networks and joins are no layers in this sense."""
+    layer_kinds = {*layers.__all__} - {"Layer"}
     for path in MODULES:
         for node in nodes(path):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "isinstance":
                 kinds = {name.id for name in ast.walk(node.args[1]) if isinstance(name, ast.Name)}
                 assert not kinds & {"SRM", "Loihi"}, path
+                assert folder(path) in ("layers", "kernels") or not kinds & layer_kinds, path
 
 
 def test_no_import_cycles():

@@ -47,7 +47,8 @@ def trainer(make: Any, context: Context | None = None, **options: Any) -> Traine
     optimizer = cs.Adam(net.parameters(), lr=0.05, relative=True)
     loss = cs.SpikeCountLoss(cs.SRM(theta=3.0), true=6, false=1)
     given = {"micro": 2, "bucket": 1e-4, **options}
-    return Trainer(net, loss, optimizer, parallel=DataParallel(context or Context(), **given))
+    parallel = DataParallel(context or Context(), **given)
+    return Trainer(net, loss, optimizer, parallel=parallel, log=lambda line: None)
 
 
 def trained(

@@ -20,7 +20,7 @@ def model(kind="Adam", sizes=(6, 4, 2), steps=2):
     first, middle, last = sizes
     net = cs.Sequential(cs.Dense(first, middle), SRM, cs.Dense(middle, last), SRM)
     options = {"SGD": {"momentum": 0.9}, "Adam": {}, "AMSGrad": {"amsgrad": True}, "NAdam": {}}[kind]
-    make = {"SGD": cs.SGD, "NAdam": cs.NAdam}.get(kind, cs.Adam)
+    make = {"SGD": cs.SGD, "NAdam": cs.optim.NAdam}.get(kind, cs.Adam)
     optimizer = make(net.parameters(), 0.01, **options)
     for _ in range(steps):
         step(net, optimizer)

@@ -255,7 +255,7 @@ def test_the_warm_up_takes_a_tenth_of_a_run_at_most(steps, warmup):
     assert made(Config(), steps=steps).warmup == warmup
 
 
-@pytest.mark.parametrize(("name", "kind"), [("SGD", cs.SGD), ("Adam", cs.Adam), ("NAdam", cs.NAdam)])
+@pytest.mark.parametrize(("name", "kind"), [("SGD", cs.SGD), ("Adam", cs.Adam), ("NAdam", cs.optim.NAdam)])
 def test_optimizers(name, kind):
     optimizer = made(Config(optimizer=OptimizerConfig(type=name, amsgrad=False, weight_decay=0.5)))
     assert (type(optimizer), optimizer.weight_decay, "peak" in optimizer.memory[0]) == (kind, 0.5, False)
@@ -266,7 +266,7 @@ def test_nadam_as_slayer_has_it():
     for momentum_decay, given, amsgrad in ((None, False, False), (None, True, True), (0.0, True, False)):
         optimizer = OptimizerConfig("NAdam", momentum_decay=momentum_decay, amsgrad=given)
         found = made(load_config(Config(optimizer=optimizer).document()))
-        assert (type(found), found.momentum_decay, found.amsgrad) == (cs.NAdam, momentum_decay, amsgrad)
+        assert (type(found), found.momentum_decay, found.amsgrad) == (cs.optim.NAdam, momentum_decay, amsgrad)
 
 
 def test_options_override_the_file():
@@ -305,14 +305,14 @@ def test_losses_by_their_class_and_as_in_slayers_files():
         (
             {"type": "ProbabilityWindowLoss", "width": 2.5, "window": [4, 11]},
             {"type": "ProbSpikes", **REGION, **COUNTS_OF_CLASSES, "probSlidingWin": 2.5},
-            cs.ProbabilityWindowLoss(srm, width=2.5, window=window),
+            cs.loss.ProbabilityWindowLoss(srm, width=2.5, window=window),
         ),
         (
             {"type": "CrossEntropyLoss", "over": "mean", "window": [4, 11], "weights": [1, "2e0", 1]},
             {"type": "CrossEntropy", "over": "mean", **REGION, "weights": [1, "2e0", 1]},
             cs.CrossEntropyLoss("mean", window=window, dt=0.5, weights=[1, 2, 1]),
         ),
-        ({"type": "SpikeRateLoss", "true": 90.0}, None, cs.SpikeRateLoss(srm, true=90)),
+        ({"type": "SpikeRateLoss", "true": 90.0}, None, cs.loss.SpikeRateLoss(srm, true=90)),
     ):
         document["training"]["error"] = error
         config = load_config(document)

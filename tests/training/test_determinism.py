@@ -36,7 +36,7 @@ def networks():
     found = {
         "MLP": (cs.Network("6x6x2-300-3", srm), srm, cs.Adam),
         "CNN": (cs.Network("6x6x2-8c3-2a-16c1-3", exact), exact, cs.Adam),
-        "delays and dropout": (cs.Sequential(*delayed), srm, cs.NAdam),
+        "delays and dropout": (cs.Sequential(*delayed), srm, cs.optim.NAdam),
         "branches, Loihi": (cs.Sequential(branches, loihi, cs.Dense(80, 3), loihi), loihi, cs.SGD),
     }
     for net, _, _ in found.values():

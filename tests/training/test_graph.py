@@ -225,7 +225,7 @@ TARGETS: dict[str, Callable[[np.ndarray[Any, Any]], Any]] = {
 
 def loss_of(name: str) -> Any:
     """Return a loss of any kind."""
-    kind = getattr(cs, name)
+    kind = getattr(cs.network if name == "SparsityLoss" else cs.loss, name)
     arguments = {"neuron": LOW, "loss": cs.CrossEntropyLoss(), "weight": 1e-4}
     options = {"over": "every"} if name == "CrossEntropyLoss" else {}
     return kind(**options, **{name: x for name, x in arguments.items() if name in signature(kind).parameters})
@@ -255,7 +255,7 @@ def test_steps_of_every_loss_are_captured_or_say_why(name: str, targets: str) ->
 @pytest.mark.parametrize("name", KINDS)
 def test_steps_of_every_kind_of_neuron_are_captured(name: str) -> None:
     with fake_cupy.in_use(compute=False), counted() as costs:
-        trainer = trainer_of(lambda: [cs.Dense((4, 4, 2), 5), getattr(cs, name)(), cs.Dense(5, 3), LOW], None)
+        trainer = trainer_of(lambda: [cs.Dense((4, 4, 2), 5), getattr(cs.neurons, name)(), cs.Dense(5, 3), LOW], None)
         trainer.loss = cs.CrossEntropyLoss()
         trainer.train(loader())
         assert trainer.graph_problem is None
@@ -350,7 +350,7 @@ def everything() -> list[Any]:
     norm = cs.BatchNorm(3, height=3.0)
     first = cs.Conv(2, 3, 3, padding=1), norm, cs.LIF(theta=1.0), cs.SumPool(2, gain=3.3), LOW
     second = cs.Dense((2, 2, 3), 6, delays=cs.SynapticDelays(2.0)), cs.AdaptiveLIF(), cs.Dropout(0.2)
-    third = cs.Dense(6, 6), cs.Recurrent(cs.Dense(6, 6), cs.LIF()), cs.Dense(6, 5), cs.SampledSRM()
+    third = cs.Dense(6, 6), cs.Recurrent(cs.Dense(6, 6), cs.LIF()), cs.Dense(6, 5), cs.neurons.SampledSRM()
     return [*first, *second, *third, cs.Dense(5, 3), LOW]
 
 

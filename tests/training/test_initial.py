@@ -144,11 +144,11 @@ TARGET = RNG.random((60, 8, 2)) < 0.02
 RATES = {
     "counts": (cs.SpikeCountLoss(SRM, true=5, false=1), LABELS, 1000 * 3 / 60),
     "counts in a window": (cs.SpikeCountLoss(SRM, true=5, false=1, window=(20, 50)), LABELS, 1000 * 3 / 30),
-    "rates": (cs.SpikeRateLoss(SRM, true=100, false=20), LABELS, 60.0),
+    "rates": (cs.loss.SpikeRateLoss(SRM, true=100, false=20), LABELS, 60.0),
     "times": (cs.SpikeTimeLoss(SRM), TARGET, TARGET.mean() * 1000),
     "no spikes wanted": (cs.SpikeCountLoss(SRM, true=0, false=0), LABELS, 5.0),
     "more than neurons can": (cs.SpikeCountLoss(SRM, true=90, false=60), LABELS, 500.0),
-    "a probability": (cs.ProbabilityWindowLoss(SRM), LABELS, 40.0),
+    "a probability": (cs.loss.ProbabilityWindowLoss(SRM), LABELS, 40.0),
     "a function": (lambda spikes, labels: spikes.sum() * 1.0, LABELS, 40.0),
 }
 

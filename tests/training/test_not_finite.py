@@ -176,7 +176,7 @@ def test_bounds_spare_the_reading_of_weights(monkeypatch: pytest.MonkeyPatch) ->
     read = []
     norm = cs.optim.finite.norm
     monkeypatch.setattr(cs.optim.finite, "norm", lambda x: read.append(x) or norm(x))
-    for optimizer in (sgd(0.01, momentum=0.9), adam(amsgrad=True), lambda p: cs.NAdam(p)):
+    for optimizer in (sgd(0.01, momentum=0.9), adam(amsgrad=True), lambda p: cs.optim.NAdam(p)):
         net = mlp()
         trainer = Trainer(net, counts(), optimizer(net.parameters()), calibrate=None)
         trainer.train([(SPIKES, LABELS)])

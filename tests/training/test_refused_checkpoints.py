@@ -99,10 +99,10 @@ def test_fields(refused):
 
 def test_names_shapes_and_types(refused, net, optimizer):
     weight = net[0].weight.data
-    refused("parameter 0.0 is missing", **{"network/0.0": None})
-    refused("parameter 0.0 has shape (4, 6), the network's has shape (6, 4)", **{"network/0.0": weight.T.copy()})
-    refused("parameter 0.0 has type float64, the network's has float32", **{"network/0.0": weight.astype(float)})
-    refused("parameter 7.0 is unknown", **{"network/7.0": weight})
+    refused("parameter 0.weight is missing", **{"network/0.weight": None})
+    refused("parameter 0.weight has shape (4, 6), the network's has shape (6, 4)", **{"network/0.weight": weight.T.copy()})
+    refused("parameter 0.weight has type float64, the network's has float32", **{"network/0.weight": weight.astype(float)})
+    refused("parameter 7.weight is unknown", **{"network/7.weight": weight})
     refused("3.gain has shape (2,), it must be a number", **{"network/3.gain": np.ones(2)})
     for wrong, has in (
         (np.ones(3, "f4"), "shape (3,), the parameter's has shape (6, 4)"),
@@ -117,7 +117,7 @@ def test_numbers(refused, net):
     for wrong in (np.nan, np.inf, -np.inf):
         weight = net[0].weight.data.copy()
         weight[3, 2] = wrong
-        refused("parameter 0.0 has NaN or an infinity", **{"network/0.0": weight})
+        refused("parameter 0.weight has NaN or an infinity", **{"network/0.weight": weight})
         refused("optimizer's 0.square has NaN or an infinity", **{"optimizer/0.square": weight})
     refused("load_state: optimizer's steps must be at least 0, got -1", **{"optimizer/steps": np.array(-1)})
     refused("load_state: optimizer's lr must not be negative, got -1", **{"optimizer/lr": np.array(-1.0)})
@@ -127,7 +127,7 @@ def test_numbers(refused, net):
 def test_a_network_that_is_not_finite_is_not_saved(path, net, optimizer):
     before = path.read_bytes()
     net[0].weight.data[0, 0] = np.nan
-    with pytest.raises(ValueError, match=r"^Checkpoint: parameter 0\.0 has NaN or an infinity, .*c.npz is not written"):
+    with pytest.raises(ValueError, match=r"^Checkpoint: parameter 0\.weight has NaN or an infinity, .*c.npz is not written"):
         Checkpoint.of(2, net, optimizer).save(path)
     assert path.read_bytes() == before
 
@@ -165,7 +165,7 @@ def test_what_unfolds_is_refused_without_memory(path, net, optimizer):
 
     whole = path.read_bytes()
     for name, content, message in (
-        ("network/0.0.npy", zeros, f"parameter 0.0 has shape ({shape[0]},), the network's has shape (6, 4)"),
+        ("network/0.weight.npy", zeros, f"parameter 0.weight has shape ({shape[0]},), the network's has shape (6, 4)"),
         ("other.npy", zeros, "array other is unknown"),
     ):
         path.write_bytes(whole)

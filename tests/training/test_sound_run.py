@@ -232,7 +232,7 @@ def test_a_run_with_a_read_out(tmp_path: Path, capsys: pytest.CaptureFixture[str
     with cs.no_grad():
         y = run.net(x).data[5:30]
     assert [each["class"] for each in said] == cs.classify(y, over="max").tolist()
-    assert [each["confidence"] for each in said] == cs.confidence(y, over="max").tolist()
+    assert [each["confidence"] for each in said] == cs.loss.confidence(y, over="max").tolist()
     np.testing.assert_allclose([each["counts"] for each in said], y.max(axis=0))
     times = cs.loss.decision_time(y, cs.classify(y, over="max"), over="max") + 5.0
     assert [each["time_ms"] for each in said] == times.tolist()

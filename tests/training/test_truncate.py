@@ -30,7 +30,7 @@ MORE = {
     "ALIF(trained)": lambda **o: cs.AdaptiveLIF(2.0, 6.0, 20.0, 3.0, rise=0.2, trained=True, **o),
     "AdLIF": lambda **o: cs.neurons.AdLIF(trained=True, **o),
     "BRF": lambda **o: cs.neurons.BalancedResonateAndFire(trained=True, **o),
-    "SRNN": lambda **o: cs.NormalizedALIF(6.0, 20.0, theta=0.2, trained=True, **o),
+    "SRNN": lambda **o: cs.neurons.NormalizedALIF(6.0, 20.0, theta=0.2, trained=True, **o),
     "own": lambda **o: Offset(tau=6.0, level=Bounded(0.3, least=0.0), trained=True, **o),
     "own with a start": Resting,
     "SigmaDelta": lambda **o: cs.neurons.SigmaDelta(0.3, **o),
@@ -135,8 +135,8 @@ EQUATIONS = {
     "CUBA": (cuba, 2, lambda **o: cs.CUBA(2.0, 6.0, reset="subtract", **o), 1.0),
     "AdaptiveLIF": (adaptive_lif, 4, lambda **o: cs.AdaptiveLIF(2.0, 6.0, 20.0, 3.0, rise=0.2, **o), 1.0),
     "AdLIF": (ad_lif, 2, lambda **o: cs.AdLIF(6.0, 60.0, bounds=(1.0, 90.0), q=20.0, **o), 8.0),
-    "BalancedResonateAndFire": (balanced, 3, lambda **o: cs.BalancedResonateAndFire(20.0, dt=10.0, **o), 60.0),
-    "NormalizedALIF": (normalized_alif, 3, lambda **o: cs.NormalizedALIF(6.0, 20.0, **o), 6.0),
+    "BalancedResonateAndFire": (balanced, 3, lambda **o: cs.neurons.BalancedResonateAndFire(20.0, dt=10.0, **o), 60.0),
+    "NormalizedALIF": (normalized_alif, 3, lambda **o: cs.neurons.NormalizedALIF(6.0, 20.0, **o), 6.0),
     "Offset": (offset, 2, lambda **o: Offset(tau=6.0, level=Bounded(0.7, least=0.0), **o), 3.0),
     "Quadratic": (quadratic, 1, lambda **o: Quadratic(tau=6.0, **o), 0.7),
 }
@@ -213,7 +213,7 @@ def test_the_whole_is_one_chunk_and_memory_alone_makes_a_difference():
 
 def test_layers_that_remember_go_on():
     stages = (
-        lambda: cs.Sequential(cs.Dense(6, 4), cs.Delay(4, dt=1.0, initial=5.0), cs.FilterBank(2, 3)),
+        lambda: cs.Sequential(cs.Dense(6, 4), cs.Delay(4, dt=1.0, initial=5.0), cs.layers.FilterBank(2, 3)),
         lambda: cs.Parallel(cs.Sequential(cs.Dense(8, 5), KINDS["SRM"](), cs.layers.Shift(2.0)), cs.ReadOut(8, 5)),
     )
     found, expected = trained(*stages, truncate=9), trained(*stages)
@@ -359,7 +359,7 @@ def test_what_cannot_run_in_chunks():
         trainer(own, dense, lif, recompute=9)
     with pytest.raises(ValueError, match=r"^Trainer: recompute must not be given with truncate, .* got 9$"):
         trainer(dense, lif, truncate=9, recompute=9)
-    options = {"parallel": DataParallel(Context()), "loss": cs.SparsityLoss(loss, weight=1.0)}
+    options = {"parallel": DataParallel(Context()), "loss": cs.network.SparsityLoss(loss, weight=1.0)}
     for name, value in options.items():
         with pytest.raises(ValueError, match=r"^Trainer: truncate must not be given with"):
             trainer(dense, lif, truncate=9, **{name: value})
