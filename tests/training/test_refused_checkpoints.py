@@ -100,8 +100,12 @@ def test_fields(refused):
 def test_names_shapes_and_types(refused, net, optimizer):
     weight = net[0].weight.data
     refused("parameter 0.weight is missing", **{"network/0.weight": None})
-    refused("parameter 0.weight has shape (4, 6), the network's has shape (6, 4)", **{"network/0.weight": weight.T.copy()})
-    refused("parameter 0.weight has type float64, the network's has float32", **{"network/0.weight": weight.astype(float)})
+    refused(
+        "parameter 0.weight has shape (4, 6), the network's has shape (6, 4)", **{"network/0.weight": weight.T.copy()}
+    )
+    refused(
+        "parameter 0.weight has type float64, the network's has float32", **{"network/0.weight": weight.astype(float)}
+    )
     refused("parameter 7.weight is unknown", **{"network/7.weight": weight})
     refused("3.gain has shape (2,), it must be a number", **{"network/3.gain": np.ones(2)})
     for wrong, has in (
@@ -127,7 +131,9 @@ def test_numbers(refused, net):
 def test_a_network_that_is_not_finite_is_not_saved(path, net, optimizer):
     before = path.read_bytes()
     net[0].weight.data[0, 0] = np.nan
-    with pytest.raises(ValueError, match=r"^Checkpoint: parameter 0\.weight has NaN or an infinity, .*c.npz is not written"):
+    with pytest.raises(
+        ValueError, match=r"^Checkpoint: parameter 0\.weight has NaN or an infinity, .*c.npz is not written"
+    ):
         Checkpoint.of(2, net, optimizer).save(path)
     assert path.read_bytes() == before
 
