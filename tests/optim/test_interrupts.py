@@ -234,7 +234,7 @@ def test_bits_are_those_of_weights_one_by_one(kind, dtype, monkeypatch):
         def _update(self, *arguments):
             super()._update(*arguments)
 
-    monkeypatch.setattr("tests.optim.test_interrupts.cs." + kind, Own)
+    monkeypatch.setattr("tests.optim.test_interrupts.cs.optim." + kind, Own)
     single = OF_GROUPS[kind](groups(alone, kind))
     for cores in (1, 2, 3):
         cs.threads(cores)
