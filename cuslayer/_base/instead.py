@@ -70,7 +70,7 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
         "Leaky": "cs.LIF(tau=...) are the neurons",
         "Synaptic": "cs.CUBA(tau_i=..., tau_v=...) are the neurons",
         **dict.fromkeys(("RLeaky", "RSynaptic", "LSTM", "RNN"), "cs.Recurrent(cs.Dense(n, n), cs.LIF()) are neurons"),
-        "MSELoss": "cs.MeanSquaredErrorLoss() is the loss",
+        **dict.fromkeys(("MSELoss", "MeanSquaredError"), "cs.MeanSquaredErrorLoss() is the loss"),
         "BCEWithLogitsLoss": "cs.BinaryCrossEntropyLoss() is the loss",
         "NLLLoss": "cs.CrossEntropyLoss() is the loss",
         "random_split": "cs.data.split(data, ...) divides a data set",

@@ -479,7 +479,11 @@ class _Request:
         if chosen is None:
             return None
         several = chosen if isinstance(chosen, (list, range)) else [chosen]
-        indices = [check.neuron_index(shape, neuron) for neuron in several]
+        try:
+            indices = [check.neuron_index(shape, neuron) for neuron in several]
+        except IndexError as problem:
+            choice = f"neurons={{{of.address}: ...}} chooses them for this layer alone"
+            raise IndexError(f"{problem}, {of.name}; {choice}") from None
         return np.array(indices, np.int64).reshape(len(indices), len(shape))
 
 

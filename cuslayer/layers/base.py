@@ -70,9 +70,9 @@ class Layer:
         form: what the layer computes in evaluation, for files, pages and fused passes; see `form_of`.
         weighted: whether `calibrate` scales this layer rather than earlier ones before the same neurons.
         is_read_out: whether the output of a network that ends in the layer is numbers, not spikes.
-        normalizes: whether the layer has running statistics of its input, as `BatchNorm`.
+        normalizes: whether the layer is a `BatchNorm`, whose statistics calibration, training and advice use.
         of_batch: whether in training the output of a sample depends on the other samples or on random numbers.
-        passes_spikes: whether spikes keep their place in a count of operations: the layer may run again on them.
+        passes_spikes: whether `SparsityLoss` may run the layer again, on spikes before `Dropout`: it has no weights.
 
     >>> from cuslayer.layers import Dense
     >>> class Gated(Layer):
@@ -260,8 +260,9 @@ class Layer:
             what = "missing" if name in missing else f"unknown{check.nearest(name, known)}"
             raise ValueError(f"parameter {name} is {what}")
         for name, p in names.values():
-            if name in state:
-                check.same_shape(f"parameter {name}", state[name], "the network's", p)
+            if name in state and np.shape(state[name]) != p.shape:
+                got = f"parameter {name} has shape {np.shape(state[name])}, the network's has shape {p.shape}"
+                raise ValueError(f"{got}; leave {name} out of the state, and pass strict=False")
         return LoadedState(missing, unexpected)
 
     def _names_in_state(self, state: Mapping[str, Any]) -> dict[int, tuple[str, Tensor]]:
@@ -344,11 +345,32 @@ class Layer:
         return f"{type(self).__name__}({', '.join(parts)})"
 
 
+# What `form_of` describes.
+_FORMS = (
+    "dense",
+    "read_out",
+    "conv",
+    "conv_transpose",
+    "pool",
+    "unpool",
+    "mean",
+    "norm",
+    "delay",
+    "filter",
+    "vote",
+    "join",
+    "recurrent",
+    "same",
+)
+
+
 @cache
 def _form_of_class(kind: Any) -> str | None:
     for owner in kind.__mro__:
         if "form" in vars(owner):
-            form: str | None = owner.__dict__["form"]
+            form: str | None = vars(owner)["form"]
+            if form is not None and form not in _FORMS:
+                raise ValueError(f"form of {kind.__name__} must be one of {', '.join(_FORMS)}, got {form!r}")
             return form
         if "__call__" in vars(owner):
             return None
@@ -547,8 +569,8 @@ class Synapse(Hooked):
 
     def fan_out(self, shape: Shape) -> Array | None:
         ones = copy.copy(self)
-        ones.weight_hook = None
-        vars(ones).update(weight=Tensor(to_device(np.ones(self.weight.shape, np.float32))), bias=None, delays=None)
+        weight = Tensor(to_device(np.ones(self.weight.shape, np.float32)))
+        vars(ones).update(effective_weight=lambda: weight, bias=None, delays=None)
         return count_synapses(ones, shape)
 
     def usual_scale_of(self, gains: Collection[float]) -> bool:
@@ -587,13 +609,19 @@ class Synapse(Hooked):
     def start_at(self, scale: float | None) -> None:
         fixed = self.own_scale or self.drawn_again or self._before_neurons
         self._before_neurons = True
-        if fixed or scale is None or scale == self._scale or not self.as_drawn:
+        if fixed or scale is None or scale == self._scale:
             return
-        bound = scale / math.sqrt(self.fan_in())
+        if np.array_equal(to_numpy(self.weight.data), self._drawn_at(self._scale)):
+            self.draw_again(self._drawn_at(scale))
+            self.drawn_again = False
+            self._scale = scale
+
+    def _drawn_at(self, scale: float) -> Array:
+        """Return the initial weight at a weight_scale, from the random numbers of the first one."""
         again = np.random.Generator(np.random.PCG64())
         again.bit_generator.state = self._random_state
-        self.draw_again(draw_uniform(-bound, bound, self.weight.shape, again))
-        self._scale, self.drawn_again = scale, False
+        bound = scale / math.sqrt(self.fan_in())
+        return draw_uniform(-bound, bound, self.weight.shape, again)
 
     @property
     def as_drawn(self) -> bool:

@@ -377,7 +377,8 @@ class Sequential(Container):
         self.potentials = check.one_of("potentials", potentials, POTENTIAL_FORMATS)
         self.layers: list[Any] = [*layers, *named.values()]
         for name in named:
-            if name.startswith("_") or not name.isidentifier() or hasattr(self, name):
+            taken = hasattr(type(self), name) or hasattr(self, name) or name in ("input_shape", "notation")
+            if name.startswith("_") or not name.isidentifier() or taken:
                 raise ValueError(f"a stage must have a name that is no attribute of networks, got {name!r}")
         self._names = dict(enumerate(named, len(layers)))
         self._check_stages()
@@ -429,7 +430,8 @@ class Sequential(Container):
             return
         (position,) = positions
         before = self.layers[position]
-        if any(left_behind(p, None) for _, p in names_in(name, before)):
+        kept = {id(p) for _, p in names_in(name, value)}
+        if any(id(p) not in kept and left_behind(p, None) for _, p in names_in(name, before)):
             rule = "must stay the stage whose parameters an optimizer has"
             raise ValueError(f"{name} {rule}, got {check.one_line(value)}; make the optimizer afterwards")
         self.layers[position] = value

@@ -427,7 +427,8 @@ class StepNeuron(Neuron):
 
     @property
     def parts(self) -> str:
-        return "partial" if self.stateful or type(self).parts_at is Neuron.parts_at else "stepwise"
+        other = self.stateful or any(self.start.values())
+        return "partial" if other or type(self).parts_at is Neuron.parts_at else "stepwise"
 
     @property
     def response(self) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -37,9 +38,11 @@ class Leaky(StepNeuron):
             return ""
         constant = cls.factors[name]
         factor = options[name]
-        if not isinstance(factor, (int, float)) or not 0 < factor < 1:
+        dt = options.get("dt", 1.0)
+        numbers = isinstance(factor, Real) and isinstance(dt, Real)
+        if not numbers or not 0 < float(factor) < 1 or not float(dt) > 0:
             return f"{constant} is the time constant here, -dt / ln({name}) ms"
-        tau = -options.get("dt", 1.0) / math.log(factor)
+        tau = -float(dt) / math.log(float(factor))
         return f"{constant}={tau:.6g} is the same, -dt / ln({name}) ms"
 
     def __post_init__(self) -> None:

@@ -20,7 +20,7 @@ class EarlyStopping(Callback):
         patience: the number of epochs.
 
     Raises:
-        ValueError: patience is less than 1.
+        ValueError: patience is less than 1, or `Trainer.fit` has no validation batches.
         TypeError: patience is not an integer.
     """
 
@@ -29,6 +29,9 @@ class EarlyStopping(Callback):
             self.patience = check.integer("patience", patience, least=1)
 
     def goes_on(self, trainer: Trainer) -> bool:
+        last = trainer.stats.epochs[-1] if trainer.stats.epochs else None
+        if last is not None and last.train_accuracy is not None and last.validation_loss is None:
+            raise ValueError("EarlyStopping needs validation batches, got none")
         if trainer.stats.waited < self.patience:
             return True
         best = len(trainer.stats.epochs) - trainer.stats.waited

@@ -294,7 +294,8 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
 
     - ``simulation``: Ts, tSample;
     - ``neuron``: type SRMALPHA with theta, tauSr, tauRef, scaleRef, tauRho and any scaleRho, which calibration sets by
-      default, or type LOIHI with vThMant, vDecay, iDecay, refDelay, wgtExp, tauRho, scaleRho;
+      default; type LOIHI with vThMant, vDecay, iDecay, refDelay, wgtExp, tauRho, scaleRho; or another kind of
+      `cuslayer.neurons`, such as LIF, with its constants;
     - ``training.error``: type, the class of a loss, with arguments of its constructor, such as
       ``{type: SpikeCountLoss, true: 60, false: 10}``; or as in SLAYER's files, type NumSpikes with tgtSpikeRegion
       {start, stop}, tgtSpikeCount {true, false} and optionally numSpikesScale; ProbSpikes with tgtSpikeRegion and
@@ -320,8 +321,7 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
 
     Args:
         source: the path of a YAML file, a mapping of the same keys, such as `Params`, or the name of one of cuslayer's
-            configurations. These are digits, nmnist, dvsgesture, cifar10dvs, shd, ssc, ntidigits, spoken-digits,
-            spoken-digits-delays, qtdb, braille, braille-spikes, smnist, psmnist.
+            configurations, which are the files in examples/configs; a wrong name lists them.
 
     Raises:
         ValueError: the file is missing or is not YAML, a key or a word is unknown or missing, or a value is out of

@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from cuslayer._base import check
 from cuslayer._base.keys import key_of, plain_number
 
@@ -26,6 +28,10 @@ class Named:
 
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        plain = {name: _plain(value) for name, value in self.arguments.items()}
+        object.__setattr__(self, "arguments", plain)
 
     def document(self) -> dict[str, Any]:
         """Return the section of a file."""
@@ -49,20 +55,30 @@ class Named:
 
 
 def kinds_of(base: type) -> dict[str, type]:
-    """Return all public subclasses of a class by name, also a user's."""
-    kinds = dict[str, type]()
-    subclasses: list[type] = base.__subclasses__()
-    for kind in subclasses:
-        kinds |= kinds_of(kind)
+    """Return all public subclasses of a class by name, of the library and of a user's modules; the library's first."""
+    kinds = list[type]()
+    waiting: list[type] = base.__subclasses__()
+    while waiting:
+        kind = waiting.pop()
+        waiting += kind.__subclasses__()
         if not kind.__name__.startswith("_"):
-            kinds[kind.__name__] = kind
-    return dict(sorted(kinds.items()))
+            kinds.append(kind)
+    kinds.sort(key=lambda kind: kind.__module__.startswith("cuslayer."))  # a later name replaces an earlier one
+    named = {kind.__name__: kind for kind in kinds}
+    return {name: named[name] for name in sorted(named)}
 
 
 def arguments_of(kind: Callable[..., Any], context: Collection[str]) -> dict[str, inspect.Parameter]:
     """Return the parameters of a class by their keys in files, without those that a caller gives."""
     parameters = inspect.signature(kind).parameters
     return {key_of(name): p for name, p in parameters.items() if name not in context and p.kind != p.VAR_KEYWORD}
+
+
+def _plain(value: Any) -> Any:
+    """Return an argument as a file gives it: numbers of Python, sequences as tuples."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        value = value.tolist()
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _written(value: Any) -> Any:

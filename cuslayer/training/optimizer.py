@@ -79,7 +79,11 @@ class OptimizerConfig:
 
     def __init__(self, type: str = "Adam", *, schedule: str | Named | None = None, **arguments: Any) -> None:
         kind = optimizer_class(type)
+        if schedule is not None and not isinstance(schedule, (str, Named)):
+            raise check.mistyped(f"{_AT}.schedule", "must be the name of a schedule, or a Named", schedule)
         arguments = {name: value for name, value in arguments.items() if name != "lr" or value is not None}
+        for name in arguments.keys() - _known_arguments():
+            raise TypeError(f"OptimizerConfig: {name} is no argument{check.nearest(name, _known_arguments())}")
         plain = not issubclass(kind, Adam) or "lr" in arguments or arguments.get("relative") is False
         usual = {"amsgrad": True} | (_PLAIN_RATE if plain else _DEFAULT_RATE) | arguments
         object.__setattr__(self, "kind", Named(type, _all_arguments(kind, _OF_RUN, usual)))
@@ -127,8 +131,14 @@ class OptimizerConfig:
         if not own.keys() & {"epochs", "steps"}:
             context["epochs"] = epochs
         arguments["lr"] = Named(self.schedule.name, own).make(f"{_AT}.schedule", schedules(), **context)
-        made: Optimizer = Named(self.type, arguments).make(_AT, kinds_of(Optimizer), parameters=parameters)
-        return made
+        optimizer: Optimizer = Named(self.type, arguments).make(_AT, kinds_of(Optimizer), parameters=parameters)
+        return optimizer
+
+
+def _known_arguments() -> set[str]:
+    """Return the names of the arguments of all optimizers and schedules."""
+    kinds: list[Any] = [*kinds_of(Optimizer).values(), *schedules().values()]
+    return {p.name for kind in kinds for p in arguments_of(kind, (*_OF_RUN, "stats")).values()}
 
 
 def _all_arguments(kind: Callable[..., Any], context: tuple[str, ...], arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,6 +156,7 @@ def read_optimizer(section: Any) -> OptimizerConfig:
         parameters |= arguments_of(other, _OF_RUN)
     if isinstance(schedule, dict):
         maker = schedule_maker(".type", schedule.get("type"))
+        schedule = named_keys(schedule, f"{_AT}.schedule")
         schedule = read_named(f"{_AT}.schedule", schedule, arguments_of(maker, _OF_OPTIMIZER))
     arguments = read_named(_AT, {"type": kind, **section}, parameters, all_of=True).arguments
     return OptimizerConfig(kind, schedule=schedule, **arguments)

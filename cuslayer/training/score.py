@@ -138,8 +138,9 @@ class Tally:
         totals = self._totals.setdefault(kernels.of(outputs[0].data), xp.zeros(_TOTALS, np.float64))
         mean, value = (x.data if isinstance(x, Tensor) else x for x in (mean, loss))
         value = xp.asarray(value, np.float64) * scale
-        if np.size(mean) != 1:
-            raise TypeError(f"score must return one number, the mean of a batch, got shape {np.shape(mean)}")
+        if mean is None or isinstance(mean, str) or np.size(mean) != 1:
+            got = type(mean).__name__ if mean is None or isinstance(mean, str) else f"shape {np.shape(mean)}"
+            raise TypeError(f"score must return one number, the mean of a batch, got {got}")
         totals[0] += value.reshape(())
         totals[1] += xp.asarray(mean, np.float64).reshape(()) * samples
         totals[2] += samples

@@ -46,7 +46,7 @@ def of_slayer(
 
     def ends(key: str, names: tuple[str, str], *, needed: bool) -> dict[str, Any]:
         """Return the two values of a section within this one."""
-        values = check_keys(error[key], dict.fromkeys(names), at=f"{at}.{key}")
+        values = check_keys(error[key], {name: {} for name in names}, at=f"{at}.{key}")
         missing.extend(f"{at}.{key}.{name}" for name in names if needed and values.get(name) is None)
         return values
 

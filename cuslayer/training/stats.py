@@ -82,7 +82,8 @@ _HEADERS = [_FIRST, _WITHOUT_LR, _WITH_SCORES, _COLUMNS]
 def _rank(row: EpochStats) -> tuple[float, float]:
     """Return a key that is larger for a better epoch: by accuracy, then by loss."""
     accuracy, loss = row.scores
-    return -math.inf if accuracy is None else accuracy, -math.inf if math.isnan(loss) else -loss
+    known = accuracy is not None and not math.isnan(accuracy)
+    return accuracy if known else -math.inf, -math.inf if math.isnan(loss) else -loss  # type: ignore[return-value]
 
 
 def plateaus(rows: Sequence[EpochStats], every: int) -> int:

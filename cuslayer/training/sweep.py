@@ -40,7 +40,7 @@ from cuslayer._base.keys import (
 )
 from cuslayer._base.threads import part_of_cores, thread_count
 from cuslayer.plot import sweep_results
-from cuslayer.training.config import Config, load_config
+from cuslayer.training.config import Config, load_config, named_configs
 from cuslayer.training.figures import save_figure
 from cuslayer.training.lock import LOCK, Lock, locked
 from cuslayer.training.params import read_yaml
@@ -185,7 +185,9 @@ def load_sweep(source: str | Path) -> Sweep:
 def _read(document: Any, folder: Path) -> Sweep:
     given = check_keys(document, {"config": {}, "keys": {}} | known(Sweep))
     base, keys, missing = given.get("config"), given.get("keys"), list[str]()
-    if base is not None and not isinstance(base, dict):
+    if isinstance(base, str) and base in named_configs() and not (folder / base).exists():
+        base = named_configs()[base]
+    elif base is not None and not isinstance(base, dict):
         base = folder / a_path("config", base)
     config = Config() if base is None else load_config(base)
     if config.validation is None and not config.spike_times:

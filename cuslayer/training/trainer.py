@@ -439,7 +439,7 @@ class Trainer:
             if self.calibration is not None:
                 self._say(
                     f"Trainer: the weights are scaled so that neurons fire at {self.calibrate:g} Hz; calibrate=None "
-                    "(in YAML initialization: slayer) leaves them as they are"
+                    "(initialization: slayer in a configuration) leaves them as they are"
                 )
             elif not self._said_kept and (changed := layers_set(self.net)):
                 self._said_kept = True

@@ -76,7 +76,9 @@ class Quadratic(cs.StepNeuron):
     start = {"v": 0.3, "count": 1.0}  # noqa: RUF012
 
     def step(c, d, v, count, x):
-        u = flushed(d * v + 0.1 * abs(v) * v**3 + min(max(x, -9.0), 9.0) + rint(x) - trunc(x))
+        u = flushed(
+            d * v + 0.05 * abs(v) + 0.1 * max(min(v, 1.0), -1.0) ** 3 + min(max(x, -9.0), 9.0) + rint(x) - trunc(x)
+        )
         s = u >= c.theta
         if s:
             v = -0.2
@@ -119,15 +121,11 @@ NETWORKS = {
         *(cs.Dense(9, 4, weight_scale=9000), cs.Loihi()),
     ],
     "steps": lambda: [
-        *(
-            cs.Conv(2, 4, 3, bias=True),
-            cs.LIF(tau=[3.0, 9, 20, 40]),
-            cs.Dense((7, 6, 4), 30),
-            cs.CUBA(),
-            cs.Dense(30, 20),
-        ),
-        *(cs.AdaptiveLIF(), cs.Dense(20, 20), cs.ResonateAndFire(), cs.Dense(20, 9), cs.neurons.NormalizedALIF()),
-        *(cs.Dense(9, 9), cs.neurons.BalancedResonateAndFire(), cs.Dense(9, 6), Quadratic()),
+        *(cs.Conv(2, 4, 3, bias=True, weight_scale=100.0), cs.LIF(tau=[3.0, 9, 20, 40])),
+        *(cs.Dense((7, 6, 4), 30, weight_scale=10.0), cs.CUBA(), cs.Dense(30, 20, weight_scale=10.0)),
+        *(cs.AdaptiveLIF(), cs.Dense(20, 20, weight_scale=10.0), cs.ResonateAndFire()),
+        *(cs.Dense(20, 9, weight_scale=10.0), cs.neurons.NormalizedALIF(), cs.Dense(9, 9, weight_scale=10.0)),
+        *(cs.neurons.BalancedResonateAndFire(), cs.Dense(9, 6, weight_scale=10.0), Quadratic()),
     ],
     "recurrent": lambda: [
         *(cs.Dense(SHAPE, 9), cs.Recurrent(cs.Dense(9, 9), ADAPTED), cs.Dense(9, 6), cs.BatchNorm(6)),
@@ -175,7 +173,8 @@ def test_recordings_of_any_kind(page, shape, numeric):
         draw.normal(size=(n, *shape)).astype(np.float32) * 3 if numeric else draw.random((n, *shape)) < 0.3
         for n in lengths
     ]
-    net = cs.Sequential(cs.Dense(shape, 9), cs.Recurrent(cs.Dense(9, 9), cs.LIF()), cs.ReadOut(9, 3, bias=True))
+    first = cs.Dense(shape, 9, weight_scale=10.0)
+    net = cs.Sequential(first, cs.Recurrent(cs.Dense(9, 9), cs.LIF()), cs.ReadOut(9, 3, bias=True))
     labels = [draw.integers(-1, 3, n) for n in lengths] if shape == (12,) else [2, 0, 1]
     there = page(net, recordings=Arrays(x, labels), names=["a", "bee", "c"], over="every" if shape == (12,) else "mean")
     assert there.shown("pad") == (shape == (6, 5, 2) and not numeric)

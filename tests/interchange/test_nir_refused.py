@@ -285,3 +285,18 @@ def test_nir_is_an_extra(tmp_path, monkeypatch):
     for use in (lambda: cs.export_nir(net, io.BytesIO()), lambda: cs.import_nir(tmp_path / "a.nir")):
         with pytest.raises(ImportError, match=r"port_nir: nir is not installed; pip install 'cuslayer\[nir\]'"):
             use()
+
+
+class Below(cs.LIF):
+    start = {"v": -5.0}  # noqa: RUF012
+
+
+def test_states_that_begin_elsewhere_have_no_place_in_files(tmp_path):
+    net = cs.Sequential(cs.Dense(4, 3, weight_scale=20.0), Below())
+    with pytest.raises(ValueError, match=r"states in NIR begin with 0, not with \{'v': -5.0\}"):
+        cs.export_nir(net, tmp_path / "a.nir")
+    with pytest.raises(ValueError, match=r"has states that do not begin with 0, for which the file has no place"):
+        cs.interchange.export_hdf5(net, tmp_path / "a.net")
+    # The rest of the potential is what the start leaves of itself.
+    why = cs.explain(net, np.ones((9, 1, 4), bool), layer=1, index=0, time=3)
+    assert not why.exact

@@ -354,6 +354,21 @@ def test_what_a_layer_declares_is_read(tmp_path):
     assert "delay" in kinds
 
 
+class Weak(cs.Conv):
+    def effective_weight(self):
+        return super().effective_weight() * np.float32(0.1)
+
+
+def test_synapses_are_counted_whatever_their_weight():
+    np.testing.assert_array_equal(Weak(1, 2, 3).fan_out((4, 5, 1)), cs.Conv(1, 2, 3).fan_out((4, 5, 1)))
+
+
+def test_a_form_that_is_none_is_refused():
+    misspelt = type("Misspelt", (cs.Layer,), {"form": "densse", "__call__": lambda self, x: x})
+    with pytest.raises(ValueError, match=r"form of Misspelt must be one of dense, .*, got 'densse'"):
+        cs.Sequential(misspelt(), cs.LIF())(np.zeros((3, 1, 4), bool))
+
+
 def test_a_call_of_its_own_is_no_form(tmp_path):
     net = cs.Sequential(Other(4, 3), cs.LIF())
     with pytest.raises(ValueError, match="has no form in NIR"):

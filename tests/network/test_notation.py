@@ -356,7 +356,9 @@ def test_a_sequential_starts_like_its_network(kind):
     written = cs.Dense(4, 3)
     written.weight.data[:] = 1.0
     placed = cs.Sequential(cs.Dense(4, 3), cs.SRM())[0]
-    for layer in (chosen, written, placed):
+    turned = cs.Dense(4, 3)
+    turned.weight.data[:] = turned.weight.data[::-1].copy()  # the same numbers at other places
+    for layer in (chosen, written, placed, turned):
         before = layer.weight.data.copy()
         cs.Sequential(layer, cs.LIF())
         np.testing.assert_array_equal(layer.weight.data, before)

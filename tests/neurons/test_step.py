@@ -88,6 +88,17 @@ def fires_at_an_expression(c, v, x):
     return u, u, s
 
 
+LEVEL = 3.0
+
+
+def number_of_the_file_in_one_branch(c, v, x):
+    if v > c.theta:
+        LEVEL = 5.0
+    u = v + x * LEVEL
+    s = u >= c.theta
+    return u, u, s
+
+
 def one_result(c, v, x):
     return v + x
 
@@ -105,6 +116,10 @@ def other_parameters(c, w, x):
             r"step must have assignments and if blocks, then one return, got 'for _ in .* line 41 of test_",
         ),
         (unknown, r"step must use its parameters, .*, got 'nothing' in line 47 of test_step.py"),
+        (
+            number_of_the_file_in_one_branch,
+            r"step must use its parameters, .*, got 'LEVEL' in line \d+ of test_step.py",
+        ),
         (fires_elsewhere, r"step must fire at 'u >= c.theta', .*, got 'v >= c.theta' in line 53 of test_step.py"),
         (number_for_a_condition, r"step must have a comparison as a condition, got 'x' in line \d+ of test_step.py"),
         (spike_in_a_condition, r"step must use its spike s .*, got '.* s and x > 2.*' in line \d+ of test_step.py"),

@@ -56,6 +56,7 @@ LEVELS = {
     "training": 11,
     "cli": 12,
     "__init__": 12,
+    "__main__": 13,
 }
 
 
@@ -88,7 +89,7 @@ def imported(path: Path) -> list[tuple[str, str]]:
 
 def test_imports_run_downward():
     assert {folder(path) for path in MODULES} == LEVELS.keys()
-    assert max(LEVELS.values()) <= 12
+    assert max(LEVELS.values()) <= 13
     for path in MODULES:
         mine = folder(path)
         for module, name in imported(path):

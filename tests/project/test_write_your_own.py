@@ -23,7 +23,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "write-your-own.md"
 @cache
 def ran():
     """Return the names that the page's code defines, run from top to bottom, and what it prints."""
-    space: dict[str, object] = {}
+    space: dict[str, object] = {"__name__": "__main__"}
     said = io.StringIO()
     cs.seed(0)
     with contextlib.redirect_stdout(said):

@@ -42,6 +42,12 @@ def write(tmp_path):
     return write
 
 
+def test_a_configuration_by_its_name(write):
+    assert (
+        load_sweep(write(config="digits", keys={BATCH: [2]})).base["layer"] == load_config("digits").document()["layer"]
+    )
+
+
 @pytest.fixture
 def trained(monkeypatch):
     """Train the runs in this process; return the list of the numbers of those that were begun and of those resumed."""

@@ -357,6 +357,8 @@ def test_a_score_of_ones_own_is_in_the_log(tmp_path):
         TypeError, match=r"^train: score must return one number, the mean of a batch, got shape \(3,\)$"
     ):
         trainer(score=lambda spikes, labels: np.ones(3)).train(batches())
+    with pytest.raises(TypeError, match=r"^train: score must return one number, the mean of a batch, got NoneType$"):
+        trainer(score=lambda spikes, labels: None).train(batches())
 
 
 class Noted(Callback):
@@ -405,6 +407,8 @@ def test_early_stopping():
     t = trainer(lr=0.0, callbacks=[EarlyStopping(2)], log=said.append)
     assert len(t.fit(batches(), batches(), epochs=9).epochs) == 3
     assert said == ["the run ends, as 2 epochs had no better validation score than epoch 1"]
+    with pytest.raises(ValueError, match=r"^fit: EarlyStopping needs validation batches, got none$"):
+        trainer(callbacks=[EarlyStopping(2)]).fit(batches(), epochs=9)
     with pytest.raises(ValueError, match=r"^EarlyStopping: patience must be at least 1, got 0$"):
         EarlyStopping(0)
     with pytest.raises(TypeError, match=r"^Trainer: callbacks must be Callback objects, got <function"):

@@ -229,7 +229,14 @@ class _Reader:
             self.code = None
         if not isinstance(self.code, ast.FunctionDef):
             raise TypeError(f"{what} must be a function of its own, made by def, got line {first} of {self.file.name}")
-        self.known = {name: value for name, value in step.__globals__.items() if type(value) in (int, float)}
+        assigned = {
+            node.id for node in ast.walk(self.code) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+        }
+        self.known = {
+            name: value
+            for name, value in step.__globals__.items()
+            if type(value) in (int, float) and name not in assigned
+        }
         self.current: dict[str, str] = {}  # of each variable the name of its last assignment
         self.numbers: list[str] = []
         self.lags: list[str] = []
@@ -527,9 +534,12 @@ def read_step(
         if state not in states or factor not in reader.numbers:
             raise ValueError(f"fading must name states and constants of the step, got {state!r}: {factor!r}")
     begin = dict.fromkeys(states, 0.0)
+    if start is not None and not isinstance(start, Mapping):
+        raise check.mistyped("start", "must be a mapping from states to numbers", start)
     for state, first in (start or {}).items():
         check.one_of("start", state, states)
         begin[state] = check.number(f"start of {state}", first)
+        check.finite_range(f"start of {state}", begin[state], begin[state])
     return Kind(
         name=kind,
         source=reader.source,
