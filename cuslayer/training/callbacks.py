@@ -7,7 +7,7 @@ from cuslayer.training.trainer import Callback, Trainer
 
 
 class Log(Callback):
-    """Says a line for each epoch, by `Trainer.log`."""
+    """Logs one line per epoch, by `Trainer.log`."""
 
     def after_epoch(self, trainer: Trainer) -> None:
         trainer.log(str(trainer.stats.epochs[-1]))

@@ -69,7 +69,7 @@ def kinds_of(base: type) -> dict[str, type]:
 
 
 def arguments_of(kind: Callable[..., Any], context: Collection[str]) -> dict[str, inspect.Parameter]:
-    """Return the parameters of a class by their keys in files, without those that a caller gives."""
+    """Return the parameters of a class by their keys in files, without those of the context."""
     parameters = inspect.signature(kind).parameters
     return {key_of(name): p for name, p in parameters.items() if name not in context and p.kind != p.VAR_KEYWORD}
 
@@ -82,7 +82,7 @@ def _plain(value: Any) -> Any:
 
 
 def _written(value: Any) -> Any:
-    """Return an argument as a file has it; a null would be the default."""
+    """Return an argument as a file has it: None as "none", since a null stands for the default."""
     if value is None:
         return "none"
     return [*value] if isinstance(value, tuple) else value

@@ -70,8 +70,8 @@ class OptimizerConfig:
         type: the name of a class of `cuslayer.optim`, or of your own subclass of `Optimizer`.
         schedule: the name of a function of `cuslayer.optim`, such as "cosine_decay"; "plateau" (multiplied by `factor`
             after `every` epochs without a better validation score); "constant"; or a `Named` with its arguments.
-        arguments: of the class and of the schedule, such as lr and every. amsgrad is True by default. Those of other
-            optimizers are left out.
+        arguments: of the class and of the schedule, such as lr and every. amsgrad is True by default. Arguments
+            of other optimizers are ignored.
     """
 
     kind: Named

@@ -41,7 +41,7 @@ _NO_BATCH = "batches must have a batch, {}"
 
 
 class Callback:
-    """Base class of callbacks: `Trainer` calls each method at its moment. By default they do nothing.
+    """Base class of callbacks, which `Trainer` calls before and after epochs and steps. By default they do nothing.
 
     `Trainer.fit` calls all; `Trainer.train` and `Trainer.test` call the methods of steps. An error ends the training.
 

@@ -76,7 +76,7 @@ def test_a_run(run, tmp_path, pictures):
     assert (code, err) == (0, "")
     first, calibrates, *table, one, two, test = (line for line in said.splitlines() if "warning" not in line)
     assert first.startswith("34x34x2-8-3: 18,520 weights on cpu")
-    assert "calibrate=None (in YAML initialization: slayer)" in calibrates
+    assert "calibrate=None (initialization: slayer in a configuration)" in calibrates
     assert table[0] == "weights times  rate before  after (Hz)  layer"
     assert [line.split("  ")[-1] for line in table[1:]] == [
         "layer 1 (Dense((34, 34, 2), 8), SRM)",

@@ -292,7 +292,11 @@ def test_errors():
         (ValueError, {"window": (5, 5)}, r"^record: window must hold a step of 1 ms, got 5 to 5 ms$"),
         (ValueError, {"window": (5, 11)}, r"^record: window reaches to 11 ms, the input ends at 10 ms$"),
         (IndexError, {"samples": 2}, r"^record: sample must be under 2, got 2$"),
-        (IndexError, {"neurons": 3}, r"^record: neuron 3 lies outside a layer of shape \(3,\)$"),
+        (
+            IndexError,
+            {"neurons": 3},
+            r"^record: neuron 3 lies outside a layer of shape \(3,\), layer 1 .*; neurons=\{1: ...\} chooses ",
+        ),
         (TypeError, {"neurons": "a"}, r"^record: neuron must be an integer, got str$"),
         (ValueError, {"layers": 4}, r"^record: the output of layer 4 must be \(T, N, ...\), got shape \(\)$"),
     ]

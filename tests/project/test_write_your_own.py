@@ -6,6 +6,7 @@ import contextlib
 import io
 import linecache
 import re
+import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -26,7 +27,12 @@ def ran():
     space: dict[str, object] = {"__name__": "__main__"}
     said = io.StringIO()
     cs.seed(0)
-    with contextlib.redirect_stdout(said):
+    with (
+        contextlib.redirect_stdout(said),
+        tempfile.TemporaryDirectory() as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.chdir(folder)
         for number, block in enumerate(re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)):
             file = f"block {number} of {PAGE.name}"
             linecache.cache[file] = len(block), None, block.splitlines(keepends=True), file  # as a notebook does
