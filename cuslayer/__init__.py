@@ -132,7 +132,7 @@ if TYPE_CHECKING:
 
 # Modules that are imported on first use, so that importing the package is fast, and the package's names from each.
 _LATER = {
-    "inspection": ("calibrate diagnose explain reassign record write_demo write_report"),
+    "inspection": "calibrate diagnose explain reassign record write_demo write_report",
     "interchange": "export_nir import_nir",
     "saving": "load save",
     "training": "Trainer load_run",

@@ -193,12 +193,17 @@ def read_text(path: str | Path, kind: str) -> str:
         raise ValueError(f"{path} is no {kind}") from None
 
 
-def read_table(path: str | Path, header: list[str]) -> Iterator[list[str]]:
-    """Return the rows of a file of `write_table`, as text, which are read one by one, or raise ValueError."""
+def read_table(path: str | Path, *headers: list[str]) -> tuple[list[str], Iterator[list[str]]]:
+    """Return which of some headers a file of `write_table` has, and its rows as text, which are read one by one.
+
+    Raises:
+        ValueError: the file has none of the headers; the message shows the first.
+    """
     rows = _rows(path, io.BytesIO(read_text(path, "CSV").encode()))
-    if next(rows, []) != header:
-        raise ValueError(f"{path} does not begin with {','.join(header)}")
-    return rows
+    header = next(rows, [])
+    if header not in headers:
+        raise ValueError(f"{path} does not begin with {','.join(headers[0])}")
+    return header, rows
 
 
 def _rows(path: str | Path, file: io.BytesIO) -> Iterator[list[str]]:

@@ -134,7 +134,7 @@ def _blocks(net: Sequential, shape: tuple[int, ...]) -> list[_Block]:
             if blocks[-1].kind == "dense" and len(shape) > 1:
                 raise ValueError(f"{where} has no place in the file: it maps each place of {blocks[-1].before}")
         elif bare and last is not None and is_neuron(layer) and as_neuron(layer).names is not None:
-            if any(getattr(layer, "start", {}).values()):
+            if not as_neuron(layer).starts_at_zero:
                 raise ValueError(f"{where} has states that do not begin with 0, for which the file has no place")
             last.neuron = as_neuron(layer)
         elif last is None or last.neuron is None or form != "delay":

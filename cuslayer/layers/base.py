@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias, TypeVar
+from zlib import crc32
 
 import numpy as np
 
@@ -104,15 +105,12 @@ class Layer:
         memory = None
 
     # What the library reads and calls.
-    _machinery: ClassVar[tuple[str, ...]] = (
-        *("as_drawn", "biased", "check_state", "children", "constants", "continued", "draw_again", "drawn_again"),
-        *("expand", "fan_in", "fan_out", "for_sample", "form", "is_read_out", "joined_shape", "keeps_shape"),
-        *("keeps_steps", "least_change", "measure_hooks", "memory", "named", "names_of", "normalizes", "of_batch"),
-        *("own_dt", "own_scale", "parameter_names", "partial_shape", "passes_spikes", "per_output_shapes"),
-        *("position_of", "scalable", "scale_output", "scale_setting", "stages", "start_at", "state_numbers"),
-        "tensors",
-        *("usual_scale", "usual_scale_of", "weighted"),
-    )
+    _machinery = """
+        as_drawn biased check_state children constants continued draw_again drawn_again expand fan_in fan_out for_sample
+        form is_read_out joined_shape keeps_shape keeps_steps least_change measure_hooks memory named names_of
+        normalizes of_batch own_dt own_scale parameter_names partial_shape passes_spikes per_output_shapes position_of
+        scalable scale_output scale_setting stages start_at state_numbers tensors usual_scale usual_scale_of weighted
+    """
 
     def __dir__(self) -> list[str]:
         return usable_names(self, super().__dir__())
@@ -548,7 +546,7 @@ class Synapse(Hooked):
         self.drawn_again = self._before_neurons = False
         self._random_state = generator().bit_generator.state
         self.weight = Tensor(draw_uniform(-bound, bound, shape), requires_grad=True)
-        self._drawn_sum = self._sum()
+        self._drawn_checksum = self._checksum()
         self.bias = as_bias(bias, shape[-1])
         self._attach_hooks(weight_hook)
 
@@ -609,33 +607,30 @@ class Synapse(Hooked):
     def start_at(self, scale: float | None) -> None:
         fixed = self.own_scale or self.drawn_again or self._before_neurons
         self._before_neurons = True
-        if fixed or scale is None or scale == self._scale:
+        if fixed or scale is None or scale == self._scale or not self.as_drawn:
             return
-        if np.array_equal(to_numpy(self.weight.data), self._drawn_at(self._scale)):
-            self.draw_again(self._drawn_at(scale))
-            self.drawn_again = False
-            self._scale = scale
-
-    def _drawn_at(self, scale: float) -> Array:
-        """Return the initial weight at a weight_scale, from the random numbers of the first one."""
         again = np.random.Generator(np.random.PCG64())
         again.bit_generator.state = self._random_state
         bound = scale / math.sqrt(self.fan_in())
-        return draw_uniform(-bound, bound, self.weight.shape, again)
+        self.draw_again(draw_uniform(-bound, bound, self.weight.shape, again))
+        self.drawn_again = False
+        self._scale = scale
 
     @property
     def as_drawn(self) -> bool:
         """Whether the weight has its initial values: it was not set, loaded, scaled or trained."""
-        return self._sum() == self._drawn_sum
+        return self._checksum() == self._drawn_checksum
 
     def draw_again(self, weight: Array) -> None:
         """Replace the drawn initial weight by an array."""
         self.weight.data = to_device(weight.astype(self.weight.dtype))
-        self._drawn_sum, self.drawn_again = self._sum(), True
+        self._drawn_checksum = self._checksum()
+        self.drawn_again = True
         self.measure_hooks()
 
-    def _sum(self) -> float:
-        return float(to_numpy(self.weight.data).sum(dtype=np.float64))
+    def _checksum(self) -> int:
+        """Return a checksum of the weight; a sum would be the same for the same numbers at other places."""
+        return crc32(np.ascontiguousarray(to_numpy(self.weight.data), np.float32).data)
 
 
 def as_bias(given: Any, outputs: int) -> Tensor | None:

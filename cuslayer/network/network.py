@@ -264,8 +264,8 @@ class Container(Layer):
         of_neurons = (names for names, _ in self._balanced())
         numbers = {name for names in (*of_layers, *of_neurons) for name in names}
         for name in state.keys() & numbers:
-            if state[name].shape:
-                raise ValueError(f"{name} has shape {tuple(state[name].shape)}, it must be a number")
+            if np.shape(state[name]):
+                raise ValueError(f"{name} has shape {np.shape(state[name])}, it must be a number")
         return super().check_state({name: a for name, a in state.items() if name not in numbers}, strict=strict)
 
     def _numbers(self) -> list[tuple[tuple[str, ...], Layer, str]]:
@@ -380,7 +380,7 @@ class Sequential(Container):
             taken = hasattr(type(self), name) or hasattr(self, name) or name in ("input_shape", "notation")
             if name.startswith("_") or not name.isidentifier() or taken:
                 raise ValueError(f"a stage must have a name that is no attribute of networks, got {name!r}")
-        self._names = dict(enumerate(named, len(layers)))
+        self._positions = {name: position for position, name in enumerate(named, len(layers))}
         self._check_stages()
 
     @property
@@ -396,8 +396,8 @@ class Sequential(Container):
     def _with_stages(self, positions: range) -> Sequential:
         net = Sequential(*(self.layers[position] for position in positions))
         net.potentials = self.potentials or POTENTIAL_FORMATS[0]
-        names = ((place, self._names.get(position)) for place, position in enumerate(positions))
-        net._names = {place: name for place, name in names if name is not None}
+        names = {position: name for name, position in self._positions.items()}
+        net._positions = {names[position]: place for place, position in enumerate(positions) if position in names}
         return net
 
     @property
@@ -407,28 +407,26 @@ class Sequential(Container):
         Raises:
             TypeError: a stage without a name follows them.
         """
-        last = len(self.layers) - len(self._names)
-        if any(position < last for position in self._names):
-            raise TypeError(f"stages with names must be the last, got {self._names} of {len(self.layers)} stages")
-        return {name: self.layers[position] for position, name in self._names.items()}
+        last = len(self.layers) - len(self._positions)
+        if any(position < last for position in self._positions.values()):
+            names = ", ".join(self._positions)
+            raise TypeError(f"stages with names must be the last, got {names} before others")
+        return {name: self.layers[position] for name, position in self._positions.items()}
 
     def names_of(self, position: int) -> tuple[str, ...]:
-        own = self._names.get(position)
-        return super().names_of(position) if own is None else (own, *super().names_of(position))
+        own = [name for name, at in self._positions.items() if at == position]
+        return (*own, *super().names_of(position))
 
     def __getattr__(self, name: str) -> Any:
-        for position, own in vars(self).get("_names", {}).items():
-            if own == name:
-                return self.layers[position]
-        return super().__getattr__(name)  # type: ignore[misc]
+        position = vars(self).get("_positions", {}).get(name)
+        return super().__getattr__(name) if position is None else self.layers[position]  # type: ignore[misc]
 
     @check.method
     def __setattr__(self, name: str, value: Any) -> None:
-        positions = [position for position, own in vars(self).get("_names", {}).items() if own == name]
-        if not positions:
+        position = vars(self).get("_positions", {}).get(name)
+        if position is None:
             super().__setattr__(name, value)
             return
-        (position,) = positions
         before = self.layers[position]
         kept = {id(p) for _, p in names_in(name, value)}
         if any(id(p) not in kept and left_behind(p, None) for _, p in names_in(name, before)):
@@ -442,7 +440,7 @@ class Sequential(Container):
             raise
 
     def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *self._names.values()]
+        return [*super().__dir__(), *self._positions]
 
 
 class Parallel(Container):

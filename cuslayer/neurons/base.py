@@ -143,7 +143,7 @@ class Names(NamedTuple):
 
 def usable_names(thing: Any, names: Iterable[str]) -> list[str]:
     """Return the names of attributes that Tab shows: not private, and not in `_machinery` of a class of an object."""
-    machinery = {name for kind in type(thing).__mro__ for name in vars(kind).get("_machinery", ())}
+    machinery = {name for kind in type(thing).__mro__ for name in vars(kind).get("_machinery", "").split()}
     return [name for name in names if name not in machinery and (name[:1] != "_" or name[:2] == "__")]
 
 
@@ -199,6 +199,8 @@ class Neuron:
         dt, gradient, period, peak, parts = 1.0, "slayer", 1, 1.0, "partial"
     # Whether the output is the potential, not spikes.
     reads_out: Any = False
+    # Whether all states are 0 before the first step.
+    starts_at_zero: Any = True
     weight_scale: ClassVar[float | None] = None
     weight_grid: ClassVar[tuple[float, tuple[float, float]] | None] = None
     axon_delay: ClassVar[int] = 0
@@ -210,11 +212,11 @@ class Neuron:
     own_layer: Any = None
 
     # What the library reads and calls.
-    _machinery: ClassVar[tuple[str, ...]] = (
-        *("axon_delay", "continued", "leaky_form", "max_delay", "names", "one_pass", "own_layer", "parts", "parts_at"),
-        *("psp_by_step", "psp_steps", "reads_out", "recurrence", "relaxed", "simulation", "srm_form", "step_by_step"),
-        *("weight_grid", "weight_scale", "with_gradient"),
-    )
+    _machinery = """
+        axon_delay continued leaky_form max_delay names one_pass own_layer parts parts_at psp_by_step psp_steps
+        reads_out recurrence relaxed simulation srm_form starts_at_zero step_by_step weight_grid weight_scale
+        with_gradient
+    """
 
     def __dir__(self) -> list[str]:
         return usable_names(self, super().__dir__())

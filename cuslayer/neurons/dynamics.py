@@ -352,21 +352,10 @@ class StepNeuron(Neuron):
     backward_exact: ClassVar[Callable[..., Any] | None] = None
     fading: ClassVar[Mapping[str, str]] = MappingProxyType({})
     start: ClassVar[Mapping[str, float]] = MappingProxyType({})
-    _machinery = (
-        *(
-            "as_if_unfired",
-            "backward",
-            "backward_exact",
-            "bounds_of",
-            "column",
-            "columns",
-            "cure",
-            "decaying",
-            "decays",
-        ),
-        *("fading", "factors", "keep_of", "kind", "may_be_zero", "mean_keep", "mean_of", "operate", "spiking", "start"),
-        *("decaying", "step", "step_columns", "time_constants", "value_of"),
-    )
+    _machinery = """
+        as_if_unfired backward backward_exact bounds_of column columns cure decaying decays fading factors keep_of kind
+        may_be_zero mean_keep mean_of operate spiking start step step_columns time_constants value_of
+    """
     # The step's parameters that are constants of the neurons; by default the decays.
     step_columns: ClassVar[tuple[str, ...] | None] = None
     # The names of the attributes that are time constants, or are checked like them.
@@ -427,8 +416,12 @@ class StepNeuron(Neuron):
 
     @property
     def parts(self) -> str:
-        other = self.stateful or any(self.start.values())
-        return "partial" if other or type(self).parts_at is Neuron.parts_at else "stepwise"
+        whole = self.starts_at_zero and not self.stateful
+        return "stepwise" if whole and type(self).parts_at is not Neuron.parts_at else "partial"
+
+    @property
+    def starts_at_zero(self) -> bool:
+        return not any(self.start.values())
 
     @property
     def response(self) -> Array:

@@ -47,10 +47,11 @@ def carried(whole: bool) -> Iterator[list[Carried]]:
         each.whole = whole
 
 
-def _fill(states: Array, start: Sequence[float]) -> None:
-    """Set all columns of states (number, columns) to the values before the first step."""
+def _begin(states: Array, start: Sequence[float]) -> None:
+    """Set all columns of states of 0 (number, columns) to the values before the first step."""
     for number, value in enumerate(start):
-        states[number] = value
+        if value:  # each is a launch on a GPU
+            states[number] = value
 
 
 class States(Carried):
@@ -60,8 +61,8 @@ class States(Carried):
         """Return the states before the input x (T, N, ...): the states after the last call, at first `start`."""
         columns = math.prod(x.shape[1:])
         if self.values is None:
-            self.values = namespace(x).empty((len(start), columns), x.dtype)
-            _fill(self.values, start)
+            self.values = namespace(x).zeros((len(start), columns), x.dtype)
+            _begin(self.values, start)
         if self.values.shape[1] != columns:
             held = self.values.shape[1]
             raise ValueError(f"x must have {held} neurons as in the last call, got {columns}; forget() begins anew")
@@ -84,7 +85,7 @@ class PopulationStates(Carried):
         """Return the state before the input x (T, N, ...): the state after the last call, at first the kind's start."""
         if self.values is None:
             self.values = kernels.of(x).recurrent.held(x, spiking, delay)
-            _fill(self.values.states, spiking.kind.start)
+            _begin(self.values.states, spiking.kind.start)
         inputs = self.values.inputs
         if kernels.of(inputs) is not kernels.of(x):
             raise ValueError("x must be on the device of the last call")

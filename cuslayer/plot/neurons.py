@@ -140,7 +140,7 @@ def potential(
     The spikes are where ``neuron.fires(u)`` is True: ``u[t] >= theta`` for `SRM`, ``u[t] > theta`` for `Loihi`.
 
     Args:
-        u: the record of a layer, ``recording[1]``, which knows its neurons; or (T, N, ...), the potential that is
+        u: the record of a layer, ``recording[1]``, with its kind of neuron; or (T, N, ...), the potential that is
             compared with the threshold, a tensor, an array or a recorded potential, whose neurons are labelled with
             their numbers in the network.
         ax: where to draw; by default the axes of a new figure, which is `ax.figure`.

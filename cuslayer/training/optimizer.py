@@ -54,7 +54,8 @@ def optimizer_class(name: Any) -> Any:
 
 def schedule_maker(key: str, name: Any) -> Callable[..., LearningRate]:
     """Return the function that makes a schedule, by its name, which is in a file under a key."""
-    makers = schedules() | {word: schedules()[made] for word, made in _WORDS.items()}
+    makers = schedules()
+    makers |= {word: makers[function] for word, function in _WORDS.items()}
     return makers[check.one_of(f"{_AT}.schedule{key}", name, makers)]
 
 

@@ -122,7 +122,7 @@ def train(
 
 @dataclass(frozen=True)
 class _Hooks:
-    """What the caller of `train` hears and decides; see its arguments."""
+    """The arguments of `train` that are functions, and whether to show a progress bar."""
 
     log: Callable[[str], None]
     stop: Callable[[], bool]

@@ -34,7 +34,8 @@ class Stopped(Exception):
     """
 
     def __init__(self, folder: Path, checkpoint: tuple[int, int] | None) -> None:
-        self.folder, self.saved = folder, checkpoint is not None
+        self.folder = folder
+        self.saved = checkpoint is not None
         self.epoch, self.batches = checkpoint or (0, 0)
         super().__init__(f"train: {folder} is stopped, {_described(checkpoint)}")
 
@@ -166,7 +167,8 @@ class Saver(Callback):
         self._saved = checkpoint.epoch, checkpoint.batches
         if not self._written:
             self._write(CONFIG, lambda path: write_text(path, self._config.to_yaml(), durable=True))
-            self._written, self._digests = True, ()
+            self._written = True
+            self._digests = ()
 
     def _write(self, name: str, write: Callable[[Path], None]) -> None:
         try:

@@ -385,7 +385,7 @@ class GradientFlow:
             ValueError: the file is missing, or is not a log of this network.
         """
         found = []
-        rows = read_table(path, ["epoch", *self._parameters])
+        _, rows = read_table(path, ["epoch", *self._parameters])
         for epoch, row in enumerate(rows, start=1):
             try:
                 number, *values = row

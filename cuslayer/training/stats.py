@@ -76,7 +76,7 @@ _WITHOUT_LR = [name for name in _COLUMNS if name != "lr"]
 _FIRST = [name for name in _WITHOUT_LR if not name.startswith("validation")]
 # Only a log with a score of one's own has these columns.
 _WITH_SCORES = [*_COLUMNS, *(f"{part}_score" for part in _PARTS)]
-_HEADERS = [_FIRST, _WITHOUT_LR, _WITH_SCORES, _COLUMNS]
+_HEADERS = [_COLUMNS, _WITH_SCORES, _WITHOUT_LR, _FIRST]
 
 
 def _rank(row: EpochStats) -> tuple[float, float]:
@@ -307,13 +307,7 @@ def load_stats(path: str | Path) -> list[EpochStats]:
 @check.operation("load_stats")
 def _read_log(path: str | Path, least: float) -> list[EpochStats]:
     """Return the rows of a log whose losses are at least a number: of a loss of one's own, any number."""
-    for names in _HEADERS:
-        try:
-            lines = read_table(path, names)
-            break
-        except ValueError:
-            if names is _COLUMNS:
-                raise
+    names, lines = read_table(path, *_HEADERS)
     rows = list[EpochStats]()
     for line, texts in enumerate(lines, start=2):
         _check_epochs(path, line - 1)

@@ -358,6 +358,7 @@ def test_a_sequential_starts_like_its_network(kind):
     placed = cs.Sequential(cs.Dense(4, 3), cs.SRM())[0]
     turned = cs.Dense(4, 3)
     turned.weight.data[:] = turned.weight.data[::-1].copy()  # the same numbers at other places
+    assert not turned.as_drawn
     for layer in (chosen, written, placed, turned):
         before = layer.weight.data.copy()
         cs.Sequential(layer, cs.LIF())

@@ -136,8 +136,8 @@ def node_of(where: str, neuron: Neuron, shape: tuple[int, ...], how: Written) ->
         if neuron.srm_form is not None:
             reason += ", without an alpha response and a refractory response; approximate= writes CUBA neurons"
         raise ValueError(f"{where} {reason}")
-    if any(getattr(neuron, "start", {}).values()):
-        raise ValueError(f"{where} states in NIR begin with 0, not with {dict(neuron.start)}")  # type: ignore[attr-defined]
+    if not neuron.starts_at_zero:
+        raise ValueError(f"{where} states in NIR begin with 0, not with {dict(getattr(neuron, 'start', {}))}")
     if form.graded:
         raise ValueError(f"{where} spikes in NIR are 0 or 1, not graded")
     if form.reset != dialect.reset:
