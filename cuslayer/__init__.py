@@ -123,6 +123,7 @@ if TYPE_CHECKING:
     from cuslayer.inspection.record import record as record
     from cuslayer.inspection.report import write_demo as write_demo, write_report as write_report
     from cuslayer.interchange import (
+        export_c as export_c,
         export_nir as export_nir,
         import_nir as import_nir,
     )
@@ -133,7 +134,7 @@ if TYPE_CHECKING:
 # Modules that are imported on first use, so that importing the package is fast, and the package's names from each.
 _LATER = {
     "inspection": "calibrate diagnose explain reassign record write_demo write_report",
-    "interchange": "export_nir import_nir",
+    "interchange": "export_c export_nir import_nir",
     "saving": "load save",
     "training": "Trainer load_run",
     "distributed": "",

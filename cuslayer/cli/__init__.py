@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from cuslayer._base import check
 from cuslayer._base.extras import optional
 from cuslayer._base.version import __version__
-from cuslayer.cli import completion, convert, demo, errors, info, predict, report, sweep, test, train
+from cuslayer.cli import completion, convert, demo, errors, export_c, info, predict, report, sweep, test, train
 
 # A new command is a file in this folder and its name here.
 COMMANDS = {
@@ -23,6 +23,7 @@ COMMANDS = {
     "predict": predict,
     "report": report,
     "demo": demo,
+    "export-c": export_c,
     "convert": convert,
     "info": info,
     "completion": completion,

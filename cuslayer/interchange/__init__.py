@@ -1,9 +1,20 @@
-"""Exchange with other libraries: axes and weights of SLAYER-PyTorch, the HDF5 files of lava's netx, and NIR."""
+"""Exchange: axes and weights of SLAYER-PyTorch, the HDF5 files of lava's netx, NIR, and networks as C."""
 
 from cuslayer.interchange.axes import from_nchwt, to_nchwt
+from cuslayer.interchange.c_code.export import ExportedC, export_c
 from cuslayer.interchange.netx import export_hdf5, import_hdf5
 from cuslayer.interchange.nir.read import import_nir
 from cuslayer.interchange.nir.write import export_nir
 from cuslayer.interchange.slayer_pytorch import load_slayer
 
-__all__ = ["export_hdf5", "export_nir", "from_nchwt", "import_hdf5", "import_nir", "load_slayer", "to_nchwt"]
+__all__ = [
+    "ExportedC",
+    "export_c",
+    "export_hdf5",
+    "export_nir",
+    "from_nchwt",
+    "import_hdf5",
+    "import_nir",
+    "load_slayer",
+    "to_nchwt",
+]

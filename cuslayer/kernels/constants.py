@@ -74,6 +74,15 @@ class Window(NamedTuple):
         return sizes[0], sizes[1]
 
 
+# exp of a step in float32 is 2^n for the nearest whole n, times the polynomial in the rest r = x - n ln 2, the highest
+# power first; its relative error is below 3e-7. ln 2 has two parts: the product of the first with n is exact.
+EXP_LOG2_E = 1.4426950408889634
+EXP_LN2 = (0.693359375, -2.1219444005469057e-4)
+EXP_TERMS = (1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0, 1.0)
+# No float32 but 0 and infinity is below or above e to the power of this.
+EXP_MOST = 105.0
+
+
 def lowest(dtype: np.dtype[Any]) -> Any:
     """Return the value that no other is below: minus infinity for numbers, False or 0 for spikes."""
     return dtype.type(-np.inf if dtype.kind == "f" else 0)

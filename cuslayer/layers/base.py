@@ -352,6 +352,9 @@ _FORMS = (
     "pool",
     "unpool",
     "mean",
+    "global_mean",
+    "max",
+    "winners",
     "norm",
     "delay",
     "filter",
@@ -384,6 +387,9 @@ def form_of(stage: Any) -> str | None:
     dense, read_out            in_features, out_features, effective_weight(), bias, delays
     conv, conv_transpose       window, groups, effective_weight(), bias, delays
     pool, unpool, mean         window, gain, and effective_weight() where there is a weight_hook
+    max                        window
+    global_mean                none: the mean of each channel over a frame
+    winners                    k, among
     norm                       fixed_map()
     delay                      lags(), linear, dt
     filter                     weight

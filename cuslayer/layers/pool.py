@@ -358,6 +358,7 @@ class MaxPool(_WithinFrame):
     """
 
     memory = 0
+    form = "max"
 
     def _check_window(self) -> None:
         _check_padding(self.window)
@@ -387,6 +388,7 @@ class GlobalAvgPool(Layer):
     memory = 0
     keeps_steps = True
     passes_spikes = True
+    form = "global_mean"
 
     def fan_out(self, shape: Shape) -> Array | None:
         return np.ones(shape)

@@ -159,6 +159,7 @@ class KWinners(Layer):
 
     keeps_shape = keeps_steps = True
     memory = 0
+    form = "winners"
 
     def __init__(self, k: int, *, among: str = "layer") -> None:
         self.k = check.integer("k", k, least=1)

@@ -288,6 +288,11 @@ class Neuron:
         return None
 
     @property
+    def as_step(self) -> StepByStep | None:
+        """The step of the neurons, also if they send numbers; None for neurons that are not written as one."""
+        return self.step_by_step
+
+    @property
     def relaxed(self) -> Surrogate | None:
         """The surrogate of a smooth spike, ``ds / du = dt rho(u)``, by which `compare_gradients` relaxes neurons.
 

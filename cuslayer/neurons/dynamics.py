@@ -544,12 +544,14 @@ class StepNeuron(Neuron):
         return {name: self.column(name) for name in self.spiking.kind.columns}
 
     @property
-    def step_by_step(self) -> StepByStep | None:
+    def as_step(self) -> StepByStep | None:
         own = type(self).__call__ is StepNeuron.__call__ and type(self).operate is StepNeuron.operate
+        return StepByStep(self.spiking, self.columns) if own and self.step is not None else None
+
+    @property
+    def step_by_step(self) -> StepByStep | None:
         kind = self.spiking.kind
-        if not own or self.step is None or self.graded or not kind.fires or len(kind.inputs) > 1:
-            return None
-        return StepByStep(self.spiking, self.columns)
+        return None if self.graded or not kind.fires or len(kind.inputs) > 1 else self.as_step
 
     @property
     def one_pass(self) -> OnePass | None:
@@ -626,7 +628,9 @@ def to_array(keep: Any) -> Array:
 def _text(value: Any) -> str:
     if isinstance(value, (Tensor, np.ndarray)) and value.size > 1:
         return f"array {value.shape}"
-    return f"{float(value):g}" if isinstance(value, (Tensor, np.ndarray, float)) else repr(value)
+    if isinstance(value, (Tensor, np.ndarray)):
+        return f"{value.item():g}"
+    return f"{value:g}" if isinstance(value, float) else repr(value)
 
 
 @lru_cache(64)

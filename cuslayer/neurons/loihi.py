@@ -329,8 +329,12 @@ class Loihi(Neuron):
         return scaled_or_none(self)
 
     @property
-    def simulation(self) -> StepByStep | None:
+    def as_step(self) -> StepByStep | None:
         return StepByStep(self.constants, {}) if type(self).__call__ is Loihi.__call__ else None
+
+    @property
+    def simulation(self) -> StepByStep | None:
+        return self.as_step
 
     def continued(self) -> Callable[[Any], Tensor] | None:
         if type(self).__call__ is not Loihi.__call__:

@@ -19,6 +19,7 @@ from numba import types
 from numba.extending import overload
 
 from cuslayer._base.jit import compiled
+from cuslayer.kernels.constants import EXP_LN2, EXP_LOG2_E, EXP_MOST, EXP_TERMS
 from cuslayer.kernels.host.llvm import (
     I32,
     Emitter,
@@ -95,6 +96,34 @@ def _exp_of_negative(x: Any) -> Any:
         return value if x >= _LEAST_DOUBLE else 0.0
 
     return single if x is types.float32 else double
+
+
+def exp_of_step(x: float) -> float:
+    """Return exp(x); in float32 by operations that C has, too, each rounded."""
+    return math.exp(x)
+
+
+@overload(exp_of_step)
+def _exp_of_step(x: Any) -> Any:
+    """Return a compiled function: see `EXP_TERMS`. Half of n multiplies twice, for results below the normal numbers."""
+    most = np.float32(EXP_MOST)
+    log2_e = np.float32(EXP_LOG2_E)
+    high, low = map(np.float32, EXP_LN2)
+    first, second, third, fourth, fifth, sixth, last = map(np.float32, EXP_TERMS)
+
+    def single(x: Any) -> Any:
+        y = min(max(x, -most), most)
+        n = np.rint(y * log2_e)
+        r = (y - n * high) - n * low
+        value = ((first * r + second) * r + third) * r + fourth
+        value = ((value * r + fifth) * r + sixth) * r + last
+        whole = np.int32(n)
+        half = np.int32(n / np.float32(2))
+        value = value * float_of_bits(np.int32((half + np.int32(127)) << _MANTISSA_BITS))
+        value = value * float_of_bits(np.int32((whole - half + np.int32(127)) << _MANTISSA_BITS))
+        return value if x == x else x
+
+    return single if x is types.float32 else lambda x: np.exp(x)
 
 
 @compiled

@@ -20,7 +20,7 @@ from cuslayer.backend import Array
 from cuslayer.kernels.constants import surrogate_numbers
 from cuslayer.kernels.host.llvm import call, multiply_add, whole_registers
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.numbers import exp_of_negative
+from cuslayer.kernels.host.numbers import exp_of_negative, exp_of_step
 from cuslayer.kernels.host.rows import LANES, copy
 from cuslayer.kernels.host.states import repeat
 from cuslayer.kernels.step import print_numba
@@ -34,7 +34,7 @@ ENDLESS = 1 << 62
 _WORDS: dict[str, Any] = {
     "__name__": __name__,
     "_carray": vars(numba)["carray"],
-    "_exp": np.exp,
+    "_exp": exp_of_step,
     "_exp_of_negative": exp_of_negative,
     "_inlined": inlined,
     "_multiply_add": multiply_add,
