@@ -13,7 +13,20 @@ from typing import Any, NoReturn
 from cuslayer._base import check
 from cuslayer._base.extras import optional
 from cuslayer._base.version import __version__
-from cuslayer.cli import completion, convert, demo, errors, export_c, info, predict, report, sweep, test, train
+from cuslayer.cli import (
+    completion,
+    convert,
+    demo,
+    errors,
+    export_c,
+    info,
+    predict,
+    quantize,
+    report,
+    sweep,
+    test,
+    train,
+)
 
 # A new command is a file in this folder and its name here.
 COMMANDS = {
@@ -24,6 +37,7 @@ COMMANDS = {
     "report": report,
     "demo": demo,
     "export-c": export_c,
+    "quantize": quantize,
     "convert": convert,
     "info": info,
     "completion": completion,

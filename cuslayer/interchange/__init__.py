@@ -2,13 +2,19 @@
 
 from cuslayer.interchange.axes import from_nchwt, to_nchwt
 from cuslayer.interchange.c_code.export import ExportedC, export_c
+from cuslayer.interchange.integers.compare import Divergence, Moved, TwinComparison, compare_twin
+from cuslayer.interchange.integers.quantize import quantize
 from cuslayer.interchange.netx import export_hdf5, import_hdf5
 from cuslayer.interchange.nir.read import import_nir
 from cuslayer.interchange.nir.write import export_nir
 from cuslayer.interchange.slayer_pytorch import load_slayer
 
 __all__ = [
+    "Divergence",
     "ExportedC",
+    "Moved",
+    "TwinComparison",
+    "compare_twin",
     "export_c",
     "export_hdf5",
     "export_nir",
@@ -16,5 +22,6 @@ __all__ = [
     "import_hdf5",
     "import_nir",
     "load_slayer",
+    "quantize",
     "to_nchwt",
 ]

@@ -9,7 +9,7 @@ from cuslayer.layers.filter_bank import FilterBank, TemporalFilter
 from cuslayer.layers.pool import AvgPool, GlobalAvgPool, MaxPool, SumPool, Unpool
 from cuslayer.layers.recurrent import Recurrent
 from cuslayer.layers.synaptic_delay import SynapticDelays
-from cuslayer.layers.weight_hooks import WeightNorm
+from cuslayer.layers.weight_hooks import IntegerWeight, WeightNorm
 from cuslayer.layers.weightless import Average, Decimate, Dropout, KWinners
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Dropout",
     "FilterBank",
     "GlobalAvgPool",
+    "IntegerWeight",
     "KWinners",
     "Layer",
     "MaxPool",

@@ -1,14 +1,18 @@
-"""Hooks of a layer's weight: weight normalization, and rounding to multiples of a step."""
+"""Hooks of a layer's weight: weight normalization, rounding to multiples of a step, and integers by channel."""
 
 from __future__ import annotations
 
 from typing import Any
+
+import numpy as np
 
 from cuslayer._base import check
 from cuslayer._tape import Pullback, Tensor, differentiable, saves
 from cuslayer.backend import Array, namespace
 from cuslayer.layers.base import Synapse, scale_parameter
 
+# Bits of an integer weight at most.
+MOST_BITS = 8
 # The relative error of a multiple of a step, both rounded to float32.
 _ROUNDED = 2.0**-22
 
@@ -173,3 +177,67 @@ class WeightNorm:
 
     def __repr__(self) -> str:
         return "WeightNorm()"
+
+
+@differentiable
+@saves("nothing")
+def _round_channels(w: Array, /, *, bits: int, view: tuple[int, ...], axes: tuple[int, ...]) -> tuple[Array, Pullback]:
+    """Return `whole_channels` times their scale; the gradient passes unchanged."""
+    numbers, scale = whole_channels(w, bits, view, axes)
+    return (numbers * scale).astype(w.dtype).reshape(w.shape), lambda g: g
+
+
+def whole_channels(w: Array, bits: int, view: tuple[int, ...], axes: tuple[int, ...]) -> tuple[Array, Array]:
+    """Return a weight in another shape as whole numbers, float64, and their scale for each channel."""
+    xp = namespace(w)
+    wide = w.reshape(view).astype(np.float64)
+    largest = xp.abs(wide).max(axis=axes, keepdims=True)
+    scale = xp.where(largest > 0, largest, 1.0) / ((1 << (bits - 1)) - 1)
+    return xp.rint(wide / scale), scale
+
+
+@check.named
+class IntegerWeight:
+    """A weight hook that trains weights by the effect of their integers.
+
+    The weight of each output channel becomes ``scale round(w / scale)``, ``scale = max |w| / (2^(bits-1) - 1)``.
+    Backward is the straight-through estimator: the gradient passes unchanged.
+
+    `interchange.quantize` with as many bits then takes the same integers. A hook belongs to one layer.
+
+    Args:
+        bits: bits of a weight, 2 to 8.
+
+    Raises:
+        ValueError: bits is out of range, a second layer gets the hook, or it is used without a layer.
+        TypeError: bits is not an integer.
+
+    Source: Bengio, Leonard and Courville 2013, arXiv 1308.3432, for the straight-through gradient.
+
+    >>> from cuslayer.layers import Dense
+    >>> layer = Dense(4, 3, weight_hook=IntegerWeight(4))
+    >>> layer.effective_weight().shape
+    (4, 3)
+    """
+
+    def __init__(self, bits: int) -> None:
+        self.bits = check.integer("bits", bits, least=2)
+        if self.bits > MOST_BITS:
+            raise ValueError(f"bits must be 2 to {MOST_BITS}, got {bits}")
+        self._view: tuple[int, ...] = ()
+        self._axes: tuple[int, ...] = ()
+
+    def attach(self, layer: Synapse) -> None:
+        """Take the channels of a layer."""
+        if self._view:
+            raise ValueError(f"a hook serves one layer, {type(layer).__name__} is its second")
+        self._view, per_output = layer.per_output_shapes()
+        self._axes = tuple(axis for axis, size in enumerate(per_output) if size == 1)
+
+    def __call__(self, weight: Tensor) -> Tensor:
+        if not self._view:
+            raise ValueError("it must be the weight_hook of a layer, got a call without one")
+        return _round_channels(weight, bits=self.bits, view=self._view, axes=self._axes)
+
+    def __repr__(self) -> str:
+        return f"IntegerWeight({self.bits})"

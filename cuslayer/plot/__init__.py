@@ -13,7 +13,7 @@ Without axes, `cs.plot.raster(spikes).figure` is the new figure: a notebook that
 `savefig` writes it. All plots have one style, for light and for dark backgrounds: see `style`.
 """
 
-from cuslayer.plot.curves import confusion, gradient_flow, learning_curves, sweep_results
+from cuslayer.plot.curves import confusion, gradient_flow, integer_widths, learning_curves, sweep_results
 from cuslayer.plot.images import Animation, animation, frames, receptive_fields
 from cuslayer.plot.neurons import filters, potential, raster, surrogate, surrogates
 from cuslayer.plot.style import style
@@ -25,6 +25,7 @@ __all__ = [
     "filters",
     "frames",
     "gradient_flow",
+    "integer_widths",
     "learning_curves",
     "potential",
     "raster",

@@ -196,6 +196,43 @@ _LEGIBLE = 20
 
 
 @check.operation
+def integer_widths(rows: Sequence[Mapping[str, Any]], ax: Any = None) -> Any:
+    """Draw the accuracy, and the share of moved spikes of each layer, over the bits of integer weights.
+
+    Args:
+        rows: for each width a mapping with "bits", None for float, "accuracy", a share or None, and "moved", the share
+            of spikes that moved by layer; as `cuslayer quantize --json` writes them.
+        ax: where to draw; by default the axes of a new figure, which is `ax.figure`.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: there are no rows.
+        TypeError: ax is not Axes.
+
+    >>> row = {"bits": 8, "accuracy": 0.98, "moved": {"1 LIF": 0.01}}
+    >>> [line.get_label() for line in integer_widths([row]).lines]
+    ['accuracy', 'moved, layer 1 LIF']
+    """
+    if not rows:
+        raise ValueError("rows must have a width, got none")
+    ax = axes(ax, (6.0, 3.4))
+    places = range(len(rows))
+    lines = {"accuracy": [row["accuracy"] for row in rows]}
+    for layer in dict.fromkeys(layer for row in rows for layer in row["moved"]):
+        lines[f"moved, layer {layer}"] = [row["moved"].get(layer) for row in rows]
+    for label, values in lines.items():
+        numbers = [np.nan if value is None else value for value in values]
+        ax.plot(places, numbers, marker="o", label=label, linestyle="-" if label == "accuracy" else ":")
+    ax.set_xticks(places, ["float" if row["bits"] is None else f"{row['bits']} bits" for row in rows])
+    ax.set(ylim=(0.0, 1.02), ylabel="share")
+    open_frame(ax)
+    legend_beside(ax)
+    return ax
+
+
+@check.operation
 def confusion(
     labels: Any, predicted: Any, ax: Any = None, *, classes: int | None = None, names: Sequence[str] | None = None
 ) -> Any:

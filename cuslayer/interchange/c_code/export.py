@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -166,8 +167,8 @@ class _Export:
             source[node.number] = source[node.inputs[0]] if form_of(node.stage) == "same" else node.number
         last_use = {source[number]: node.number for node in self.graph.nodes for number in node.inputs}
         last_use[source[self.graph.output]] = len(self.graph.nodes)
-        rooms: list[int] = []
-        used: dict[int, int] = {}  # by the number of the stage, its array
+        rooms: dict[str, int] = {}  # the sizes of arrays by name
+        used: dict[int, str] = {}  # by the number of the stage, its array
         stages = []
         for node in self.graph.nodes:
             inputs = tuple(signals[number] for number in node.inputs)
@@ -178,11 +179,12 @@ class _Export:
             if sent.dtype == bool:
                 output = Signal(sent.shape, True, f"state->spikes_{node.number}", f"state->count_{node.number}")
             else:
-                room = next(room for room in range(len(rooms) + 1) if room not in used.values())
-                rooms[room:] = rooms[room:] or [0]
-                rooms[room] = max(rooms[room], sent.size)
+                kind = "int32_t" if getattr(node.stage, "integers", False) else "float"
+                names = (f"{'sums' if kind == 'int32_t' else 'numbers'}_{room}" for room in count())
+                room = next(name for name in names if name not in used.values())
+                rooms[room] = max(rooms.get(room, 0), sent.size)
                 used[node.number] = room
-                output = Signal(sent.shape, False, f"state->numbers_{room}")
+                output = Signal(sent.shape, False, f"state->{room}", kind=kind)
             signals[node.number] = output
             stages.append(Stage(node, inputs, output))
             used = {number: room for number, room in used.items() if last_use.get(number, -1) > node.number}
@@ -199,8 +201,8 @@ class _Export:
             if stage.output.spikes:
                 program.state(f"{self.name}_index", f"spikes_{stage.number}", stage.output.size)
                 program.state("uint32_t", f"count_{stage.number}")
-        for room, size in enumerate(self.rooms):
-            program.state("float", f"numbers_{room}", size)
+        for room, size in self.rooms.items():
+            program.state("int32_t" if room.startswith("sums") else "float", room, size)
         if program.longest:
             program.state("float", "row", program.longest)
         if program.flags:

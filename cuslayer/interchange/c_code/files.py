@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from cuslayer.interchange.c_code.program import Program, Signal, loop, tidy
 
 # In the order of their sizes, so that the struct has no gaps.
-_KINDS = ("float", "uint32_t", "INDEX", "uint8_t")
+_KINDS = ("int64_t", "float", "int32_t", "uint32_t", "INDEX", "int16_t", "uint8_t")
 
 
 @dataclass(frozen=True)

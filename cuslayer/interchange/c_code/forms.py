@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from cuslayer.backend import to_numpy
+from cuslayer.interchange.c_code.integers import write_integers
 from cuslayer.interchange.c_code.neurons import filtered_read_out, write_filter, write_sampled, write_step
 from cuslayer.interchange.c_code.program import Program, Ring, Stage, loop, stored
 from cuslayer.interchange.c_code.synapses import (
@@ -22,6 +23,7 @@ from cuslayer.interchange.c_code.synapses import (
     row_of_flags,
     row_of_sums,
 )
+from cuslayer.interchange.integers.neurons import IntegerNeurons, IntegerReadOut
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.step.print_c import number
 from cuslayer.layers.base import form_of
@@ -35,6 +37,8 @@ def write(program: Program, stage: Stage) -> None:
     form = form_of(layer)
     if form == "recurrent":
         _write_recurrent(program, stage)
+    elif isinstance(layer, (IntegerNeurons, IntegerReadOut)):
+        write_integers(program, stage)
     elif form == "read_out":
         _write_read_out(program, stage)
     elif is_neuron(layer):

@@ -17,7 +17,7 @@ from cuslayer.kernels.step.print_c import number
 from cuslayer.layers.base import Shape, as_layer
 from cuslayer.network.graph import GraphNode
 
-_SIZES = {"float": 4, "uint32_t": 4, "uint16_t": 2, "uint8_t": 1}
+_SIZES = {"float": 4, "uint32_t": 4, "uint16_t": 2, "uint8_t": 1, "int8_t": 1, "int16_t": 2, "int32_t": 4, "int64_t": 8}
 _WIDTH = 112
 
 
@@ -29,6 +29,7 @@ class Signal:
     spikes: bool
     array: str  # the expression of the indices or the numbers
     count: str = ""  # the expression of the number of spikes
+    kind: str = "float"  # the type of numbers
 
     @property
     def size(self) -> int:
@@ -43,16 +44,22 @@ class Stage:
     node: GraphNode
     inputs: tuple[Signal, ...]
     output: Signal
+    part: Any = None  # a layer within the stage
 
     @property
     def layer(self) -> Any:
         """The layer, neurons or join."""
-        return self.node.stage
+        return self.node.stage if self.part is None else self.part
 
     @property
     def number(self) -> int:
         """The number of the stage in the network, which ends the names of its arrays and functions."""
         return self.node.number
+
+    @property
+    def integers(self) -> bool:
+        """Whether the weights of the layer are integers."""
+        return bool(getattr(self.layer, "integers", False))
 
     @property
     def is_read_out(self) -> bool:
@@ -86,6 +93,7 @@ class Program:
     longest: int = 0  # numbers of a row of sums, which layers share
     flags: int = 0  # flags, which layers share
     outputs: int = 0  # outputs of the network
+    tables: int = 0  # constants of integers so far
 
     def array(self, what: str, values: Array, kind: str = "float") -> str:
         """Add a constant array and return its name."""
@@ -104,7 +112,7 @@ class Program:
         """
         flat = np.asarray(values).ravel()
         if flat.tobytes() == flat[:1].tobytes() * flat.size:
-            return number(flat[0]) if kind == "float" else f"{flat[0]}u"
+            return number(flat[0]) if kind == "float" else f"{flat[0]}{'u' if kind[0] == 'u' else ''}"
         name = self.array(what, flat, kind)
         return f"{name}[{index}]" if flat.size == size else f"{name}[{index} % {flat.size}u]"
 
@@ -149,7 +157,7 @@ class Program:
                 parameters += [f"const {self.name}_index *events{end}", f"uint32_t count{end}"]
                 arguments += [signal.array, signal.count]
             else:
-                parameters.append(f"const float *x{end}")
+                parameters.append(f"const {signal.kind} *x{end}")
                 arguments.append(signal.array)
         result = "void"
         if stage.output.spikes:
@@ -157,7 +165,7 @@ class Program:
             parameters.append(f"{self.name}_index *fired")
             body = f"uint32_t number = 0;\n{body}\nreturn number;"
         else:
-            parameters.append("float *y")
+            parameters.append(f"{stage.output.kind} *y")
         arguments.append(stage.output.array)
         if potentials:
             parameters.append("float *potentials")
@@ -226,6 +234,22 @@ class Ring:
 
 
 HELPERS = {
+    "shifted": """
+/* n 2^-shift, rounded to the nearest whole number. */
+static int64_t NAME_shifted(int64_t n, int shift)
+{
+    if (shift <= 0)
+        return n * ((int64_t)1 << -shift);
+    n += (int64_t)1 << (shift - 1);
+    return n >= 0 ? n >> shift : ~(~n >> shift);
+}
+""",
+    "saturated": """
+static int64_t NAME_saturated(int64_t n, int64_t most)
+{
+    return n > most ? most : n < -most - 1 ? -most - 1 : n;
+}
+""",
     "flushed": """
 /* Small states become 0, as in Python: 2^-66. */
 static float NAME_flushed(float x)

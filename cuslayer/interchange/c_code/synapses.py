@@ -26,7 +26,17 @@ def weight_of(stage: Stage) -> Array:
         raise stage.refused(f"its weight must be float32, got {weight.dtype}")
     if not np.isfinite(weight).all():
         raise stage.refused("its weight must be finite")
-    return weight
+    return weight.astype(np.int64) if stage.integers else weight
+
+
+def kinds(stage: Stage) -> tuple[str, str]:
+    """Return the types of a layer's weights and of its sums."""
+    return ("int8_t", "int32_t") if stage.integers else ("float", "float")
+
+
+def plus(stage: Stage, total: str, addend: str) -> str:
+    """Return a sum, rounded to float unless the weights are integers."""
+    return f"{total} + {addend}" if stage.integers else f"(float)({total} + {addend})"
 
 
 def multiply_add(program: Program) -> str:
@@ -41,9 +51,9 @@ def dense(program: Program, stage: Stage) -> str:
         return _delayed(program, stage, weight[None, None])
     inputs, outputs = weight.shape
     places = stage.given.size // inputs
-    name = program.array(f"weight_{stage.number}", weight)
+    name = program.array(f"weight_{stage.number}", weight, kinds(stage)[0])
     text = (
-        _rows(program, name, outputs, inputs, places)
+        _rows(program, stage, name, outputs, inputs, places)
         if stage.given.spikes
         else _product(program, stage, name, inputs, outputs, places)
     )
@@ -56,8 +66,14 @@ def row_of_sums(program: Program, outputs: int) -> str:
     return "state->row"
 
 
-def _rows(program: Program, weight: str, outputs: int, inputs: int, places: int) -> str:
+def _rows(program: Program, stage: Stage, weight: str, outputs: int, inputs: int, places: int) -> str:
     """Return the statements that add the rows of the spikes of each place."""
+    if stage.integers:
+        row = f"const int8_t *row = {weight} + events[e] % {inputs}u * {outputs}u;"
+        sums = f"int32_t *sums = y + events[e] / {inputs}u * {outputs}u;"
+        added = loop("j", outputs, "sums[j] += row[j];")
+        zeros = loop("j", places * outputs, "y[j] = 0;")
+        return f"{zeros}\nfor (uint32_t e = 0; e < count; e++) {{\n{row}\n{sums}\n{added}\n}}\n"
     add = program.call("add_rows")
     row = row_of_sums(program, outputs)
     if places == 1:
@@ -271,13 +287,14 @@ def conv(program: Program, stage: Stage) -> str:
     frames = Frames(layer, stage.given.shape, stage.output.shape)
     inputs, outputs = weight.shape[2:]
     share = outputs // layer.groups
-    name = program.array(f"weight_{stage.number}", weight)
-    zeros = loop("k", stage.output.size, "y[k] = 0.0f;")
+    of_weight, of_sum = kinds(stage)
+    name = program.array(f"weight_{stage.number}", weight, kinds(stage)[0])
+    zeros = loop("k", stage.output.size, "y[k] = 0;")
     if stage.given.spikes:
         taps = f"""
-            const float *taps = {name} + (tap * {inputs}u + channel % {inputs}u) * {outputs}u + group;
-            float *sums = y + to * {outputs}u + group;
-            {loop("k", share, "sums[k] = (float)(sums[k] + taps[k]);")}
+            const {of_weight} *taps = {name} + (tap * {inputs}u + channel % {inputs}u) * {outputs}u + group;
+            {of_sum} *sums = y + to * {outputs}u + group;
+            {loop("k", share, f"sums[k] = {plus(stage, 'sums[k]', 'taps[k]')};")}
         """
         group = f"const uint32_t group = channel / {inputs}u * {share}u;\n"
         return zeros + frames.of_events(group + frames.reached(taps)) + biased(program, stage)
@@ -306,18 +323,19 @@ def _delayed(program: Program, stage: Stage, weight: Array) -> str:
     lags = delays.lags
     *_, inputs, outputs = weight.shape
     lag = to_numpy(delays.whole_lags()).reshape(weight.shape)
-    name = program.array(f"weight_{stage.number}", weight)
+    name = program.array(f"weight_{stage.number}", weight, kinds(stage)[0])
     steps = program.array(f"lag_{stage.number}", lag, "uint16_t")
     spikes = stage.given.spikes
     ring = Ring.of(program, f"sent_{stage.number}", "uint8_t" if spikes else "float", lags, stage.given.size)
     groups = getattr(layer, "groups", 1)
     share = outputs // groups
     is_conv = len(stage.output.shape) == 3 and hasattr(layer, "window")
-    added = "(float)(sums[k] + taps[k])" if spikes else f"{multiply_add(program)}(value, taps[k], sums[k])"
+    of_weight, of_sum = kinds(stage)
+    added = plus(stage, "sums[k]", "taps[k]") if spikes else f"{multiply_add(program)}(value, taps[k], sums[k])"
     add = f"""
-        const float *taps = {name} + (tap * {inputs}u + c) * {outputs}u + group * {share}u;
+        const {of_weight} *taps = {name} + (tap * {inputs}u + c) * {outputs}u + group * {share}u;
         const uint16_t *lags = {steps} + (tap * {inputs}u + c) * {outputs}u + group * {share}u;
-        float *sums = y + to * {outputs}u + group * {share}u;
+        {of_sum} *sums = y + to * {outputs}u + group * {share}u;
         for (uint32_t k = 0; k < {share}u; k++) {{
         if (lags[k] == lag) {{
         sums[k] = {added};
@@ -351,7 +369,7 @@ def _delayed(program: Program, stage: Stage, weight: Array) -> str:
     """
     parts = [
         stored(stage.given, ring.now),
-        loop("k", stage.output.size, "y[k] = 0.0f;"),
+        loop("k", stage.output.size, "y[k] = 0;"),
         loop("pixel", pixels, of_pixel),
         ring.turn,
     ]
@@ -367,13 +385,14 @@ def conv_transpose(program: Program, stage: Stage) -> str:
     frames = Frames(layer, stage.given.shape, stage.output.shape)
     high, wide, share, channels = weight.shape
     inputs = channels // layer.groups
-    name = program.array(f"weight_{stage.number}", weight.transpose(3, 0, 1, 2))
+    of_weight, of_sum = kinds(stage)
+    name = program.array(f"weight_{stage.number}", weight.transpose(3, 0, 1, 2), kinds(stage)[0])
     taps = f"""
-        const float *taps = {name} + (channel * {high * wide}u + tap) * {share}u;
-        float *sums = y + to * {frames.outputs}u + channel / {inputs}u * {share}u;
-        {loop("k", share, "sums[k] = (float)(sums[k] + taps[k]);")}
+        const {of_weight} *taps = {name} + (channel * {high * wide}u + tap) * {share}u;
+        {of_sum} *sums = y + to * {frames.outputs}u + channel / {inputs}u * {share}u;
+        {loop("k", share, f"sums[k] = {plus(stage, 'sums[k]', 'taps[k]')};")}
     """
-    return loop("k", stage.output.size, "y[k] = 0.0f;") + frames.of_events(frames.spread(taps)) + biased(program, stage)
+    return loop("k", stage.output.size, "y[k] = 0;") + frames.of_events(frames.spread(taps)) + biased(program, stage)
 
 
 def pool(program: Program, stage: Stage, layer: Any, *, transposed: bool = False) -> str:
@@ -386,13 +405,14 @@ def pool(program: Program, stage: Stage, layer: Any, *, transposed: bool = False
         weight = to_numpy(layer.effective_weight().data).astype(np.float32)[:, :, 0, 0]
         gain = weight[0, 0]
         if not (weight == gain).all():
-            taps = program.array(f"weight_{stage.number}", weight)
+            taps = program.array(f"weight_{stage.number}", weight, kinds(stage)[0])
     channels = frames.channels
-    zeros = loop("k", stage.output.size, "y[k] = 0.0f;")
-    end = "" if taps else loop("k", stage.output.size, f"y[k] = (float)(y[k] * {number(gain)});")
+    zeros = loop("k", stage.output.size, "y[k] = 0;")
+    end = "" if taps or stage.integers else loop("k", stage.output.size, f"y[k] = (float)(y[k] * {number(gain)});")
     if stage.given.spikes:
         sums = f"y[to * {channels}u + channel]"
-        add = f"{sums} = (float)({sums} + {f'{taps}[tap]' if taps else '1.0f'});"
+        one = "1" if stage.integers else "1.0f"
+        add = f"{sums} = {plus(stage, sums, f'{taps}[tap]' if taps else one)};"
         # The taps of an output in ascending order.
         reached = frames.spread(add) if transposed else frames.reached(add)
         return zeros + frames.of_events(reached, backward=transposed) + end

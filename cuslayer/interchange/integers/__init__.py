@@ -1,0 +1,1 @@
+"""Networks of integers: `quantize` makes them, and `export_c` writes them."""

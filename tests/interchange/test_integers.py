@@ -1,0 +1,186 @@
+"""Integer twins: close to their network, exact in C, and honest about what moved."""
+
+import re
+import shutil
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+import cuslayer as cs
+from cuslayer._tape import on_potential
+from cuslayer.interchange import compare_twin, quantize
+from cuslayer.interchange.integers.fixed import Factor, shifted
+from cuslayer.layers import IntegerWeight, Unpool
+from tests.interchange.test_export_c import Exponential, check_equal
+
+needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
+
+
+def spikes(*shape, steps=80, samples=2, rate=0.2):
+    return np.random.default_rng(0).random((steps, samples, *shape)) < rate
+
+
+def dense(inputs, outputs, **options):
+    return cs.Dense(inputs, outputs, weight_scale=12.0, **options)
+
+
+NEURONS = {
+    "LIF": lambda: cs.LIF(tau=np.linspace(3.0, 20.0, 10)),
+    "subtract": lambda: cs.LIF(reset="subtract"),
+    "CUBA": cs.CUBA,
+    "SRM": lambda: cs.SRM(theta=3.0),
+    "AdLIF": lambda: cs.AdLIF(theta=0.1),
+    "AdaptiveLIF": cs.AdaptiveLIF,
+    "ResonateAndFire": cs.neurons.ResonateAndFire,
+    "NormalizedALIF": lambda: cs.neurons.NormalizedALIF(theta=0.1),
+}
+
+
+@needs_gcc
+@pytest.mark.all
+@pytest.mark.parametrize("states", [16, 32])
+@pytest.mark.parametrize("kind", NEURONS)
+def test_a_twin_of_each_kind_equals_its_c_and_nearly_its_network(kind, states, tmp_path):
+    cs.seed(1)
+    net = cs.Sequential(
+        dense(40, 10, bias=True),
+        NEURONS[kind](),
+        dense(10, 10),
+        cs.Recurrent(dense(10, 10), NEURONS[kind](), delay=2.0),
+        cs.ReadOut(10, 3, bias=True),
+    ).eval()
+    x = spikes(40)
+    twin = quantize(net, x, states=states)
+    assert compare_twin(net, twin, x).moved[0].share < 0.15
+    check_equal(twin, x[:, 0], tmp_path)
+
+
+@needs_gcc
+@pytest.mark.all
+def test_twins_of_images_equal_their_c(tmp_path):
+    cs.seed(0)
+    norm = cs.BatchNorm(6, trained=True)
+    norm.mean.data[...] = np.linspace(-1, 1, 6)
+    norm.var.data[...] = np.linspace(0.3, 3, 6)
+    net = cs.Sequential(
+        cs.Conv(2, 6, 3, padding=1, weight_scale=9.0, bias=True),
+        norm,
+        cs.LIF(),
+        cs.SumPool(2, gain=1.1),
+        cs.LIF(),
+        cs.ConvTranspose(6, 4, 3, stride=2, groups=2, weight_scale=9.0),
+        cs.LIF(),
+        cs.MaxPool(2),
+        Unpool(2, gain=0.7, stride=1),
+        cs.LIF(),
+        cs.Conv(4, 4, 3, groups=2, weight_scale=9.0, delays=cs.SynapticDelays(3.0)),
+        cs.Recurrent(cs.Conv(4, 4, 3, padding=1), cs.LIF()),
+        cs.Delay(4, dt=1.0, max_delay=5.0, initial=5.0),
+        cs.Dense((3, 4, 4), 5, weight_scale=9.0),
+        cs.LIF(),
+    ).eval()
+    x = spikes(8, 9, 2)
+    check_equal(quantize(net, x), x[:, 0], tmp_path)
+
+
+def test_weights_are_integers_and_their_scale_is_of_a_channel():
+    cs.seed(0)
+    net = cs.Sequential(dense(40, 5), cs.LIF()).eval()
+    net[0].weight.data[:, 2] *= 100.0
+    x = spikes(40)
+    twin = quantize(net, x, weights=4)
+    whole = twin[0].weight.data
+    np.testing.assert_array_equal(whole, np.rint(whole))
+    np.testing.assert_array_equal(np.abs(whole).max(axis=0), np.full(5, 7.0))
+    scale = twin[1].factor.mantissa * 2.0 ** -(twin[1].factor.shift + twin[1].step.fraction)
+    weight = net[0].weight.data
+    assert (np.abs(whole * scale - weight) <= np.abs(weight).max(axis=0) / 13.9).all()
+
+
+def test_states_saturate_and_do_not_wrap():
+    net = cs.Sequential(cs.Dense(1, 1), cs.LIF(tau=1e6, theta=1e9)).eval()
+    net[0].weight.data[...] = 1.0
+    quiet = np.zeros((10, 1, 1), bool)
+    quiet[0] = True
+    twin = quantize(net, quiet, states=16)
+    found = []
+    with on_potential(found.append):
+        twin(np.ones((1000, 1, 1), bool))
+    u = found[0].values.ravel()
+    assert (np.diff(u) >= 0).all()
+    assert 2 < u[-1] < 6
+
+
+def test_the_twin_leaves_the_network_and_streams_as_it_runs():
+    cs.seed(0)
+    net = cs.Sequential(dense(40, 9), cs.CUBA(), dense(9, 4), cs.SRM(theta=3.0)).eval()
+    before = {name: array.copy() for name, array in net.state().items()}
+    x = spikes(40)
+    twin = quantize(net, x)
+    stream = twin.stream()
+    parts = np.concatenate([stream(x[:13]), stream(x[13:14]), stream(x[14:])])
+    np.testing.assert_array_equal(parts, twin(x).data)
+    assert parts.any()
+    for name, array in net.state().items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_trained_integers_are_those_of_the_twin():
+    """The hook's effective weight is the twin's integers times their scale; training moves weights through it."""
+    cs.seed(0)
+    net = cs.Sequential(cs.Dense(8, 4, weight_scale=3.0, weight_hook=IntegerWeight(3)), cs.LIF())
+    x = spikes(8)
+    effective = net[0].effective_weight()
+    effective.sum().backward()
+    np.testing.assert_array_equal(net[0].weight.grad, np.ones((8, 4)))
+    twin = quantize(net, x, weights=3)
+    scale = np.abs(net[0].weight.data).max(axis=0) / 3
+    np.testing.assert_allclose(effective.data, twin[0].weight.data * scale, rtol=1e-6)
+    with pytest.raises(ValueError, match="one layer"):
+        cs.Dense(8, 4, weight_hook=net[0].weight_hook)
+
+
+def test_a_comparison_finds_the_first_spike_that_differs():
+    cs.seed(0)
+    net = cs.Sequential(dense(40, 30), cs.LIF(), dense(30, 5), cs.LIF()).eval()
+    x = spikes(40, steps=200)
+    found = compare_twin(net, quantize(net, x, weights=4), x)
+    first = found.first
+    own = net[:2](x).data
+    twin = quantize(net, x, weights=4)[:2](x).data
+    step, sample, neuron = (int(axis[0]) for axis in np.nonzero(own != twin))
+    assert (first.layer, first.step, first.sample, first.neuron) == ("1 LIF", step, sample, neuron)
+    assert (first.potential >= first.theta) == own[step, sample, neuron] != (first.of_twin >= first.theta)
+    assert found.moved[0].moved == (own != twin).sum()
+    assert str(found.moved[0].moved) in str(found)
+
+
+@pytest.mark.parametrize(
+    ("layers", "options", "why"),
+    [
+        (lambda: [cs.AvgPool(2), cs.Conv(2, 2, 1), cs.LIF()], {}, "it has no integer form"),
+        (lambda: [cs.Conv(2, 2, 1), Exponential()], {}, "its step calls"),
+        (lambda: [cs.Conv(2, 2, 1), cs.LIF()], {"weights": 9}, "weights must be 2 to 8 bits"),
+        (lambda: [cs.Conv(2, 2, 1), cs.LIF()], {"states": 8}, "states must be 16 or 32"),
+        (lambda: [cs.Conv(2, 2, 1), cs.LIF(graded=True)], {}, "fire spikes"),
+    ],
+)
+def test_what_has_no_integers_is_refused(layers, options, why):
+    with pytest.raises(ValueError, match=re.escape(why)) as caught:
+        quantize(cs.Sequential(*layers()).eval(), spikes(4, 4, 2), **options)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match="must be spikes"):
+        quantize(cs.Sequential(cs.Dense(3, 2), cs.LIF()), np.ones((4, 1, 3), np.float32))
+
+
+def test_a_factor_is_the_nearest_of_its_bits():
+    rng = np.random.default_rng(0)
+    for value in (*rng.uniform(-4, 4, 200), 1.0, 0.5, 0.0, 32767.0, 1e-9):
+        factor = Factor.of(value)
+        assert abs(int(factor.mantissa)) <= 32767
+        exact = Fraction(int(factor.mantissa)) / Fraction(2) ** factor.shift
+        assert abs(exact - Fraction(float(value))) <= Fraction(1, 2) / Fraction(2) ** factor.shift
+    numbers = np.arange(-9, 10)
+    np.testing.assert_array_equal(shifted(numbers, 1), np.floor(numbers / 2 + 0.5))
+    np.testing.assert_array_equal(shifted(numbers, -2), numbers * 4)
