@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -127,8 +126,9 @@ def compare_twin(net: Any, twin: Any, x: Any) -> TwinComparison:
     return TwinComparison(tuple(moved), first)
 
 
-def _neurons(net: Any, x: Any) -> Iterator[tuple[str, Array, Array, float]]:
-    """Yield the name, the spikes and potentials (T, N, neurons), and the threshold of each layer of neurons."""
+def _neurons(net: Any, x: Any) -> list[tuple[str, Array, Array, float]]:
+    """Return the name, the spikes and potentials (T, N, neurons), and the threshold of each layer of neurons."""
+    layers = []
     with eval_mode(net), no_grad():
         for at in Walk(net, x):
             spikes = to_numpy(at.output.data)
@@ -136,4 +136,5 @@ def _neurons(net: Any, x: Any) -> Iterator[tuple[str, Array, Array, float]]:
                 shape = (*spikes.shape[:2], spikes[0, 0].size)
                 kind = type(getattr(at.stage, "neuron", at.stage)).__name__
                 potentials = np.array(at.potentials).reshape(shape)
-                yield f"{at.node} {kind}", spikes.reshape(shape), potentials, float(at.neurons.theta)
+                layers.append((f"{at.node} {kind}", spikes.reshape(shape), potentials, float(at.neurons.theta)))
+    return layers
