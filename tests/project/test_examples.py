@@ -48,6 +48,13 @@ def test_mlp_learns_the_digits(capsys):
     assert float(re.search(r"test (\d+\.\d\d)%", line)[1]) > 50
 
 
+def test_a_network_on_a_microcontroller(tmp_path, capfd):
+    load("cortex_m4").main(["--epochs", "1", "--limit", "2", "--bits", "8", "--out", str(tmp_path / "firmware")])
+    said = capfd.readouterr().out
+    assert re.search(r"^RAM [\d,]+ bytes, flash [\d,]+ bytes, \d+ additions a step$", said, re.M)
+    assert "self-test: 0 differ" in said or re.search("^not run: .* missing$", said, re.M)
+
+
 def test_cnn(data, capsys):
     load("nmnist_cnn").main(["--data", data, "--epochs", "1", "--batch", "1", "--limit", "1"])
     assert re.fullmatch(LINE.format(1), capsys.readouterr().out.strip())
