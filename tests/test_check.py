@@ -28,8 +28,9 @@ def test_the_innermost_door_names_an_error_once():
 
 
 def test_a_class_names_the_errors_of_its_subclasses_and_leaves_those_of_others():
-    refused("Own: place must be under 2, got 3", lambda: Own().at(3), IndexError)
-    refused("a user's own text", lambda: cs.Sequential(Own())(np.ones((2, 1, 4))))
+    refused("Own: place must be under 2", lambda: Own().at(3))
+    with pytest.raises(ValueError, match=r"^a user's own text$"):
+        cs.Sequential(Own())(np.ones((2, 1, 4)))
     with pytest.raises(ValueError, match=r"^no digits here$"):
         cs.functions.psp(np.ones((2, 1, 4)), response=Failing())
     with pytest.raises(TypeError, match=r"^(Conv\.)?__init__\(\) (missing|takes)|^Conv: missing"):
@@ -59,7 +60,7 @@ def test_steps_of_a_generator_are_named_too():
         yield 2
 
     assert list(steps(2)) == [1, 2]
-    refused("count: most must be at least 2, got 1", lambda: list(steps(1)))
+    refused("count: most must be at least 2", lambda: list(steps(1)))
 
 
 def test_a_text_comes_between_the_operation_and_the_reason():
@@ -68,7 +69,7 @@ def test_a_text_comes_between_the_operation_and_the_reason():
         with check.about(path):
             cs.LIF(tau=-1.0)
 
-    refused("read: a.yaml: LIF: tau must be positive and finite, got -1", lambda: read("a.yaml"))
+    refused("read: a.yaml: LIF: tau must be positive and finite", lambda: read("a.yaml"))
 
 
 def test_a_warning_has_the_name_and_the_line_of_the_caller():

@@ -10,6 +10,7 @@ import inspect
 import math
 import operator
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -139,13 +140,25 @@ def _name(problem: Exception, name: str) -> None:
     # The text of a UnicodeError is not its first argument.
     done = calls or isinstance(problem, UnicodeError) or hasattr(problem, "operation")
     if raised.partition(".")[0] == __name__.partition(".")[0] and not done:
-        reason = str(problem.args[0]) if problem.args else ""
+        reason = " ".join(str(problem.args[0]).splitlines()) if problem.args else ""
         # An error from another process has the name only in its text.
         text = reason if reason.startswith(f"{name}: ") else f"{name}: {reason}".removesuffix(": ")
         problem.args = (text, *problem.args[1:])
-        problem.__dict__.update(operation=name, reason=reason)
+        vars(problem).update({**_parts(reason), **vars(problem)}, operation=name, reason=reason)
         if isinstance(problem, ImportError):
             problem.msg = text
+
+
+# A message is an argument, the rule that begins with one of these verbs, what came, and a cure.
+_VERBS = "must|is|are|has|have|needs?|cannot|does|expects?|lies|reaches|begins?|ends?|stands?|takes?"
+_MESSAGE = re.compile(rf"(?P<argument>.*?) ?\b(?P<rule>(?:{_VERBS})\b.*?)(?:, got .*)?")
+
+
+def _parts(reason: str) -> dict[str, str]:
+    """Return the argument and the rule in the text of an error; a text without a verb is all rule."""
+    said = reason.partition("; ")[0]
+    found = _MESSAGE.fullmatch(said)
+    return found.groupdict() if found else {"argument": "", "rule": said}
 
 
 def reason(problem: BaseException) -> str:
@@ -278,7 +291,24 @@ def pair(name: str, value: Any, *, least: int) -> tuple[int, int]:
     given = value if isinstance(value, (tuple, list)) else (value, value)
     if len(given) != 2:
         raise refusal(name, "must be one integer or two", value, len(given))
-    return integer(name, given[0], least=least), integer(name, given[1], least=least)
+    rows, columns = (integer(name, size, least=least) for size in given)
+    if max(rows, columns) >= 2**31:
+        raise refusal(name, "must be less than 2**31", value, max(rows, columns))
+    return rows, columns
+
+
+def two(name: str, value: Any, rule: str = "must be two numbers") -> Any:
+    """Return a tuple or a list of two values."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise refusal(name, rule, value, one_line(value))
+    return value
+
+
+def sequence(name: str, value: Any) -> Any:
+    """Return a sequence other than a text, or an array."""
+    if not isinstance(value, (Sequence, np.ndarray)) or isinstance(value, (str, bytes)):
+        raise mistyped(name, "must be a sequence", value)
+    return value
 
 
 def index(name: str, value: Any, size: int, what: str = "") -> int:
@@ -482,7 +512,7 @@ def one_of(name: str, value: Any, known: Iterable[str]) -> str:
     words = list(known)
     if isinstance(value, str) and value in words:
         return value
-    raise refusal(name, f"must be one of {', '.join(words)}", value, f"{value!r}{nearest(value, words)}")
+    raise refusal(name, f"must be one of {', '.join(words)}", value, f"{one_line(value)}{nearest(value, words)}")
 
 
 def nearest(word: Any, known: Iterable[Any]) -> str:

@@ -82,6 +82,8 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], *, durable: boo
     if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
         # The rename would replace a device, such as /dev/null, by a file.
         raise NotWritten(f"{path} is a device or a pipe, not a file", OSError(errno.EINVAL, os.strerror(errno.EINVAL)))
+    if not path.name:
+        raise ValueError(f"{path} is a folder, not a file")
     beside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(8)}")
     _unfinished.add(beside)
     try:

@@ -161,7 +161,7 @@ class Arrays:
         else:
             if shape is not None:
                 raise ValueError(f"shape is for Events, arrays have their own, got {shape}")
-            self._x = _recordings(x, time_first)
+            self._x = _recordings(x, check.flag("time_first", time_first))
             of_one_length = isinstance(self._x, np.ndarray)
             several = self._x[:1] if of_one_length else self._x
             lengths = np.array([len(recording) for recording in several], np.int64)
@@ -460,7 +460,7 @@ def split(dataset: Dataset, test: float = 0.2, *, seed: int = 0, by_class: bool 
     if not 0 < share < 1:
         raise ValueError(f"test must be a share between 0 and 1, got {share:g}")
     order = np.random.default_rng(check.integer("seed", seed, least=0)).permutation(samples)
-    labels = getattr(dataset, "labels", None) if by_class else np.zeros(samples)
+    labels = getattr(dataset, "labels", None) if check.flag("by_class", by_class) else np.zeros(samples)
     if labels is None:
         raise TypeError(f"dataset must have labels to be divided by class, got {type(dataset).__name__}")
     parts = [order[labels[order] == each] for each in np.unique(labels)]

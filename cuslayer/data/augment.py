@@ -123,10 +123,10 @@ class Crop(SameSensor):
         for name in ("rows", "columns"):
             window = getattr(self, name)
             if window is not None:
-                first = check.integer(name, window[0], least=0)
-                check.integer(name, window[1], least=first + 1)
+                first, end = check.two(name, window)
+                check.integer(name, end, least=check.integer(name, first, least=0) + 1)
         if self.time is not None:
-            start, end = (check.not_negative("time", bound) for bound in self.time)
+            start, end = (check.not_negative("time", bound) for bound in check.two("time", self.time))
             if end <= start:
                 raise ValueError(f"time must end after it starts, got {start:g} .. {end:g} ms")
 
@@ -395,7 +395,8 @@ class OtherVoice(SameSensor):
         _at_least_1("stretch", self.stretch)
         _at_least_1("warp", self.warp)
         check.not_negative("gain", self.gain)
-        levels = [check.number("noise", level) for level in ((0, 0) if self.noise is None else self.noise)]
+        noise = (0, 0) if self.noise is None else check.sequence("noise", self.noise)
+        levels = [check.number("noise", level) for level in noise]
         if len(levels) != 2 or levels[0] > levels[1] or levels[1] > 0:
             raise ValueError(f"noise must be the least and the most, at most 0 dB, got {self.noise}")
 

@@ -180,7 +180,8 @@ class Levels:
     falling: bool = False
 
     def __post_init__(self) -> None:
-        levels = tuple(check.positive("a level", level) for level in self.levels)
+        check.flag("falling", self.falling)
+        levels = tuple(check.positive("levels", level) for level in check.sequence("levels", self.levels))
         if not levels:
             raise ValueError("levels must have a level, got none")
         if levels[-1] > 1 or any(a >= b for a, b in pairwise(levels)):

@@ -214,9 +214,9 @@ class Loader:
                 raise TypeError(f"steps must be given for {what}")
             steps = round(own_steps * (self._own_dt or self.dt) / self.dt)
         self.steps = check.integer("steps", steps, least=1)
-        self.shuffle = bool(shuffle)
+        self.shuffle = check.flag("shuffle", shuffle)
         self.rounding = check.one_of("rounding", rounding, ROUNDINGS)
-        self.drop_last = bool(drop_last)
+        self.drop_last = check.flag("drop_last", drop_last)
         self._sensor = _step_shape(dataset.shape)
         if transform is not None and not (callable(transform) and hasattr(transform, "sensor")):
             raise TypeError(f"transform must be a Transform, got {type(transform).__name__}")

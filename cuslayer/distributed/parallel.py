@@ -76,7 +76,7 @@ class DataParallel:
         if not isinstance(self.context, Context):
             raise check.mistyped("context", "must be a Context", context)
         self.micro = check.integer("micro", micro, least=1)
-        self.fast = bool(fast)
+        self.fast = check.flag("fast", fast)
         self.bucket = check.positive("bucket", bucket)
         self.seconds = 0.0
         self.stop: Callable[[], bool] = lambda: False

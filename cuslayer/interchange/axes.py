@@ -204,7 +204,7 @@ def write_file(path: str | Path, write: Callable[[io.BytesIO], object]) -> None:
     """Write a file atomically by a function that seeks in it."""
     memory = io.BytesIO()
     write(memory)
-    write_whole(Path(path), lambda file: file.write(memory.getbuffer()))
+    write_whole(check.path("path", path), lambda file: file.write(memory.getbuffer()))
 
 
 @contextmanager

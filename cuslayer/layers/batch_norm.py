@@ -115,11 +115,10 @@ class BatchNorm(Layer):
         self.momentum = check.fraction("momentum", momentum)
         if mean_hook is not None and not callable(mean_hook):
             raise check.mistyped("mean_hook", "must be callable", mean_hook)
-        if not isinstance(exponents, tuple) or len(exponents) != 2:
-            raise ValueError(f"exponents must be (least, most), got {exponents!r}")
-        least, most = (check.number("exponents", exponent) for exponent in exponents)
+        rule = "must be (least, most)"
+        least, most = (check.number("exponents", exponent) for exponent in check.two("exponents", exponents, rule))
         if least > most:
-            raise ValueError(f"exponents must be (least, most), got {exponents!r}")
+            raise check.refusal("exponents", rule, exponents, exponents)
         self.center = check.flag("center", center)
         if not center and scale == "none":
             raise ValueError(

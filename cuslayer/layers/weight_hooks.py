@@ -95,8 +95,7 @@ def quantize(w: Any, /, step: float, *, limits: tuple[float, float] | None = Non
     step = check.positive("step", step)
     if limits is None:
         return _quantize(w, step=step, limits=None)
-    if not isinstance(limits, (tuple, list)) or len(limits) != 2:
-        raise ValueError(f"limits must be two numbers, got {limits!r}")
+    check.two("limits", limits)
     low, high = (check.number("limits", limit) for limit in limits)
     for limit in (low, high):
         if abs(limit / step - round(limit / step)) > _ROUNDED * max(1.0, abs(limit / step)):

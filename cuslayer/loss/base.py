@@ -292,8 +292,7 @@ def window_steps(window: Any, dt: float) -> tuple[int, int] | None:
     """Return a window in ms as steps; None, for the whole time, for None."""
     if window is None:
         return None
-    if not isinstance(window, (tuple, list)) or len(window) != 2:
-        raise ValueError(f"window must be (start, stop) in ms, got {window!r}")
+    check.two("window", window, "must be (start, stop) in ms")
     start, stop = (check.not_negative("window", edge) for edge in window)
     steps = round(start / dt), round(stop / dt)
     if steps[0] >= steps[1]:

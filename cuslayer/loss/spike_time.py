@@ -143,6 +143,7 @@ def van_rossum(a: Any, b: Any, *, tau: float, dt: float = 1.0, total: bool = Fal
     difference = a.astype(np.float64) - b.astype(np.float64)
     # The samples of the filter above the resolution of float64.
     taps = min(len(a), math.floor(-math.log(np.finfo(np.float64).eps) / rate) + 1)
+    check.flag("total", total)
     filtered = kernels.of(difference).filter_bank.fir(difference, np.exp(-rate * np.arange(taps)))
     within = -math.expm1(-2 * rate) / 2
     square = to_numpy((filtered * filtered).sum(axis=0)) * within
@@ -188,8 +189,8 @@ def coincidence_factor(spikes: Any, target: Any, *, within: float = 4.0, dt: flo
     check.time_first("spikes", spikes)
     check.same_shape("spikes", spikes, "target", target)
     dt, within = check.time_step("dt", dt), check.positive("within", within)
-    lag = math.floor(within / dt * (1 + 1e-9))
     columns, length = math.prod(spikes.shape[1:]), len(spikes)
+    lag = math.floor(min(within / dt * (1 + 1e-9), length))
     ends = np.full(spikes.shape[1], length) if lengths is None else lengths
     ends = np.repeat(ends, math.prod(spikes.shape[2:]))
     # All trains on one time axis, too far apart to interact.

@@ -113,6 +113,7 @@ class Stream:
             text = str(problem).replace(f"shape {(1, *frame.shape)}", f"shape {frame.shape}")
             for of_chunk, of_step in _IN_A_STEP.items():
                 text = text.replace(of_chunk, of_step)
+                vars(problem)["rule"] = vars(problem).get("rule", "").replace(of_chunk, of_step)
             if "x[None]" not in text and self._takes(frame.shape):
                 text += "; one sample needs a batch axis, x[None]"
             problem.args = (text,)

@@ -81,8 +81,7 @@ def _with_parameters(given: Any) -> str:
 
 def betas(name: str, value: Any) -> tuple[float, float]:
     """Return b1 and b2; raise ValueError or TypeError unless they are two numbers in [0, 1)."""
-    if not isinstance(value, (tuple, list)) or len(value) != 2:
-        raise ValueError(f"{name} must be two numbers, got {value!r}")
+    check.two(name, value)
     return check.fraction(f"{name}[0]", value[0]), check.fraction(f"{name}[1]", value[1])
 
 

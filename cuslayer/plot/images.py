@@ -293,7 +293,7 @@ def animation(
     (4, '20 to 30 ms')
     """
     fps = check.positive("fps", fps)
-    found = gather(spikes, duration=duration, sample=sample, dt=dt)
+    found = gather(spikes, duration=check.positive("duration", duration), sample=sample, dt=dt)
     return Animation(found, axes(ax, (4.2, 4.2)), fps)
 
 

@@ -65,7 +65,7 @@ def save(net: Any, path: str | os.PathLike[str]) -> None:
     arrays = {f"array/{name}": array for name, array in found.arrays.items()}
     with backend.preserved_generator():
         Rebuilt(json.loads(json.dumps(about)), ReadArrays(arrays, arrays.__getitem__, arrays.__getitem__), found.own)
-    write_archive(Path(path), about, arrays)
+    write_archive(check.path("path", path), about, arrays)
 
 
 @check.operation
@@ -89,7 +89,7 @@ def load(path: str | os.PathLike[str], *, classes: Iterable[Any] | Mapping[str, 
         ...
     ValueError: load: no/such.npz is no file
     """
-    own, path = _by_name(classes), Path(path)
+    own, path = _by_name(classes), check.path("path", path)
     with ExitStack() as stack:
         archive, about = _opened(path, stack)
         arrays = ReadArrays(archive.names, archive.header, archive.read)

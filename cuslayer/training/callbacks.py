@@ -13,6 +13,7 @@ class Log(Callback):
         trainer.log(str(trainer.stats.epochs[-1]))
 
 
+@check.named
 class EarlyStopping(Callback):
     """Ends the training after a number of epochs without a better score; see `Stats.best`.
 
@@ -25,13 +26,12 @@ class EarlyStopping(Callback):
     """
 
     def __init__(self, patience: int) -> None:
-        with check.about("EarlyStopping"):
-            self.patience = check.integer("patience", patience, least=1)
+        self.patience = check.integer("patience", patience, least=1)
 
     def goes_on(self, trainer: Trainer) -> bool:
         last = trainer.stats.epochs[-1] if trainer.stats.epochs else None
         if last is not None and last.train_accuracy is not None and last.validation_loss is None:
-            raise ValueError("EarlyStopping needs validation batches, got none")
+            raise ValueError("validation batches are needed, got none")
         if trainer.stats.waited < self.patience:
             return True
         best = len(trainer.stats.epochs) - trainer.stats.waited

@@ -162,7 +162,7 @@ class Trainer:
         self.loss = loss
         self.optimizer = optimizer
         self.score = score
-        self.progress = progress
+        self.progress = check.flag("progress", progress)
         self.log = _say if log is None else log
         self.stats = Stats()
         of_loss, of_net = self._steps()

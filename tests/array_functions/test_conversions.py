@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from tests.support.refused import raises
+from tests.support.refused import raises, refused, refuses
 
 LOST = (
     r"^{}: the Tensor requires a gradient, which would be lost; use x.detach\(\) or x.numpy\(\)"
@@ -38,7 +38,7 @@ def test_other_tensors_are_no_number(shape):
     for call, name in ((float, "float"), (int, "int"), (round, "round"), (lambda x: f"{x:.2f}", "format")):
         with pytest.raises(ValueError, match=rf"^{name}: a Tensor must have one element, got shape \({shape[0]},"):
             call(x)
-    raises(r"^item: a Tensor must have one element", lambda: x.item())
+    refused("item: a Tensor must have one element", lambda: x.item())
     raises(r"^bool: a Tensor of shape .* is not one truth value; use .any\(\) or .all\(\)$", lambda: bool(x))
     assert f"{x}" == repr(x)
 
@@ -62,14 +62,14 @@ def test_np_asarray_shares_memory():
     assert np.asarray([x, x]).shape == (2, 2, 3)
     assert np.asarray(x).dtype == np.array([x[0, 0], x[0, 1]]).dtype == np.float64
     assert np.asarray(cs.Tensor([True, False])).dtype == bool
-    raises(r"^np.asarray: copy must not be False, data is float64$", lambda: x.__array__(np.float32, copy=False))
+    refused("np.asarray: copy must not be False, data is float64", lambda: x.__array__(np.float32, copy=False))
 
 
 def test_np_asarray_does_not_lose_a_gradient():
     x = tensor(2, requires_grad=True)
     for y in (x, x * 2):
         for call in (np.asarray, np.array, lambda y: np.asarray([y, y]), lambda y: np.float32(y[:1])):
-            with pytest.raises(TypeError, match=LOST.format("np.asarray")):
+            with refuses("np.asarray: the Tensor requires a gradient, which would be lost; use x.detach() or"):
                 call(y)
         assert np.asarray(y.detach()).tolist() == y.numpy().tolist()
     with cs.no_grad():
@@ -82,7 +82,10 @@ def test_dlpack():
     there = np.from_dlpack(x)
     assert np.shares_memory(there, x.data)
     assert (there == x.data).all()
-    raises(LOST.format("dlpack"), lambda: np.from_dlpack(tensor(2, requires_grad=True)), TypeError)
+    refused(
+        "dlpack: the Tensor requires a gradient, which would be lost; use x.detach() or x.numpy()",
+        lambda: np.from_dlpack(tensor(2, requires_grad=True)),
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, bool])
@@ -105,9 +108,9 @@ def test_errors_of_from_dlpack():
         def __dlpack_device__(self):
             return 10, 0
 
-    with pytest.raises(TypeError, match=r"^from_dlpack: x must have __dlpack__ and __dlpack_device__, got list$"):
+    with refuses("from_dlpack: x must have __dlpack__ and __dlpack_device__"):
         cs.from_dlpack([1.0])
-    with pytest.raises(ValueError, match=r"^from_dlpack: x must be on a CPU or an NVIDIA GPU, got DLPack's .* 10$"):
+    with refuses("from_dlpack: x must be on a CPU or an NVIDIA GPU"):
         cs.from_dlpack(Elsewhere())
 
 
@@ -166,7 +169,7 @@ def test_iteration_ends():
     assert list(tensor(0, 3)) == []
     assert [y.shape for y in tensor(2)] == [(), ()]
     for call in (iter, len):
-        with pytest.raises(TypeError, match=r"^len: a Tensor of shape \(\) has no length$"):
+        with refuses("len: a Tensor of shape () has no length"):
             call(cs.Tensor(2.0))
 
 

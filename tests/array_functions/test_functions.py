@@ -6,6 +6,7 @@ import pytest
 import cuslayer as cs
 from cuslayer import functions
 from tests.support.array_cases import CONSTANT, NUMPY, SMOOTH
+from tests.support.refused import refuses
 
 # These keep the type of spikes.
 KEPT = {
@@ -222,10 +223,10 @@ def test_elements_are_written_where_no_graph_needs_them():
     y = w * w
     with cs.no_grad():
         w[0] = 3.0
-    with pytest.raises(ValueError, match="changed in place since forward"):
+    with refuses("backward: multiply needs an array that was changed in place since forward, as"):
         y.sum().backward()
     for write in (lambda: w.__setitem__(0, 1.0), lambda: y.__setitem__(0, 1.0), lambda: x.__setitem__(0, y[0])):
-        with pytest.raises(TypeError, match=r"^item assignment: a gradient would be lost; write within cs.no_grad"):
+        with refuses("item assignment: a gradient would be lost; write within cs.no_grad(), or make another"):
             write()
     for index, value in ((5, 1.0), (0, [1.0, 2.0])):
         with pytest.raises((IndexError, ValueError), match=r"^item assignment: "):

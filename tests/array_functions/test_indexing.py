@@ -6,6 +6,7 @@ import pytest
 import cuslayer as cs
 from cuslayer import backend
 from cuslayer._array_functions.shapes import add_at
+from tests.support.refused import refuses
 from tools.fake_cupy import in_use
 
 MASK = np.random.default_rng(0).random(5) < 0.5
@@ -101,7 +102,7 @@ def test_what_is_out_of_range_is_refused_on_a_device(device, message, index):
 
 
 def test_a_single_truth_value_is_refused_beside_arrays(device):
-    with pytest.raises(IndexError, match=r"^take: a single True or False cannot be mixed with arrays on a device$"):
+    with refuses("take: a single True or False cannot be mixed with arrays on a device"):
         cs.Tensor(np.zeros((5, 4, 3)))[True, [0, 1]]
 
 
@@ -110,7 +111,7 @@ def test_an_index_on_the_device_is_checked_too(device):
     x = cs.Tensor(np.arange(5.0), requires_grad=True)
     x[backend.to_device(np.array([1, 1, -1]))].sum().backward()
     assert backend.to_numpy(x.grad).tolist() == [0, 2, 0, 0, 1]
-    with pytest.raises(IndexError, match=r"^take: index 5 is out of range for axis 0 with size 5$"):
+    with refuses("take: index 5 is out of range for axis 0 with size 5"):
         x[backend.to_device(np.array([5]))]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import functions
-from tests.support.refused import raises, refused
+from tests.support.refused import raises, refused, refuses
 
 X = cs.Tensor(np.arange(1.0, 7.0).reshape(2, 3))
 G = cs.Tensor(X.data, requires_grad=True)
@@ -135,10 +135,10 @@ def test_clip_with_trained_bounds(shapes, dtype):
 
 
 def test_advice():
-    with pytest.raises(ValueError, match=r"^clip: bounds of shape \(2, 3\) and \(\) do not fit x of shape \(3,\)$"):
+    with refuses("clip: bounds of shape (2, 3) and () do not fit x of shape (3,)"):
         cs.clip(V, cs.Tensor(np.ones((2, 3)), requires_grad=True))
     for use in (lambda: np.sum([V, V]), lambda: np.array([V])):
-        with pytest.raises(TypeError, match=r"x\.numpy\(\); of a list of Tensors, np\.stack makes one$"):
+        with refuses("np.asarray: the Tensor requires a gradient, which would be lost; use x.detach() or"):
             use()
     with pytest.raises(TypeError, match=r"write array = np\.maximum\(array, x\), or use"):
         np.maximum(np.ones(3), V, out=np.ones(3))
@@ -155,65 +155,66 @@ VALUES = {
     "where: shapes (2, 3), () and (4,) do not broadcast": lambda: cs.where(A, 1.0, np.ones(4)),
     "clip: shapes (2, 3), (2,) and () do not broadcast": lambda: A.clip([1, 2]),
     "clip: bounds of shape (4, 1, 1) and () do not fit x of shape (2, 3)": lambda: A.clip(np.ones((4, 1, 1))),
-    "sum: axis must name each axis once, got (0, -2)": lambda: A.sum(axis=(0, -2)),
-    "var: ddof must be less than the number of elements, 6, got 6": lambda: A.var(ddof=6),
-    "max: axis 0 of x must have an element, got shape (0, 3)": lambda: np.max(cs.Tensor(np.ones((0, 3)))),
+    "sum: axis must name each axis once": lambda: A.sum(axis=(0, -2)),
+    "var: ddof must be less than the number of elements, 6": lambda: A.var(ddof=6),
+    "max: axis 0 of x must have an element": lambda: np.max(cs.Tensor(np.ones((0, 3)))),
     "softmax: axis -1 is out of range for an array of 0 axes": lambda: cs.softmax(1.0),
-    "reshape: shape must fit x of shape (2, 3), got (4, 2)": lambda: A.reshape(4, 2),
-    "transpose: axes must name all 2 axes of x, got (1,)": lambda: A.transpose(1),
+    "reshape: shape must fit x of shape (2, 3)": lambda: A.reshape(4, 2),
+    "transpose: axes must name all 2 axes of x": lambda: A.transpose(1),
     "swapaxes: axis 2 is out of range for an array of 2 axes": lambda: A.swapaxes(0, 2),
-    "moveaxis: source and destination must be as many axes, got (0, 1) and 0": lambda: functions.moveaxis(A, (0, 1), 0),
-    "squeeze: axis 1 must have size 1, got shape (2, 3)": lambda: A.squeeze(-1),
+    "moveaxis: source and destination must be as many axes": lambda: functions.moveaxis(A, (0, 1), 0),
+    "squeeze: axis 1 must have size 1": lambda: A.squeeze(-1),
     "expand_dims: axis 4 is out of range for an array of 3 axes": lambda: cs.expand_dims(A, 4),
-    "concatenate: arrays must be at least one, got none": lambda: cs.concatenate([]),
-    "concatenate: shapes must agree but for axis 0, got (2, 3) and (2, 4)": lambda: np.concatenate([A, np.eye(2, 4)]),
-    "concatenate: shapes must agree but for axis 1, got (2, 3) and (3,)": lambda: cs.concatenate([A, np.ones(3)], -1),
+    "concatenate: arrays must be at least one": lambda: cs.concatenate([]),
+    "concatenate: shapes must agree but for axis 0": lambda: np.concatenate([A, np.eye(2, 4)]),
+    "concatenate: shapes must agree but for axis 1": lambda: cs.concatenate([A, np.ones(3)], -1),
     "concatenate: axis 0 is out of range for an array of 0 axes": lambda: cs.concatenate([1.0, 2.0]),
-    "stack: arrays must be at least one, got none": lambda: cs.stack([]),
-    "stack: arrays must have one shape, got (2, 3) and (3,)": lambda: np.stack([A, np.ones(3)]),
+    "stack: arrays must be at least one": lambda: cs.stack([]),
+    "stack: arrays must have one shape": lambda: np.stack([A, np.ones(3)]),
     "matmul: a has 3 columns, b has 2 rows": lambda: np.ones(3) @ A,
-    "matmul: both must be vectors or matrices, got shapes () and (2, 3)": lambda: 2.0 @ A,
+    "matmul: both must be vectors or matrices": lambda: 2.0 @ A,
     "tensordot: axis 1 of a has size 3, axis 0 of b has size 2": lambda: cs.functions.tensordot(A, A, 1),
-    "tensordot: axes must be at most 2, got 3": lambda: cs.functions.tensordot(A, A, 3),
-    "tensordot: axes must be at least 0, got -1": lambda: cs.functions.tensordot(A, A, -1),
-    "tensordot: axes must be an integer or a pair, got (1,)": lambda: cs.functions.tensordot(A, A, (1,)),
-    "tensordot: axes must name as many axes of a as of b, got (0, (0, 1))": lambda: cs.functions.tensordot(
-        A, A, (0, (0, 1))
-    ),
-    "einsum: 'ij,jk' describes 2 operands, got 1": lambda: cs.einsum("ij,jk", A),
+    "tensordot: axes must be at most 2": lambda: cs.functions.tensordot(A, A, 3),
+    "tensordot: axes must be at least 0": lambda: cs.functions.tensordot(A, A, -1),
+    "tensordot: axes must be an integer or a pair": lambda: cs.functions.tensordot(A, A, (1,)),
+    "tensordot: axes must name as many axes of a as of b": lambda: cs.functions.tensordot(A, A, (0, (0, 1))),
+    "einsum: 'ij,jk' describes 2 operands": lambda: cs.einsum("ij,jk", A),
     "einsum: 'ijk' names 3 axes, the operand has 2": lambda: cs.einsum("ijk", A),
-    "einsum: label i must occur once in an operand, got 'ii->i'": lambda: cs.einsum("ii->i", A),
-    "einsum: label k of the result must be one label of an operand, got 'ij->k'": lambda: cs.einsum("ij->k", A),
-    "einsum: subscripts must be letters, got '1' in 'i1'": lambda: cs.einsum("i1", A),
-    "einsum: label j must have one size, got 3 and 2": lambda: cs.einsum("ij,jk", A, A),
-    "einsum: an axis of '...' must have one size, got 2 and 4": lambda: cs.einsum("...j,...j", A, np.ones((4, 3))),
+    "einsum: label i must occur once in an operand": lambda: cs.einsum("ii->i", A),
+    "einsum: label k of the result must be one label of an operand": lambda: cs.einsum("ij->k", A),
+    "einsum: subscripts must be letters": lambda: cs.einsum("i1", A),
+    "einsum: label j must have one size": lambda: cs.einsum("ij,jk", A, A),
+    "einsum: an axis of '...' must have one size": lambda: cs.einsum("...j,...j", A, np.ones((4, 3))),
 }
 TYPES = {
-    "clip: bounds must be numbers, arrays or None, got 'a' and 2": lambda: cs.clip(A, "a", 2),
-    "clip: a bound must be given once, got a_min or a_max and min or max": lambda: cs.clip(A, 1, min=2),
-    "astype: dtype must be float32, float64 or bool, got int64": lambda: A.astype(np.int64),
-    "bitwise_and: operands of &, |, ^ and ~ must be boolean, got float64": lambda: A & True,
-    "invert: operands of &, |, ^ and ~ must be boolean, got float64": lambda: ~A,
-    "var: ddof must be a number, got str": lambda: A.var(ddof="1"),
-    "argmax: axis must be an integer, got tuple": lambda: A.argmax(axis=(0, 1)),
-    "reshape: shape must be integers, got (2.5,)": lambda: A.reshape(2.5),
-    "expand_dims: axis must be an integer, got NoneType": lambda: cs.expand_dims(A, None),
-    "concatenate: arrays must be a sequence of arrays, got float": lambda: cs.concatenate(1.0),
-    "einsum: subscripts must be a string, got Tensor": lambda: cs.einsum(A, [0, 1]),
-    "Tensor: data must be real numbers or booleans, got <U1": lambda: cs.tanh("a"),
+    "clip: bounds must be numbers, arrays or None": lambda: cs.clip(A, "a", 2),
+    "clip: a bound must be given once": lambda: cs.clip(A, 1, min=2),
+    "astype: dtype must be float32, float64 or bool": lambda: A.astype(np.int64),
+    "bitwise_and: operands of &, |, ^ and ~ must be boolean": lambda: A & True,
+    "invert: operands of &, |, ^ and ~ must be boolean": lambda: ~A,
+    "var: ddof must be a number": lambda: A.var(ddof="1"),
+    "argmax: axis must be an integer": lambda: A.argmax(axis=(0, 1)),
+    "reshape: shape must be integers": lambda: A.reshape(2.5),
+    "expand_dims: axis must be an integer": lambda: cs.expand_dims(A, None),
+    "einsum: subscripts must be a string": lambda: cs.einsum(A, [0, 1]),
+    "Tensor: data must be real numbers or booleans": lambda: cs.tanh("a"),
 }
 INDICES = {
     "cumsum: axis -3 is out of range for an array of 2 axes": lambda: A.cumsum(axis=-3),
     "take: index 5 is out of range for axis 0 with size 2": lambda: A[5],
     "take: too many indices for array: array is 2-dimensional, but 3 were indexed": lambda: A[0, 0, 0],
-    "take: index must be made of integers or booleans, got a Tensor of float64": lambda: A[0, A],
+    "take: index must be made of integers or booleans": lambda: A[0, A],
 }
 
 
-@pytest.mark.parametrize(("calls", "kind"), [(VALUES, ValueError), (TYPES, TypeError), (INDICES, IndexError)])
-def test_error_of_a_function(calls, kind):
-    for message, call in calls.items():
-        refused(message, call, kind)
+def test_error_of_a_function():
+    for message, call in (VALUES | TYPES | INDICES).items():
+        refused(message, call)
+
+
+def test_arrays_are_a_sequence():
+    with pytest.raises(TypeError, match=r"^concatenate: arrays must be a sequence of arrays, got float$"):
+        cs.concatenate(1.0)
 
 
 def test_an_axis_is_refused():

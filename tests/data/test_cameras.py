@@ -60,7 +60,7 @@ def test_bytes_of_an_aedat3_file(tmp_path):
         (b"x" + HEADER, "is no AEDAT file: its first line must begin with #!AER-DAT"),
         (HEADER[:40], "must have a header of lines that begin with #, up to #!END-HEADER"),
         (HEADER.replace(b"RAW", b"Serial-TS"), "is compressed: only Format RAW can be read"),
-        (HEADER, "must hold a packet of events, got none"),
+        (HEADER, "must hold a packet of events"),
         (HEADER + packet([ONE])[:27], f"is cut off at byte {len(HEADER) + 27}, in the header of a packet"),
         (HEADER + packet([ONE])[:-1], f"is cut off at byte {len(HEADER) + 35}, in the packet at byte {len(HEADER)}"),
         (
@@ -70,7 +70,7 @@ def test_bytes_of_an_aedat3_file(tmp_path):
         (HEADER + packet([ONE], valid=0), f"has a packet at byte {len(HEADER)} of 1 valid events whose header says 0"),
         (HEADER + packet([(1, 1, 1, 1, -1)]), f"has a packet at byte {len(HEADER)} with a time below 0"),
         (HEADER + packet([ONE], overflow=2**30), f"must hold times within 2**51 of 0, event 0 is at {2**61 + 1000} us"),
-        (HEADER + packet([ONE]) + packet([ONE], source=2), "must hold the events of one camera, got events of 2"),
+        (HEADER + packet([ONE]) + packet([ONE], source=2), "must hold the events of one camera"),
         *((HEADER + packet([ONE], **field), CONTRADICTS) for field in FIELDS),
     ],
 )
@@ -120,8 +120,8 @@ CUT = f"is cut off at byte {TABLE - 1}, its table of packets should be at byte {
         (lambda raw: raw[:-1], "has a part that should be FTAB and is not"),
         (lambda raw: raw[: TABLE - 1], CUT),
         (swap(b"IOHE", b"IOHX"), "has a part that should be IOHE and is not"),
-        (swap(b">EVTS<", b">IMUS<"), "must hold one stream of events, got 0 among 2 streams"),
-        (swap(b">TRIG<", b">EVTS<"), "must hold one stream of events, got 2 among 2 streams"),
+        (swap(b">EVTS<", b">IMUS<"), "must hold one stream of events"),
+        (swap(b">TRIG<", b">EVTS<"), "must hold one stream of events"),
         (swap(b"</dv>", b"</dx>"), "has no list of its streams in its header"),
         (put(FIRST - 8, 7), f"has a packet at byte {FIRST - 8} of a stream that its header does not list"),
         (put(FIRST - 4, 2**30), f"is cut off at byte {len(RAW)}, in the packet at byte {FIRST - 8}"),
@@ -149,7 +149,8 @@ def test_packets_that_cannot_be_decompressed_raise(tmp_path, name):
 
 
 def test_unknown_compressions_and_absent_fields():
-    refused("has a compression of an unknown kind, 9", lambda: decompress(b"", 9, 0))
+    with pytest.raises(ValueError, match=r"^has a compression of an unknown kind, 9$"):
+        decompress(b"", 9, 0)
     # A table without fields: its vtable has only the 4 bytes of lengths.
     table = FlatTable.root(bytes.fromhex("10000000 0c000000 54455354 04000400 04000000".replace(" ", "")), b"TEST")
     assert (table.integer(0, 4, default=7), table.pair(0), table.tables(0)) == (7, (0, 0), [])
@@ -298,16 +299,16 @@ def test_headers_of_other_files():
     [
         (".raw", b"", "is empty"),
         (".raw", words([8 << 28], "<u4"), "must begin with a header of lines that begin with %"),
-        (".raw", b"% evt 4.0\n% end\n", "must have EVT 2.0, 2.1 or 3.0 as the format in its header, got 4.0"),
-        (".raw", b"% x\x1b y\n", "must have EVT 2.0, 2.1 or 3.0 as the format in its header, got none"),
-        (".raw", b"% evt \x1b[2J\n", r"must have EVT 2.0, 2.1 or 3.0 as the format in its header, got \x1b[2J"),
+        (".raw", b"% evt 4.0\n% end\n", "must have EVT 2.0, 2.1 or 3.0 as the format in its header"),
+        (".raw", b"% x\x1b y\n", "must have EVT 2.0, 2.1 or 3.0 as the format in its header"),
+        (".raw", b"% evt \x1b[2J\n", r"must have EVT 2.0, 2.1 or 3.0 as the format in its header"),
         (".raw", b"% a b\n" * 257, "must have a header of at most 256 lines"),
         (".raw", EVT2 + b"12345", "has 5 bytes of events, not a multiple of 4"),
         (".dat", b"\x0c\x08", "must begin with a header of lines that begin with %"),
         (".dat", CD.replace(b"Version 2", b"Version 3"), "is version 3 of the format, not 1 or 2"),
         (".dat", CD + b"\x0c", f"is cut off at byte {len(CD) + 1}, behind its header"),
-        (".dat", CD + b"\x0e\x08", "must hold events of type 0 or 12 and 8 bytes, got type 14 and 8 bytes"),
-        (".dat", CD + b"\x0c\x10", "must hold events of type 0 or 12 and 8 bytes, got type 12 and 16 bytes"),
+        (".dat", CD + b"\x0e\x08", "must hold events of type 0 or 12 and 8 bytes"),
+        (".dat", CD + b"\x0c\x10", "must hold events of type 0 or 12 and 8 bytes"),
         (".dat", CD + b"\x0c\x08123", "has 3 bytes of events, not a multiple of 8"),
     ],
 )
@@ -320,7 +321,7 @@ def test_inconsistent_files(tmp_path, suffix, raw, message):
 def test_a_stream_that_unfolds_is_refused_without_an_argument(tmp_path):
     path, group = tmp_path / "a.raw", words([8 << 12, 3 << 12] + [4 << 12 | 4095] * 50_000, "<u2")
     path.write_bytes(EVT3 + group)
-    with refuses(f"read_events: {path} must hold at most 524288 events, got 600000; max_events=600000 reads them"):
+    with refuses(f"read_events: {path} must hold at most 524288 events", "; max_events=600000 reads them"):
         read_events(path)
     assert len(read_events(path, max_events=600_000)) == 600_000
     # One event for each byte of a large file.

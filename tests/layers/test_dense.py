@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 import cuslayer as cs
 from cuslayer import functions
+from tests.support.refused import refuses
 
 RNG = np.random.default_rng(5)
 
@@ -121,7 +122,7 @@ def test_one_place_is_flattened():
     )
     assert functions.dense(np.ones((9, 2, 1, 2, 5)), w).shape == (9, 2, 1, 2, 4)
     assert cs.gradcheck(functions.dense, RNG.standard_normal((3, 2, 2, 5)), w) < 1e-6
-    with pytest.raises(ValueError, match=r"^dense: x has 12 features, 6 on the last axis, weight expects 5$"):
+    with refuses("dense: x has 12 features, 6 on the last axis, weight expects 5"):
         functions.dense(np.ones((9, 2, 2, 6)), w)
 
 

@@ -5,6 +5,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import functions
+from tests.support.refused import refuses
 
 SRM = cs.SRM()
 
@@ -55,7 +56,7 @@ def test_index_by_position_or_object():
     for position in (4, 9, -5):
         with pytest.raises(IndexError, match=f"^Network: no layer {position} in 4$"):
             net[position]
-    with pytest.raises(ValueError, match=r"Network: Dense\(1, 1\) is none of its layers"):
+    with refuses("Network: Dense(1, 1) is none of its layers"):
         net[cs.Dense(1, 1)]
 
 
@@ -64,11 +65,11 @@ def test_state_round_trip():
     b.load_state(a.state())
     assert all((p.data == q.data).all() for p, q in zip(a.parameters(), b.parameters(), strict=True))
     before = b.state()
-    with pytest.raises(ValueError, match=r"load_state: parameter 2\.weight is missing"):
+    with refuses("load_state: parameter 2.weight is missing"):
         b.load_state({"0.weight": before["0.weight"]})
-    with pytest.raises(ValueError, match=r"load_state: parameter 9\.weight is unknown"):
+    with refuses("load_state: parameter 9.weight is unknown"):
         b.load_state({**before, "9.weight": before["0.weight"]})
-    with pytest.raises(ValueError, match=r"load_state: parameter 2\.weight has shape \(1,\), the net.* \(4, 2\)"):
+    with refuses("load_state: parameter 2.weight has shape (1,), the network's has shape (4, 2)"):
         b.load_state({"0.weight": before["0.weight"] + 1, "2.weight": np.ones(1)})
     assert (b.parameters()[0].data == before["0.weight"]).all()
 

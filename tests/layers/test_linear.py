@@ -8,6 +8,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import functions
+from tests.support.refused import refuses
 
 RNG = np.random.default_rng(6)
 FRAMES = (2, 2, 7, 8, 4)
@@ -164,7 +165,7 @@ def test_a_window_needs_frames_and_the_channels_of_its_weight():
     for name, layer in zip(("conv", "conv_transpose", "pool", "unpool"), layers, strict=True):
         with pytest.raises(ValueError, match=rf"^{name}: x must be \(T, N, H, W, C\), got shape \(T, N, 8\)$"):
             layer.output_shape((8,))
-    with pytest.raises(ValueError, match=r"^conv: x has 3 channels, weight expects 4$"):
+    with refuses("conv: x has 3 channels, weight expects 4"):
         cs.Conv(4, 3, 1).output_shape((5, 5, 3))
-    with pytest.raises(ValueError, match=r"^conv_transpose: x has 3 channels, weight expects 4$"):
+    with refuses("conv_transpose: x has 3 channels, weight expects 4"):
         cs.ConvTranspose(4, 3, 1).output_shape((5, 5, 3))

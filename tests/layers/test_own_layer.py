@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
+from tests.support.refused import refuses
 
 SRM = cs.SRM(tau_rho=30.0)
 
@@ -61,11 +62,11 @@ def test_in_a_network():
     assert (other[1].several[0].weight.data == layer.several[0].weight.data).all()
     other[1].load_state({name: array + 1 for name, array in layer.state().items()})
     assert (other[1].scale.data == 3.0).all()
-    with pytest.raises(ValueError, match=r"^load_state: parameter scale is missing$"):
+    with refuses("load_state: parameter scale is missing"):
         layer.load_state({name: array for name, array in layer.state().items() if name != "scale"})
-    with pytest.raises(ValueError, match=r"^load_state: parameter scales is unknown; did you mean scale\?$"):
+    with refuses("load_state: parameter scales is unknown"):
         layer.load_state({**layer.state(), "scales": np.ones(1)})
-    with pytest.raises(ValueError, match=r"^load_state: parameter scale has shape \(2,\)"):
+    with refuses("load_state: parameter scale has shape (2,), the network's has shape (1,)"):
         layer.load_state({**layer.state(), "scale": np.ones(2)})
 
 
@@ -132,7 +133,7 @@ def test_networks_iterate():
     assert both[:1].branches == [net]
     assert both[:1].join == "concatenate"
     assert SRM in net
-    with pytest.raises(IndexError, match=r"^Sequential: no layer 7 in 1$"):
+    with refuses("Sequential: no layer 7 in 1"):
         cs.Sequential(SRM)[7]
 
 
@@ -273,7 +274,7 @@ def test_what_would_leave_the_optimizer_behind_is_refused():
                 setattr(layer, name, value)
             assert getattr(layer, name) is p
             assert (p.data == before).all()
-    with pytest.raises(ValueError, match=r"^Delay: delay must lie within 0 and 4, got 5 to 5$"):
+    with refuses("Delay: delay must lie within 0 and 4"):
         net[2].delay = 5.0
     for layer, name in ((cs.Dense(4, 3), "bias"), (cs.BatchNorm(3), "gain"), (cs.BatchNorm(3), "offset")):
         with pytest.raises(TypeError, match=f"{name} must be a Tensor or None where the layer has none, got ndarray"):
@@ -365,13 +366,13 @@ def test_synapses_are_counted_whatever_their_weight():
 
 def test_a_form_that_is_none_is_refused():
     misspelt = type("Misspelt", (cs.Layer,), {"form": "densse", "__call__": lambda self, x: x})
-    with pytest.raises(ValueError, match=r"form of Misspelt must be one of dense, .*, got 'densse'"):
+    with refuses("network: form of Misspelt must be one of dense, read_out, conv, conv_transpose, pool,"):
         cs.Sequential(misspelt(), cs.LIF())(np.zeros((3, 1, 4), bool))
 
 
 def test_a_call_of_its_own_is_no_form(tmp_path):
     net = cs.Sequential(Other(4, 3), cs.LIF())
-    with pytest.raises(ValueError, match="has no form in NIR"):
+    with refuses("export_nir: layer 0, Other(4, 3), has no form in NIR"):
         cs.export_nir(net, tmp_path / "net.nir", input_shape=4)
-    with pytest.raises(ValueError, match="a layer of weights or pooling"):
+    with refuses("write_demo: net must have a layer of weights or pooling, and whole delays, before each"):
         cs.write_demo(net, tmp_path / "demo.html", recordings=(np.zeros((5, 1, 4), bool), [0]))

@@ -14,6 +14,7 @@ from cuslayer.functions import conv, lagged, weights_over_lags
 from cuslayer.kernels import cpu
 from cuslayer.kernels.constants import Window
 from cuslayer.layers.dense import _in_order
+from tests.support.refused import refuses
 from tools.fake_cupy import counted, in_use
 
 RNG = np.random.default_rng(5)
@@ -259,7 +260,7 @@ def test_in_a_network(tmp_path):
             cs.interchange.export_hdf5(each, tmp_path / "out")
     same.train(False)
     np.testing.assert_array_equal(cs.interchange.import_hdf5(tmp_path / "out")(x).data, same(x).data)
-    with pytest.raises(ValueError, match="delays must be new, these have been trained"):
+    with refuses("SynapticDelays: delays must be new, these have been trained"):
         cs.Dense(12, 9, delays=loaded[0].delays)
 
 
@@ -338,7 +339,7 @@ def test_a_population_with_delays_to_itself():
     del layer.delays.over_lags
     why = cs.explain(net, x, 1, 2, 39, sample=1)
     assert why.contributions.sum() + why.refractory == pytest.approx(why.potential, abs=1e-4)
-    with pytest.raises(ValueError, match="Recurrent: layer must be Dense to have delays of its synapses"):
+    with refuses("Recurrent: layer must be Dense to have delays of its synapses"):
         cs.Recurrent(cs.Conv(2, 2, 3, padding=1, delays=cs.SynapticDelays(6.0)), cs.LIF())
 
 

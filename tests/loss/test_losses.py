@@ -1,7 +1,5 @@
 """The losses against their formulas, and the decision."""
 
-import re
-
 import numpy as np
 import pytest
 
@@ -9,6 +7,7 @@ import cuslayer as cs
 from cuslayer import functions as f
 from tests.support import reference
 from tests.support.lif import LIF, Lookalike
+from tests.support.refused import refused
 
 RNG = np.random.default_rng(9)
 NEURONS = [LIF(dt=0.5), Lookalike()]
@@ -92,18 +91,14 @@ S, Y, COUNTS = np.zeros((10, 2, 3), bool), np.zeros((7, 4, 3)), np.zeros((2, 3))
 FILTER = {"response": SRM.filter}
 LABELS, MANY = [0, 2, 1, 1], np.zeros((4, 3), int)
 
-VALUES = {
-    "ProbabilityWindowLoss: width must hold a step of 0.5 ms, got": lambda: cs.loss.ProbabilityWindowLoss(
-        SRM, width=0.2
-    ),
-    "moving_count: x must be (T, N, ...), got shape (10,)": lambda: f.moving_count(S[:, 0, 0], width=1),
+REFUSED = {
+    "ProbabilityWindowLoss: width must hold a step of 0.5 ms": lambda: cs.loss.ProbabilityWindowLoss(SRM, width=0.2),
+    "moving_count: x must be (T, N, ...)": lambda: f.moving_count(S[:, 0, 0], width=1),
     "cross_entropy: probability must be one of": lambda: f.cross_entropy(COUNTS, chosen=COUNTS > 0, probability="rate"),
     "cross_entropy: chosen has shape (3,), counts have shape (2": lambda: f.cross_entropy(COUNTS, chosen=COUNTS[0] > 0),
     "cross_entropy: counts must have a class": lambda: f.cross_entropy(COUNTS[:, :0], chosen=COUNTS[:, :0] > 0),
     "CrossEntropyLoss: window reaches to 9 ms": lambda: cs.CrossEntropyLoss(window=(0, 9))(Y, LABELS),
-    "BinaryCrossEntropyLoss: labels must be (N, labels), (4, 3), got shape (4,)": lambda: cs.BinaryCrossEntropyLoss()(
-        Y, LABELS
-    ),
+    "BinaryCrossEntropyLoss: labels must be (N, labels), (4, 3)": lambda: cs.BinaryCrossEntropyLoss()(Y, LABELS),
     "BinaryCrossEntropyLoss: labels must be 0 or 1, got 2": lambda: cs.BinaryCrossEntropyLoss()(Y, MANY + 2),
     "BinaryCrossEntropyLoss: output must be (T, N,": lambda: cs.BinaryCrossEntropyLoss().probabilities(Y[0]),
     "binary_cross_entropy: chosen has shape": lambda: f.binary_cross_entropy(Y, chosen=Y[0] > 0),
@@ -111,38 +106,31 @@ VALUES = {
         cs.SRM(dt=2.0), false=501
     ),
     "SpikeRateLoss: true must be at least false": lambda: cs.loss.SpikeRateLoss(SRM, true=5, false=6),
-    "RateRegularizer: high must be at least low, 50 Hz, got 5": lambda: cs.loss.RateRegularizer(50, 5),
-    "RateRegularizer: spikes must have a step, got T = 0": lambda: cs.loss.RateRegularizer()(np.zeros((0, 3), bool)),
-    "SpikeCountLoss: count_scale must be positive, got": lambda: cs.SpikeCountLoss(SRM, count_scale=0),
+    "RateRegularizer: high must be at least low, 50 Hz": lambda: cs.loss.RateRegularizer(50, 5),
+    "RateRegularizer: spikes must have a step": lambda: cs.loss.RateRegularizer()(np.zeros((0, 3), bool)),
     "SpikeTimeLoss: spikes has shape (10, 2, 3), target has shape (10, 2": lambda: cs.SpikeTimeLoss(SRM)(S, S[..., :1]),
     "SpikeTimeLoss: target must be finite, got nan in it": lambda: cs.SpikeTimeLoss(SRM)(S, S * np.nan),
     "SpikeTimeLoss: target must be finite, got inf in it": lambda: cs.SpikeTimeLoss(SRM)(Y, cs.Tensor(Y + np.inf)),
-    "MeanSquaredErrorLoss: target must be finite, got nan in it": lambda: cs.MeanSquaredErrorLoss()(Y, Y * np.nan),
+    "MeanSquaredErrorLoss: target must be finite": lambda: cs.MeanSquaredErrorLoss()(Y, Y * np.nan),
     "BinaryCrossEntropyLoss: labels must be 0 or 1, got nan": lambda: cs.BinaryCrossEntropyLoss()(Y, MANY * np.nan),
     "CrossEntropyLoss: labels (T, N, classes) must be one-hot": lambda: cs.CrossEntropyLoss("every")(Y, Y * np.nan),
     "CrossEntropyLoss: labels (N, classes) must hold one 1": lambda: cs.CrossEntropyLoss()(Y, MANY * np.nan),
     "SpikeTimeLoss: target must be spike trains of shape": lambda: cs.SpikeTimeLoss(SRM)(S, [0, 1]),
-    "spike_time_error: s must be (T, N, ...), got": lambda: f.spike_time_error(S[:, 0, 0], S[:, 0, 0], **FILTER),
+    "spike_time_error: s must be (T, N, ...)": lambda: f.spike_time_error(S[:, 0, 0], S[:, 0, 0], **FILTER),
     "spike_count_error: window must lie with": lambda: f.spike_count_error(S, desired=COUNTS, window=(0, 11), **FILTER),
     "spike_count_error: desired has shape": lambda: f.spike_count_error(S, desired=np.ones(3), window=(0, 5), **FILTER),
-    "classify: spikes must be (T, N, classes), got shape (10, 2, 0)": lambda: cs.classify(S[..., :0]),
-    "running_decision: spikes must be (T, N, C), got shape (10, 2)": lambda: cs.loss.running_decision(S[..., 0]),
-    "decision_time: labels must be (2,), got shape (3,)": lambda: cs.loss.decision_time(S, [0, 1, 2]),
+    "classify: spikes must be (T, N, classes)": lambda: cs.classify(S[..., :0]),
+    "running_decision: spikes must be (T, N, C)": lambda: cs.loss.running_decision(S[..., 0]),
+    "decision_time: labels must be (2,)": lambda: cs.loss.decision_time(S, [0, 1, 2]),
     "decision_time: label 3 of sample 1 is none of 3 classes": lambda: cs.loss.decision_time(S, [0, 3]),
     "van_rossum: a has shape (10, 2, 3), b has shape (10, 2, 1)": lambda: cs.loss.van_rossum(S, S[..., :1], tau=1.0),
-}
-TYPES = {
-    "RateRegularizer: low must be a number, got str": lambda: cs.loss.RateRegularizer("5"),
-    "SpikeCountLoss: piecewise must be a bool, got int": lambda: cs.SpikeCountLoss(SRM, piecewise=1),
-    "SpikeTimeLoss: neuron must be a neuron, got NoneType": lambda: cs.SpikeTimeLoss(None),
-    "CrossEntropyLoss: got an unexpected keyword argument 'weight'; it is weigh": lambda: cs.CrossEntropyLoss(weight=1),
+    "SpikeTimeLoss: neuron must be a neuron": lambda: cs.SpikeTimeLoss(None),
+    "CrossEntropyLoss: got an unexpected keyword argument 'weight'": lambda: cs.CrossEntropyLoss(weight=1),
     "CrossEntropyLoss: weights must be a list of a factor": lambda: cs.CrossEntropyLoss(weights={0: 1.0, 1: 6.0}),
-    "decision_time: labels must be integers, got float64": lambda: cs.loss.decision_time(S, [0.0, 1.0]),
+    "decision_time: labels must be integers": lambda: cs.loss.decision_time(S, [0.0, 1.0]),
 }
 
 
-@pytest.mark.parametrize("message", [*VALUES, *TYPES])
+@pytest.mark.parametrize("message", REFUSED)
 def test_error(message):
-    kind, call = (ValueError, VALUES[message]) if message in VALUES else (TypeError, TYPES[message])
-    with pytest.raises(kind, match=f"^{re.escape(message)}"):
-        call()
+    refused(message, REFUSED[message])

@@ -7,6 +7,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.neurons.base import is_balanced
+from tests.support.refused import refuses
 
 RNG = np.random.default_rng(0)
 X = RNG.random((60, 12, 30)) < 0.1
@@ -85,9 +86,9 @@ def test_the_scale_belongs_to_the_state(tmp_path):
     for same in (other, cs.load(tmp_path / "net.hdf5")):
         assert [n.scale_rho for n in same[1::2]] == [n.scale_rho for n in net[1::2]]
     assert net[1].scale_rho != net[3].scale_rho
-    with pytest.raises(ValueError, match=r"1\.scale_rho must be positive, got -1"):
+    with refuses("load_state: 1.scale_rho must be positive"):
         other.load_state(state | {"1.scale_rho": np.array(-1.0)})
-    with pytest.raises(TypeError, match=r"1\.scale_rho must be a number, got ndarray"):
+    with refuses("load_state: 1.scale_rho must be a number"):
         other.load_state(state | {"1.scale_rho": np.ones(2)})
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
+from tests.support.refused import refuses
 
 
 def named(outputs=2, **out):
@@ -38,10 +39,10 @@ def test_stages_and_parameters_have_names():
     assert list(net[2:4].state()) == ["body.inner.weight", "last.weight"]
     with pytest.raises(AttributeError, match=r"^'Sequential' object has no attribute 'hiden'$"):
         _ = net.hiden
-    with pytest.raises(ValueError, match=r"^Sequential: layer 'hiden' is none of its layers; did you mean hidden\?$"):
+    with refuses("Sequential: layer 'hiden' is none of its layers"):
         _ = net["hiden"]
     for name in ("train", "layers", "_out", "a-b"):
-        with pytest.raises(ValueError, match=r"^Sequential: a stage must have a name that is no attribute of networks"):
+        with refuses("Sequential: a stage must have a name that is no attribute of networks"):
             cs.Sequential(**{name: cs.Dense(3, 2)})
 
 
@@ -67,7 +68,7 @@ def test_files_keep_names_and_states_by_number_are_read(tmp_path):
     for p, array in zip(net.parameters(), arrays, strict=True):
         np.testing.assert_array_equal(p.data, array)
     net.layers.append(cs.LIF())
-    with pytest.raises(TypeError, match=r"^save: stages with names must be the last, got "):
+    with refuses("save: stages with names must be the last"):
         cs.save(net, tmp_path / "net.npz")
 
 
@@ -80,11 +81,11 @@ def test_a_state_is_loaded_in_part():
     assert (loaded.missing, loaded.unexpected) == loaded
     assert (net.out.weight.data == before).all()
     np.testing.assert_array_equal(net.hidden.tau_v.data, state["hidden.tau_v"])
-    with pytest.raises(ValueError, match=r"^load_state: parameter out.weight is missing$"):
+    with refuses("load_state: parameter out.weight is missing"):
         net.load_state(state)
     wrong = {"last.weight": np.zeros((3, 3)), "out.weight": np.zeros((3, 5))}
     kept = net.state()
-    with pytest.raises(ValueError, match=r"^load_state: parameter out.weight has shape \(3, 5\), the network's"):
+    with refuses("load_state: parameter out.weight has shape (3, 5), the network's has shape (3, 2)"):
         net.load_state(wrong, strict=False)
     assert all((net.state()[name] == array).all() for name, array in kept.items())
     assert net.load_state(net.state()) == ((), ())
@@ -97,7 +98,7 @@ def test_a_record_and_an_explanation_take_names():
         net(x)
     assert seen["spikes"].potential.shape == (20, 2, 3)
     assert cs.explain(net, x, layer="last", index=0, time=9).layer.startswith("layer 3 ")
-    with pytest.raises(ValueError, match=r"^Sequential: layer 'first' is none of its layers"):
+    with refuses("Sequential: layer 'first' is none of its layers"):
         _ = seen["first"]
 
 
@@ -105,12 +106,12 @@ def test_a_stage_is_replaced_unless_an_optimizer_has_its_parameters():
     net = named()
     net.out = head = cs.Dense(3, 7)
     assert net.layers[-1] is net.out is head
-    with pytest.raises(ValueError, match=r"^Sequential: layer 5, Dense\(4, 7\), does not fit what is before it"):
+    with refuses("Sequential: layer 5, Dense(4, 7), does not fit what is before it: dense: x has 3"):
         net.out = cs.Dense(4, 7)
     assert net.out is head
     optimizer = cs.Adam(net.parameters(), lr=0.1)
-    with pytest.raises(ValueError, match=r"^Sequential: out must stay the stage whose parameters an optimizer has"):
+    with refuses("Sequential: out must stay the stage whose parameters an optimizer has"):
         net.out = cs.Dense(3, 7)
-    with pytest.raises(ValueError, match=r"^Dense: bias must stay the tensor that an optimizer has, got None; "):
+    with refuses("Dense: bias must stay the tensor that an optimizer has", "got None; "):
         net[0].bias = None
     assert all(any(p is held for held in optimizer.parameters) for p in net.parameters())

@@ -1,6 +1,5 @@
 """Tests of the notation: strings and YAML, options of words, averages and shifts."""
 
-import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,11 +8,11 @@ import yaml
 
 import cuslayer as cs
 from cuslayer.layers import Average
-from cuslayer.network.notation import GRAMMAR, Word
+from cuslayer.network.notation import Word
 from cuslayer.neurons.names import make_neuron, neuron_constants
 from cuslayer.training import load_config
 from cuslayer.training.config import Config
-from tests.support.refused import raises
+from tests.support.refused import raises, refused, refuses
 
 SRM = cs.SRM()
 LOIHI = {"type": "LOIHI", "vThMant": 80, "vDecay": 128, "iDecay": 1024, "refDelay": 1, "wgtExp": 0}
@@ -124,35 +123,36 @@ def test_errors_of_layers_in_yaml(layers, message):
 
 
 def test_errors_of_words():
-    raises(re.escape(f"Word: '5x' is no layer; known words: {GRAMMAR}"), lambda: Word("5x"))
-    raises("Word: text must be a string, got int", lambda: Word(5), TypeError)
-    raises(r"Word: '10avg' is an average word, which takes no delay, got True", lambda: Word("10avg", delay=True))
+    refused("Word: '5x' is no layer", lambda: Word("5x"))
+    refused("Word: text must be a string", lambda: Word(5))
+    refused("Word: '10avg' is an average word, which takes no delay", lambda: Word("10avg", delay=True))
     for words in ("5", "8x8x2"):
         with pytest.raises(ValueError, match=rf"^Network: '{words}' must have a layer after its input; known words"):
             cs.Network(words, cs.SRM())
-    raises(r"Network: '' must begin with its input; known words", lambda: cs.Network([], SRM))
-    with pytest.raises(ValueError, match="Network: '3x3x1' in '9-3x3x1' is an input, which must be the first word"):
+    refused("Network: '' must begin with its input", lambda: cs.Network([], SRM))
+    with refuses("Network: '3x3x1' in '9-3x3x1' is an input, which must be the first word"):
         cs.Network("9-3x3x1", SRM)
-    with pytest.raises(ValueError, match="Network: '4avg' in '9-10-4avg' needs a multiple of 4 channels, its input is"):
+    with refuses("Network: '4avg' in '9-10-4avg' needs a multiple of 4 channels, its input is (10,)"):
         cs.Network("9-10-4avg", SRM)
-    with pytest.raises(ValueError, match=r"Network: '5' in '9-5' has neurons with dt 0.5, the network's 1"):
+    with refuses("Network: '5' in '9-5' has neurons with dt 0.5, the network's 1"):
         cs.Network([Word("9"), Word("5", neuron=replace(SRM, dt=0.5))], SRM)
     for word in ("16k5", "5c", "", "0x"):
         with pytest.raises(ValueError, match=f"Network: '{word}' in '34x34x2-{word}' is no layer; known words: HxWxC"):
             cs.Network(f"34x34x2-{word}", SRM)
-    with pytest.raises(ValueError, match=r"Network: '2a' in '34x34x2-10-2a' needs frames \(H, W, C\), its input is"):
+    with refuses("Network: '2a' in '34x34x2-10-2a' needs frames (H, W, C), its input is (10,)"):
         cs.Network("34x34x2-10-2a", SRM)
-    raises("Network: input 0x3x1 must be at least 1, got 0", lambda: cs.Network("0x3x1-10", SRM))
-    raises("Network: the window spans 5 rows, the padded image has 3", lambda: cs.Network("3x3x1-2c5v", SRM))
-    raises("Network: notation must be a string or words, got int", lambda: cs.Network(3, SRM), TypeError)
-    raises("Network: neuron must be a neuron, got int", lambda: cs.Network("3-2", 3), TypeError)
-    raises("Sequential: layer 1 must be callable, got int", lambda: cs.Sequential(SRM, 3), TypeError)
+    refused("Network: input 0x3x1 must be at least 1", lambda: cs.Network("0x3x1-10", SRM))
+    refused("Network: the window spans 5 rows, the padded image has 3", lambda: cs.Network("3x3x1-2c5v", SRM))
+    refused("Network: notation must be a string or words", lambda: cs.Network(3, SRM))
+    refused("Network: neuron must be a neuron", lambda: cs.Network("3-2", 3))
+    refused("Sequential: layer 1 must be callable", lambda: cs.Sequential(SRM, 3))
     stateful = cs.LIF(tau=9.0, stateful=True)
-    shared = r"layer 3, LIF\(tau=9, theta=1, stateful=True\), must be new: layer 1 is the same object and has its state"
-    raises(f"Network: {shared}", lambda: cs.Network("4-4-4", stateful))
-    raises("Average: x must have a multiple of 2 channels, got 3", lambda: Average(2)(np.zeros((1, 1, 3))))
-    raises(r"Average: x must be \(T, N, C\), got shape \(1, 1\)", lambda: Average(2)(np.zeros((1, 1))))
-    raises("Average: groups must be at least 1, got 0", lambda: Average(0))
+    refused(
+        "Network: layer 3, LIF(tau=9, theta=1, stateful=True), must be new: layer 1 is the same",
+        lambda: cs.Network("4-4-4", stateful),
+    )
+    refused("Average: x must have a multiple of 2 channels", lambda: Average(2)(np.zeros((1, 1, 3))))
+    refused("Average: x must be (T, N, C)", lambda: Average(2)(np.zeros((1, 1))))
 
 
 @pytest.mark.parametrize("neuron", [cs.SRM(theta=3.0, gradient="exact"), cs.Loihi(v_decay=7, first_bin=False)])
@@ -192,7 +192,7 @@ def test_delays_and_averages_are_by_channel():
     # Rows need not be a multiple of the groups.
     net = cs.Network("5x4x2-6c3-3avg", SRM)
     assert net(np.zeros((4, 2, 5, 4, 2), bool)).shape == (4, 2, 3)
-    with pytest.raises(ValueError, match="Network: '3avg' in '6x6x2-4c3-3avg' needs a multiple of 3 channels"):
+    with refuses("Network: '3avg' in '6x6x2-4c3-3avg' needs a multiple of 3 channels, its input is (6, 6, 4)"):
         cs.Network("6x6x2-4c3-3avg", SRM)
     words = [Word("4"), Word("3", delay=True, max_delay=5.0), Word("2", delay=True)]
     delays = [layer.max_delay for layer in cs.Network(words, cs.Loihi()).layers if isinstance(layer, cs.Delay)]
@@ -235,9 +235,9 @@ def test_poolings_without_neurons():
     assert kinds(net) == ["Conv", "SRM", "MaxPool", "AvgPool", "Dense", "SRM"]
     assert net.output_shape((9, 9, 2)) == (5,)
     assert net[4].in_features == (3, 3, 4)
-    with pytest.raises(ValueError, match=r"^Word: '2mean' is a mean word, which takes no bias, got True$"):
+    with refuses("Word: '2mean' is a mean word, which takes no bias"):
         Word("2mean", bias=True)
-    with pytest.raises(ValueError, match=r"'2max' in '5-2max' needs frames \(H, W, C\), its input is \(5,\)$"):
+    with refuses("Network: '2max' in '5-2max' needs frames (H, W, C), its input is (5,)"):
         cs.Network("5-2max", SRM)
 
 
@@ -281,9 +281,8 @@ def test_errors_of_networks():
     raises(r"^Network: '5' in '9-5': norm must be", lambda: cs.Network([Word("9"), Word("5", norm="mean")], SRM))
     with pytest.raises(ValueError, match=r"^Network: '5' in '9-5': winners must be at least 1, got 0"):
         cs.Network([Word("9"), Word("5", winners=0)], SRM)
-    with pytest.raises(ValueError, match=r"^load_config: training\.sparsity\.weight must not be negative"):
+    with refuses("load_config: training.sparsity.weight must not be negative"):
         load_config({"layer": [{"dim": 4}, {"dim": 3}], "training": {"sparsity": {"weight": -1}}})
-    raises(r"^Delay: initial must not be negative", lambda: cs.Delay(3, dt=1.0, initial=-1.0))
 
 
 def test_a_normalization_that_is_kept_is_not_scaled():
@@ -328,7 +327,7 @@ def test_a_normalization_scales_with_its_factor():
     "form", ["{}-2", "4-{}", "4-{}r-2", "4-{}out", "4-{}avg", "4x4x1-{}c3-2", "4x4x1-2c{}-2", "{}x4x1-2a"]
 )
 def test_huge_numbers(form, digits):
-    with pytest.raises(ValueError, match=r"^Network: numbers in a word must have at most 9 digits, got ") as problem:
+    with refuses("Network: numbers in a word must have at most 9 digits") as problem:
         cs.Network(form.format(digits), cs.SRM())
     assert len(str(problem.value)) < 120
 

@@ -6,6 +6,7 @@ import pytest
 import cuslayer as cs
 from cuslayer.network import stream as chunked
 from cuslayer.training import Trainer
+from tests.support.refused import refuses
 
 pytestmark = pytest.mark.all
 
@@ -40,9 +41,9 @@ def test_notation():
     assert list(net.state()) == ["0.weight", "1.layer.weight", "2.weight"]
     assert net.output_shape((12,)) == (4,)
     assert cs.Network("4x4x2-8r-3", neuron)(np.zeros((2, 1, 4, 4, 2), bool)).shape == (2, 1, 3)
-    with pytest.raises(ValueError, match="Nr a dense layer whose neurons also get their own spikes"):
+    with refuses("Network: '7q' in '12-7q-4' is no layer"):
         cs.Network("12-7q-4", neuron)
-    with pytest.raises(ValueError, match="Word: '7r' is a recurrent word, which takes no stride, got 2"):
+    with refuses("Word: '7r' is a recurrent word, which takes no stride"):
         cs.network.Word("7r", stride=2)
 
 

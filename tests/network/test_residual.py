@@ -99,7 +99,6 @@ def test_a_network_of_blocks_trains_is_saved_and_runs_step_by_step(tmp_path):
     ("message", "make"),
     [
         ("Residual: layers must be at least one, got none", lambda: cs.Residual()),
-        ("Residual: join must be one of add, and, iand, got 'or'", lambda: cs.Residual(LIF, join="or")),
         ("Word: '4b3' is a block word, which takes no padding, got 1", lambda: Word("4b3", padding=1)),
         (
             "Parallel: branches must be two for 'and', got 3",

@@ -1,7 +1,6 @@
 """`net.stream()`: one step or chunk at a time gives the spikes of the whole input, to the bit."""
 
 import copy
-import re
 import tracemalloc
 from itertools import pairwise
 
@@ -22,7 +21,7 @@ from cuslayer.network import stream as chunks
 from cuslayer.network.network import graph_of
 from cuslayer.neurons.base import Neuron
 from tests.support.kinds import Delayed, Echo, Resting
-from tests.support.refused import raises
+from tests.support.refused import raises, refused, refuses
 from tools.fake_cupy import in_use
 
 pytestmark = pytest.mark.all
@@ -300,19 +299,19 @@ def test_every_stage_that_the_docstring_excepts(stage):
 def test_inputs_that_do_not_fit():
     net = cs.Network("6x5x2-3", SRM)
     stream = net.stream()
-    raises(r"^network: x must be \(T, N, 6, 5, 2\)", lambda: stream(spikes()[..., :1]))
+    refused("network: x must be (T, N, 6, 5, 2) for 6x5x2-3", lambda: stream(spikes()[..., :1]))
     stream(spikes())
-    raises(r"^stream: x must be \(T, 2, 6, 5, 2\), got shape \(120, 3, 6, 5, 2\)$", lambda: stream(spikes(samples=3)))
-    raises(r"^stream: x must be \(T, N, \.\.\.\)", lambda: stream(np.ones(3, bool)))
-    raises(r"^network: x must be an array", lambda: stream(None), TypeError)
-    raises(r"^stream: x must be finite", lambda: stream(np.full((1, 2, *FRAME), np.nan)))
-    with pytest.raises(ValueError, match=r"^stream: x has 7 features, weight expects 60$"):
+    refused("stream: x must be (T, 2, 6, 5, 2)", lambda: stream(spikes(samples=3)))
+    refused("stream: x must be (T, N, ...)", lambda: stream(np.ones(3, bool)))
+    refused("network: x must be an array (T, N, ...)", lambda: stream(None))
+    refused("stream: x must be finite", lambda: stream(np.full((1, 2, *FRAME), np.nan)))
+    with refuses("stream: x has 7 features, weight expects 60"):
         NETWORKS["dense"]().stream()(np.ones((4, 1, 7), bool))
     maps = cs.Sequential(cs.Conv(2, 3, 3), SRM)
-    raises(r"^stream: x has 3 channels, weight expects 2$", lambda: maps.stream()(np.ones((4, 1, 6, 5, 3), bool)))
-    with pytest.raises(ValueError, match=r"^stream: x must be \(T, N, H, W, C\), got shape \(4, 1, 2\)$"):
+    refused("stream: x has 3 channels, weight expects 2", lambda: maps.stream()(np.ones((4, 1, 6, 5, 3), bool)))
+    with refuses("stream: x must be (T, N, H, W, C)"):
         maps.stream()(np.ones((4, 1, 2), bool))
-    with pytest.raises(ValueError, match=r"^stream: x has 3 channels, weight expects 2$"):
+    with refuses("stream: x has 3 channels, weight expects 2"):
         NETWORKS["convolutions"]().stream()(np.ones((4, 1, 6, 5, 3), bool))
 
 
@@ -322,17 +321,15 @@ def test_one_frame_without_its_batch_axis():
         with pytest.raises(ValueError, match=r"^stream: .*; one sample needs a batch axis, x\[None\]$"):
             net.stream().step(frame)
         assert net.stream().step(frame[None]).shape[0] == 1
-    with pytest.raises(ValueError, match=r"^stream: x has 7 features, weight expects 60$"):
+    with refuses("stream: x has 7 features, weight expects 60"):
         NETWORKS["dense"]().stream().step(np.ones((1, 7), bool))
 
 
 def test_arrays_on_another_device_than_the_network():
     stream, here = NETWORKS["dense"]().stream(), cs.Tensor(spikes())
     with in_use():
-        message = r"^stream: x must be on the CPU like the network, got an array on a GPU$"
-        raises(message, lambda: stream(cs.Tensor(spikes())))
-        message = r"^stream: x must be on a GPU like the network, got an array on the CPU$"
-        raises(message, lambda: NETWORKS["dense"]().stream()(here))
+        refused("stream: x must be on the CPU like the network", lambda: stream(cs.Tensor(spikes())))
+        refused("stream: x must be on a GPU like the network", lambda: NETWORKS["dense"]().stream()(here))
 
 
 @settings(max_examples=80)
@@ -577,22 +574,22 @@ def test_any_number_of_threads(threads, monkeypatch):
     [
         (
             (8, 8, 1),
-            "must be (N, 8, 8, 1) for 8x8x1-2c3-2, got shape (8, 8, 1); one sample needs a batch axis, x[None]",
+            "got shape (8, 8, 1); one sample needs a batch axis, x[None]",
         ),
         (
             (2, 1, 8, 8),
-            "must be (N, 8, 8, 1) for 8x8x1-2c3-2, got shape (2, 1, 8, 8); channels come last, np.moveaxis(x, 1",
+            "got shape (2, 1, 8, 8); channels come last, np.moveaxis(x, 1",
         ),
         (
             (2, 64),
-            "must be (N, 8, 8, 1) for 8x8x1-2c3-2, got shape (2, 64); frames are not flat, x.reshape(*x.shape[:1], ",
+            "got shape (2, 64); frames are not flat, x.reshape(*x.shape[:1], ",
         ),
     ],
 )
 def test_advice_for_a_step_has_no_axis_of_time(frame, message):
     net = cs.Network("8x8x1-2c3-2", cs.SRM())
-    with pytest.raises(ValueError, match=re.escape(message)):
+    with refuses("network: x must be (N, 8, 8, 1) for 8x8x1-2c3-2", message):
         net.stream().step(np.zeros(frame, bool))
     layers = cs.Sequential(cs.Conv(1, 2, 3), cs.SRM())
-    with pytest.raises(ValueError, match=re.escape("x must be (N, H, W, C), got shape (8, 8, 1)")):
+    with refuses("stream: x must be (N, H, W, C)"):
         layers.stream().step(np.zeros((8, 8, 1), bool))

@@ -10,6 +10,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer._parameter import Bounded
+from tests.support.refused import refuses
 
 
 def sampled(**constants: Any) -> cs.neurons.SampledSRM:
@@ -125,20 +126,19 @@ def test_rates() -> None:
     """Those that are assigned, loaded or computed by a schedule; a rate may fall to 0."""
     parameter = cs.Tensor(np.ones(2, np.float32), requires_grad=True)
     optimizer = cs.Adam([parameter])
-    message = r"^Adam: lr must be at most 2\.15e\+09, since float32 overflows soon, got 1e\+308$"
-    with pytest.raises(ValueError, match=message):
+    with refuses("Adam: lr must be at most 2.15e+09, since float32 overflows soon"):
         optimizer.lr = 1e308
-    with pytest.raises(ValueError, match=message.replace("Adam: lr", "load_state: optimizer's lr")):
+    with refuses("load_state: optimizer's lr must be at most 2.15e+09, since float32 overflows soon"):
         optimizer.load_state(optimizer.state() | {"lr": np.array(1e308)})
-    with pytest.raises(ValueError, match=message.replace("Adam: lr", "step_decay: factor")):
+    with refuses("step_decay: factor must be at most 2.15e+09, since float32 overflows soon"):
         cs.optim.step_decay(0.1, every=1, factor=1e308)
     optimizer.lr = cs.optim.step_decay(0.1, every=1, factor=1e9)
     optimizer.epoch = 2
     parameter.grad = np.ones(2, np.float32)
-    with pytest.raises(ValueError, match=message.replace(r"1e\+308", r"1e\+17")):
+    with refuses("Adam: lr must be at most 2.15e+09, since float32 overflows soon"):
         optimizer.step()
     optimizer.epoch = 40
-    with pytest.raises(ValueError, match=r"^Adam: lr must be finite, got inf$"):
+    with refuses("Adam: lr must be finite"):
         optimizer.step()
     assert optimizer.steps == 0
     optimizer.lr, optimizer.epoch = cs.optim.step_decay(0.1, every=1, factor=1e-30), 40

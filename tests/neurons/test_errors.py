@@ -2,78 +2,57 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pytest
 
 import cuslayer as cs
 from cuslayer import functions as f
 from cuslayer.kernels.step.filters import Sampled
+from tests.support.refused import refused
 
 X, FLAT, SPIKES = np.ones((5, 2, 4)), np.ones(3), np.ones((5, 2, 4), bool)
 
-VALUES = {
-    "SRM: theta must be positive, got 0": lambda: cs.SRM(theta=0),
-    "SRM: tau_sr must be finite, got nan": lambda: cs.SRM(tau_sr=float("nan")),
-    "SRM: scale_ref must not be negative, got -1": lambda: cs.SRM(scale_ref=-1.0),
-    "SRM: gradient must be one of slayer, detached, exact, got 'exactly'; did you mean exact": lambda: cs.SRM(
-        gradient="exactly"
-    ),
-    "neuron: x must be (T, N, ...), got shape (3,)": lambda: cs.SRM()(FLAT),
-    "spike: a must be (T, N, ...), got shape (3,)": lambda: cs.SRM().spike(FLAT),
-    "psp: x must be (T, N, ...), got shape (3,)": lambda: cs.SRM().psp(FLAT),
+REFUSED = {
+    "SRM: gradient must be one of slayer, detached, exact": lambda: cs.SRM(gradient="exactly"),
+    "neuron: x must be (T, N, ...)": lambda: cs.SRM()(FLAT),
+    "spike: a must be (T, N, ...)": lambda: cs.SRM().spike(FLAT),
+    "psp: x must be (T, N, ...)": lambda: cs.SRM().psp(FLAT),
     "psp: response must be samples (K,), got shape (1, 2)": lambda: f.psp(X, response=np.ones((1, 2))),
     "psp: response must be samples (K,), got shape (2, 2)": lambda: f.psp(X, response=Sampled(np.ones((2, 2)), 1.0)),
-    "SampledSRM: response must be samples (K,), got shape (0,)": lambda: cs.neurons.SampledSRM([]),
-    "SampledSRM: response must be finite, got nan": lambda: cs.neurons.SampledSRM([0.0, np.nan]),
-    "SampledSRM: refractory must be samples (K,), got shape ()": lambda: cs.neurons.SampledSRM([1.0], 3.0),
-    "SampledSRM: refractory must begin with 0, at lag 0, got -1": lambda: cs.neurons.SampledSRM([1.0], [-1.0, 0.5]),
-    "sampled_spike: a must be (T, N, ...), got": lambda: f.sampled_spike(
-        FLAT, spiking=cs.neurons.SampledSRM([1.0]).spiking
-    ),
+    "SampledSRM: response must be samples (K,)": lambda: cs.neurons.SampledSRM([]),
+    "SampledSRM: response must be finite": lambda: cs.neurons.SampledSRM([0.0, np.nan]),
+    "SampledSRM: refractory must be samples (K,)": lambda: cs.neurons.SampledSRM([1.0], 3.0),
+    "SampledSRM: refractory must begin with 0, at lag 0": lambda: cs.neurons.SampledSRM([1.0], [-1.0, 0.5]),
+    "sampled_spike: a must be (T, N, ...)": lambda: f.sampled_spike(FLAT, spiking=cs.neurons.SampledSRM([1.0]).spiking),
     "LIF: tau must be positive and finite, got 0": lambda: cs.LIF(0),
     "LIF: tau must be positive and finite, got nan": lambda: cs.LIF([1.0, np.nan]),
-    "LIF: reset must be one of zero, subtract, none, got 'half'": lambda: cs.LIF(reset="half"),
-    "LIF: theta must be positive, got -1": lambda: cs.LIF(theta=-1),
-    "Bounded: least must not be above most, got 2 and 1": lambda: cs.LIF(trained=True, bounds=(2, 1)),
-    "LIF: bounds must be positive, got 0": lambda: cs.LIF(trained=True, bounds=(0, 1)),
-    "LIF: tau must broadcast to the neurons (4,), got shape (3,)": lambda: cs.LIF([1.0, 2.0, 3.0])(X),
-    "AdaptiveLIF: rise must not be negative, got -1": lambda: cs.AdaptiveLIF(rise=-1),
+    "LIF: reset must be one of zero, subtract, none": lambda: cs.LIF(reset="half"),
+    "Bounded: least must not be above most": lambda: cs.LIF(trained=True, bounds=(2, 1)),
+    "LIF: bounds must be positive": lambda: cs.LIF(trained=True, bounds=(0, 1)),
+    "LIF: tau must broadcast to the neurons (4,)": lambda: cs.LIF([1.0, 2.0, 3.0])(X),
     "ResonateAndFire: reset must be one of": lambda: cs.ResonateAndFire(reset="half"),
-    "ResonateAndFire: tau and frequency must broadcast to the neurons (4,), got": lambda: cs.ResonateAndFire(
+    "ResonateAndFire: tau and frequency must broadcast to the neurons (4,)": lambda: cs.ResonateAndFire(
         [1.0, 2.0, 3.0]
     )(X),
     "SigmaDelta: activation must be": lambda: cs.neurons.SigmaDelta(activation="tanh"),
-    "SigmaDelta: graded must be True, got False": lambda: cs.neurons.SigmaDelta(graded=False),
-    "SigmaDelta: trained must be False, got True": lambda: cs.neurons.SigmaDelta(trained=True),
+    "SigmaDelta: graded must be True": lambda: cs.neurons.SigmaDelta(graded=False),
+    "SigmaDelta: trained must be False": lambda: cs.neurons.SigmaDelta(trained=True),
     "SigmaDelta: x must be": lambda: cs.neurons.SigmaDelta()(FLAT),
-    "Loihi: surrogate_at must be one of before_reset, recorded, got": lambda: cs.Loihi(surrogate_at="record"),
-    "loihi: x must be (T, N, ...), got shape (3,)": lambda: cs.Loihi()(FLAT),
-    "Network: potentials must be one of full, float16, got 'float17'; did": (
-        lambda: cs.Network("4-2", cs.SRM(), potentials="float17")
-    ),
-}
-TYPES = {
-    "SRM: tau_rho must be a number, got str": lambda: cs.SRM(tau_rho="1"),
+    "loihi: x must be (T, N, ...)": lambda: cs.Loihi()(FLAT),
+    "Network: potentials must be one of full, float16": (lambda: cs.Network("4-2", cs.SRM(), potentials="float17")),
     "neuron: x must be the weighted input of a layer": lambda: cs.SRM()(SPIKES),
     "spike: a must be the weighted input of a layer": lambda: cs.SRM().spike(SPIKES),
-    "SampledSRM: response must hold numbers, got <U1": lambda: cs.neurons.SampledSRM(["a"]),
+    "SampledSRM: response must hold numbers": lambda: cs.neurons.SampledSRM(["a"]),
     "SampledSRM: x must be the weighted input of a layer": lambda: cs.neurons.SampledSRM([1.0])(SPIKES),
-    "LIF: tau must be a number or an array of numbers, got <U4": lambda: cs.LIF("long"),
-    "LIF: trained must be a bool, got int": lambda: cs.LIF(trained=1),
-    "LIF: bounds must be least and most, got 3": lambda: cs.LIF(trained=True, bounds=3),
-    "SigmaDelta: sums must be a bool, got int": lambda: cs.neurons.SigmaDelta(sums=1),
-    "Loihi: first_bin must be a bool, got int": lambda: cs.Loihi(first_bin=1),
+    "LIF: tau must be a number or an array of numbers": lambda: cs.LIF("long"),
+    "LIF: bounds must be least and most": lambda: cs.LIF(trained=True, bounds=3),
     "loihi: x must be the weighted input of a layer": lambda: cs.Loihi()(SPIKES),
 }
 
 
-@pytest.mark.parametrize("message", [*VALUES, *TYPES])
+@pytest.mark.parametrize("message", REFUSED)
 def test_error(message):
-    kind, call = (ValueError, VALUES[message]) if message in VALUES else (TypeError, TYPES[message])
-    with pytest.raises(kind, match=f"^{re.escape(message)}"):
-        call()
+    refused(message, REFUSED[message])
 
 
 def test_the_registers_of_a_chip():

@@ -1,4 +1,4 @@
-"""LIF and CUBA: against a program of a step, and a plain reverse sweep through it."""
+"""LIF, CUBA and AdaptiveLIF: against a program of a step, and a plain reverse sweep through it."""
 
 from __future__ import annotations
 
@@ -14,47 +14,55 @@ from tests.support import step_programs
 
 RNG = np.random.default_rng(11)
 RESETS = ["zero", "subtract", None]
+# The kinds, and how many time constants they have.
+KINDS = {"LIF": 1, "CUBA": 2, "AdaptiveLIF": 4}
 
 
-def of_kind(kind, tau_i=3.0, tau_v=8.0, **options):
-    return cs.CUBA(tau_i, tau_v, **options) if kind == "CUBA" else cs.LIF(tau_v, **options)
+def of_kind(kind, taus=(3.0, 8.0), *, reset="zero", **options):
+    if kind == "AdaptiveLIF":
+        return cs.AdaptiveLIF(*taus, **{"rise": 0.2, "scale_ref": 1.5} | options)
+    return getattr(cs, kind)(*taus[-KINDS[kind] :], reset=reset, **options)
 
 
 def keeps(neuron):
     """Return the shares that a step keeps, by the formula."""
-    if isinstance(neuron, cs.LIF):
-        return 0.0, np.exp(-neuron.dt / np.asarray(neuron.tau))
-    return np.exp(-neuron.dt / np.asarray(neuron.tau_i)), np.exp(-neuron.dt / np.asarray(neuron.tau_v))
+    return [np.exp(-neuron.dt / np.asarray(getattr(neuron, name))) for name in neuron.time_constants]
 
 
-@settings(deadline=None, max_examples=120)
+def of_program(x, neuron):
+    """Return potential and spikes of a program of a step."""
+    if isinstance(neuron, cs.AdaptiveLIF):
+        return step_programs.adaptive(x, keeps(neuron), neuron)[:2]
+    return step_programs.leaky(x, *[0.0, *keeps(neuron)][-2:], neuron.theta, neuron.reset)[1:3]
+
+
+@settings(deadline=None, max_examples=160)
 @given(
-    st.sampled_from(["LIF", "CUBA"]),
+    st.sampled_from([*KINDS]),
     st.sampled_from(RESETS),
     st.sampled_from([(), (3,), (2, 3), (2, 1)]),
-    st.sampled_from([(2, 3)]),
     st.integers(0, 60),
     st.floats(0.2, 3),
     st.floats(0.1, 2),
     st.integers(0, 999),
 )
-def test_spikes_are_those_of_a_program_to_the_bit(kind, reset, spread, features, steps, theta, dt, seed):
+def test_spikes_are_those_of_a_program_to_the_bit(kind, reset, spread, steps, theta, dt, seed):
     """In float64; time constants are one number, one a channel, or one a neuron."""
     generator = np.random.default_rng(seed)
-    taus = generator.uniform(0.5, 20, (2, *spread))
-    neuron = of_kind(kind, *(taus if spread else map(float, taus)), theta=theta, reset=reset, dt=dt)
-    x = generator.normal(0.2, 1, (steps, 2, *features)) * theta
-    _, u, s, _ = step_programs.leaky(x, *keeps(neuron), theta, neuron.reset) if steps else (0, x, x > x, 0)
+    taus = generator.uniform(0.5, 20, (4, *spread))
+    options = {"theta": theta, "reset": reset, "dt": dt}
+    neuron = of_kind(kind, taus if spread else [*map(float, taus)], **options)
+    x = generator.normal(0.3, 1, (steps, 2, 2, 3)) * theta
+    u, s = of_program(x, neuron) if steps else (x, x > x)
     found = neuron(x).data
     assert found.dtype == bool
     np.testing.assert_array_equal(found, s)
-    carried = of_kind(kind, *taus, theta=theta, reset=reset, dt=dt, graded=True)(x).data
-    np.testing.assert_array_equal(carried, np.where(s, u, 0.0))
+    np.testing.assert_array_equal(of_kind(kind, taus, graded=True, **options)(x).data, np.where(s, u, 0.0))
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=120)
 @given(
-    st.sampled_from(["LIF", "CUBA"]),
+    st.sampled_from([*KINDS]),
     st.sampled_from(RESETS),
     st.sampled_from(["slayer", "exact"]),
     st.booleans(),
@@ -65,22 +73,20 @@ def test_spikes_are_those_of_a_program_to_the_bit(kind, reset, spread, features,
 def test_gradients_are_those_of_a_plain_reverse_sweep(kind, reset, gradient, graded, spread, steps, seed):
     """Of the input and of the shares that a step keeps, to 1e-10."""
     generator = np.random.default_rng(seed)
-    taus = generator.uniform(0.5, 12, (2, *spread))
     options = {"theta": 0.8, "reset": reset, "gradient": gradient, "graded": graded, "dt": 0.5, "tau_rho": 0.6}
-    neuron = of_kind(kind, *taus, **options, scale_rho=0.4)
-    x, g = generator.normal(0.2, 1, (steps, 2, 2, 3)), generator.standard_normal((steps, 2, 2, 3))
-    i_keep, v_keep = (np.broadcast_to(keep, spread).copy() for keep in keeps(neuron))
-    given = (x, v_keep) if kind == "LIF" else (x, i_keep, v_keep)
-    leaves = [cs.Tensor(each, requires_grad=True) for each in given]
+    neuron = of_kind(kind, generator.uniform(0.5, 12, (4, *spread)), **options, scale_rho=0.4)
+    x, g = generator.normal(0.3, 1, (steps, 2, 2, 3)), generator.standard_normal((steps, 2, 2, 3))
+    shares = [np.broadcast_to(keep, spread).copy() for keep in keeps(neuron)]
+    leaves = [cs.Tensor(each, requires_grad=True) for each in (x, *shares)]
     functions.simulate(*leaves, spiking=neuron.spiking, trained=True).backward(g)
-    of_x, *of_keeps = step_programs.leaky_reverse(x, g, i_keep, v_keep, neuron, graded=graded)
-    expected = [of_x]
-    for each in of_keeps[3 - len(given) :]:
-        each = each.sum(axis=0)
-        expected.append(each.sum(axis=tuple(range(each.ndim - len(spread)))))
-    for leaf, gradient_of in zip(leaves, expected, strict=True):
+    if kind == "AdaptiveLIF":
+        of_x, *of_shares = step_programs.adaptive_reverse(x, g, shares, neuron, graded=graded)
+    else:
+        of_x, *of_shares = step_programs.leaky_reverse(x, g, *[0.0, *shares][-2:], neuron, graded=graded)
+    totals = [each.sum(axis=0).sum(axis=tuple(range(2 - len(spread)))) for each in of_shares[-KINDS[kind] :]]
+    for leaf, expected in zip(leaves, [of_x, *totals], strict=True):
         assert leaf.grad.shape == leaf.shape
-        np.testing.assert_allclose(leaf.grad, gradient_of, rtol=0, atol=1e-10 * max(1.0, abs(gradient_of).max()))
+        np.testing.assert_allclose(leaf.grad, expected, rtol=0, atol=1e-10 * max(1.0, abs(expected).max()))
     leaf = cs.Tensor(x, requires_grad=True)
     neuron(leaf).backward(g)
     np.testing.assert_array_equal(leaf.grad, leaves[0].grad)
@@ -93,17 +99,17 @@ def test_a_graded_spike_has_a_gradient(kind, reset):
     options = {"theta": 1.0, "reset": reset, "gradient": "exact", "graded": True, "tau_rho": 1e-4}
     neuron = of_kind(kind, **options, surrogate="triangle")
     x = RNG.normal(0.3, 1, (30, 2, 4))
-    _, u, s, _ = step_programs.leaky(x, *keeps(neuron), 1.0, neuron.reset)
+    u, s = of_program(x, neuron)
     assert abs(u - 1).min() > 1e-3
     assert 0.1 < s.mean() < 0.9
 
     def run(*given):
         return functions.simulate(*given, spiking=neuron.spiking, trained=True)
 
-    assert cs.gradcheck(run, x, *(np.full(1, each) for each in keeps(neuron) if each), step=1e-6) < 1e-6
+    assert cs.gradcheck(run, x, *(np.full(1, each) for each in keeps(neuron)), step=1e-6) < 1e-6
 
     def of_tau(tau):
-        return of_kind(kind, tau, tau, **options, surrogate="triangle")(x)
+        return of_kind(kind, (tau, tau), **options, surrogate="triangle")(x)
 
     assert cs.gradcheck(of_tau, np.full(4, 6.0), step=1e-6) < 1e-6
 

@@ -14,6 +14,7 @@ from cuslayer import _tape as tape
 from cuslayer import functions
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.constants import Pooling, Window
+from tests.support.refused import refuses
 from tools.emulator.driver import emulation
 
 pytestmark = pytest.mark.all
@@ -225,5 +226,7 @@ def test_a_potential_is_returned_once(form):
     with tape.potential_format(form):
         saved = tape.save_for_backward(cpu, u)
     assert saved().shape == (7,)
-    with pytest.raises(ValueError, match=r"^save_for_backward: the potential was returned before, .*; call"):
+    with refuses(
+        "save_for_backward: the potential was returned before, and its memory may have other numbers now", "; call"
+    ):
         saved()

@@ -132,7 +132,6 @@ def test_what_is_trained_stays_within_its_bounds(kind):
     [
         (lambda: cs.AdLIF(tau_u=30.0, trained=True), "AdLIF: tau_u must be from 5 to 25 where it is trained, got 30"),
         (lambda: cs.AdLIF(a=-0.1), "AdLIF: a must be at least 0 and finite, got -0.1"),
-        (lambda: cs.AdLIF(q=-1.0), "AdLIF: q must not be negative, got -1"),
         (lambda: cs.AdLIF(b=[1.0, 2.0])(np.ones((3, 1, 4))), "AdLIF: b must broadcast to the neurons (4,), got shape"),
         (
             lambda: cs.neurons.BalancedResonateAndFire(omega=1e3),
@@ -150,7 +149,6 @@ def test_what_is_trained_stays_within_its_bounds(kind):
             lambda: cs.neurons.BalancedResonateAndFire(bounds=(1, 2)),
             "BalancedResonateAndFire: bounds must be None: dt gives",
         ),
-        (lambda: cs.neurons.NormalizedALIF(rise=-1.0), "NormalizedALIF: rise must not be negative, got -1"),
     ],
 )
 def test_refused(make, message):

@@ -29,6 +29,7 @@ from tests.support.kinds import (
     Resting,
     Ties,
 )
+from tests.support.refused import refuses
 from tools.emulator.driver import emulation
 
 
@@ -110,17 +111,17 @@ def other_parameters(c, w, x):
 @pytest.mark.parametrize(
     ("step", "message"),
     [
-        (calls, r"step may have .*, got 'np.tanh\(v\)' in line 36 of test_step.py"),
+        (calls, r"step may have .*, got 'np.tanh\(v\)' in line 37 of test_step.py"),
         (
             loops,
-            r"step must have assignments and if blocks, then one return, got 'for _ in .* line 41 of test_",
+            r"step must have assignments and if blocks, then one return, got 'for _ in .* line 42 of test_",
         ),
-        (unknown, r"step must use its parameters, .*, got 'nothing' in line 47 of test_step.py"),
+        (unknown, r"step must use its parameters, .*, got 'nothing' in line 48 of test_step.py"),
         (
             number_of_the_file_in_one_branch,
             r"step must use its parameters, .*, got 'LEVEL' in line \d+ of test_step.py",
         ),
-        (fires_elsewhere, r"step must fire at 'u >= c.theta', .*, got 'v >= c.theta' in line 53 of test_step.py"),
+        (fires_elsewhere, r"step must fire at 'u >= c.theta', .*, got 'v >= c.theta' in line 54 of test_step.py"),
         (number_for_a_condition, r"step must have a comparison as a condition, got 'x' in line \d+ of test_step.py"),
         (spike_in_a_condition, r"step must use its spike s .*, got '.* s and x > 2.*' in line \d+ of test_step.py"),
         *(
@@ -243,7 +244,7 @@ def test_a_constant_of_any_name_is_trained():
     neuron = Compartments(gain=Bounded(0.7, least=0.0))
     neuron(x, y).backward(np.ones(x.shape))
     assert neuron.gain.grad != 0
-    with pytest.raises(ValueError, match=r"^Compartments: y must be as x, \(20, 2, 3\), float64, got \(20, 2, 1\)"):
+    with refuses("Compartments: y must be as x, (20, 2, 3), float64"):
         neuron(x, y[..., :1])
 
 
@@ -266,13 +267,13 @@ def test_a_backward_of_its_own_takes_the_place_of_the_derived_one():
     for each in found:
         for one, other in zip(each, expected, strict=True):
             np.testing.assert_allclose(one, other, rtol=0, atol=1e-5 * np.abs(other).max())
-    with pytest.raises(ValueError, match=r"^OwnBackward: trained constants need the gradient of the step"):
+    with refuses("OwnBackward: trained constants need the gradient of the step"):
         OwnBackward(trained=True)(x)
     wrong = type("Mine", (OwnBackward,), {"backward": OwnBackward.step})
-    with pytest.raises(ValueError, match=r"^Mine: backward must have the parameters \(c, d, v, u, rho, g\), got"):
+    with refuses("Mine: backward must have the parameters (c, d, v, u, rho, g)"):
         wrong()(x)
     short = type("Mine", (cs.StepNeuron,), {"states": ("v",), "step": lambda c, v, x: (v, v, v >= c.theta)})
-    with pytest.raises(TypeError, match=r"^Mine: step must be a function of its own, made by def, got line \d+ of"):
+    with refuses("Mine: step must be a function of its own, made by def"):
         short()(x)
 
 
@@ -317,7 +318,7 @@ def test_what_ago_may_not_have():
         read_step("Mine", a_value_it_assigns, ("v",), ())
     with pytest.raises(TypeError, match=r"^step must use c\.lag only as a number of steps, got"):
         read_step("Mine", a_number_of_steps_in_arithmetic, ("v",), ())
-    with pytest.raises(TypeError, match=r"^Echo: near must be an integer, got float"):
+    with refuses("Echo: near must be an integer"):
         Echo(near=1.5)(np.ones((3, 1, 2)))
     with pytest.raises(TypeError, match=r"^ago runs in compiled steps only"):
         ago(1.0, 2)
@@ -333,9 +334,7 @@ def test_its_functions_run_as_plain_python():
     v, u, s = Quadratic.step(Quadratic(theta=1.0), 0.5, 0.4, 1.0)
     assert (u, s, v) == (pytest.approx(1.216), True, -0.5)
     for other in (cs.Loihi(), cs.neurons.SigmaDelta()):
-        with pytest.raises(
-            TypeError, match=r"^gradcheck: fn must be a neuron whose gradient is derived, got (Loihi|Sig)"
-        ):
+        with refuses("gradcheck: fn must be a neuron whose gradient is derived"):
             cs.gradcheck(other)
     assert re.match(r"Quadratic\(tau=20, theta=1\)$", repr(Quadratic()))
     gain = Bounded(np.full(3, 0.1))

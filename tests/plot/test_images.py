@@ -91,7 +91,6 @@ def test_what_frames_and_animations_refuse(draw):
             (ValueError, f"spikes must be (T, N, H, W, C) {shape} (3, 4)", np.ones((3, 1, 4), bool), {}),
             (ValueError, f"spikes must be (T, H, W, C) {shape} (3, 4)", np.ones((3, 4), bool), {"sample": None}),
             (TypeError, "spikes must be booleans or counts, got float64", x * 1.0, {}),
-            (ValueError, "duration must be positive, got -1", x, {"duration": -1.0}),
             (ValueError, "duration must make at most 1000 frames, got 1001", x[:1].repeat(1001, 0), {"duration": 1.0}),
             (ValueError, "events must be in 2-D and at least one, got events in 1-D", Events([0], [0], None, [0]), {}),
             (ValueError, "events must be in 2-D and at least one, got events in 2-D, none", Events([], [], [], []), {}),

@@ -13,6 +13,7 @@ from cuslayer._base import instead
 from cuslayer.cli import main
 from cuslayer.data import Arrays, Digits, Events, Loader
 from cuslayer.training import Trainer
+from tests.support.refused import refuses
 
 SRM = cs.SRM()
 NET = cs.Network("20-8-3", SRM)
@@ -97,7 +98,7 @@ def test_errors_have_their_parts(call, found):
 
 
 def test_a_layer_that_does_not_fit_into_memory(capsys):
-    with pytest.raises(ValueError, match=r"^Dense: a weight of shape \(9999, 10{25}\) does not fit into memory$"):
+    with refuses("Dense: a weight of shape (9999, 10000000000000000000000000) does not fit into memory"):
         cs.Dense(9999, 10**25)
     assert main(["train", "--network", f"34x34x2-{10**9 - 1}-10"]) == 2
     assert "does not fit into memory" in capsys.readouterr().err

@@ -15,6 +15,7 @@ import cuslayer as cs
 from cuslayer import backend, functions
 from cuslayer._parameter import Bounded
 from tests.support.lif import LIF, Lookalike
+from tests.support.refused import refuses
 from tools.fake_cupy import strict
 
 SRM = cs.SRM(theta=1.0)
@@ -175,10 +176,10 @@ def test_what_cannot_be_saved(tmp_path, net, message):
 
 def test_two_classes_of_one_name(tmp_path):
     other = type("LIF", (LIF,), {})
-    with pytest.raises(TypeError, match="is one of two classes or functions named LIF, rename one of them"):
+    with refuses("save: Sequential's part 1 is one of two classes or functions named LIF, rename one of them"):
         cs.save(cs.Sequential(LIF(), other()), tmp_path / "net.npz")
-    for given, name in ((np.ones(2), "ndarray"), (None, "NoneType"), ([cs.Dense(2, 2)], "list")):
-        with pytest.raises(TypeError, match=f"^save: net must be a network, a layer or a neuron, got {name}$"):
+    for given in (np.ones(2), None, [cs.Dense(2, 2)]):
+        with refuses("save: net must be a network, a layer or a neuron"):
             cs.save(given, tmp_path / "net.npz")
 
 
@@ -186,9 +187,9 @@ def test_arrays_that_no_constructor_makes(tmp_path):
     """They would have no place in the object that is made anew, or one of another shape."""
     late, grown = Renamed(2), Renamed(2)
     late.more, grown.weight = np.zeros(2), cs.Tensor(np.zeros(3), requires_grad=True)
-    with pytest.raises(ValueError, match=r"^save: Renamed's more has no place in the Renamed that its constructor"):
+    with refuses("save: Renamed's more has no place in the Renamed that its constructor makes, which must"):
         cs.save(late, tmp_path / "net.npz")
-    with pytest.raises(ValueError, match=r"^save: Renamed's weight has shape \(3,\), its constructor's .* \(2,\)$"):
+    with refuses("save: Renamed's weight has shape (3,), its constructor's has shape (2,)"):
         cs.save(grown, tmp_path / "net.npz")
 
 
@@ -198,9 +199,9 @@ def test_methods_of_own_neurons(tmp_path):
     other = again(cs.Sequential(cs.Dense(3, 2), fast.psp, fast.spike), tmp_path, classes=[Fast])
     assert other[1].__self__ is other[2].__self__
     own = type("Own", (Fast,), {"psp": lambda self, x: x})
-    with pytest.raises(TypeError, match=r"^save: Sequential's part 0 is the method .*, which a file cannot hold"):
+    with refuses("save: Sequential's part 0 is the method <lambda>, which a file cannot hold: only psp and"):
         cs.save(cs.Sequential(own().psp), tmp_path / "own.npz")
-    with pytest.raises(ValueError, match=r"^save: Picky cannot be made: size must be a tuple$"):
+    with refuses("save: Picky cannot be made: size must be a tuple"):
         cs.save(cs.Sequential(Picky((3,))), tmp_path / "picky.npz")
     assert not (tmp_path / "picky.npz").exists()
 
@@ -213,7 +214,7 @@ def test_classes_that_are_not_given(tmp_path):
     with pytest.raises(ValueError, match=r"the function twice is in it, which is not given; pass classes=\[twice\]$"):
         again(cs.Sequential(twice), tmp_path, classes=[LIF])
     for classes in (LIF, [3], {"LIF": None}, 5):
-        with pytest.raises(TypeError, match=r"^load: classes must be a list of classes and functions, got "):
+        with refuses("load: classes must be a list of classes and functions"):
             cs.load(tmp_path / "net.npz", classes=classes)
 
 
@@ -410,7 +411,7 @@ def test_a_notation_with_options(loaded):
     other = loaded(net)
     same_network(net, other, spikes(9, 8, 2))
     assert (other.notation, other.input_shape, other.potentials) == (net.notation, (9, 8, 2), "float16")
-    with pytest.raises(ValueError, match=r"network: x must be \(T, N, 9, 8, 2\) for 9x8x2-4c3"):
+    with refuses("network: x must be (T, N, 9, 8, 2) for 9x8x2-4c3-2a-6-4-2avg"):
         other(spikes(8, 9, 2))
     net.layers[0] = cs.Conv(2, 4, 3, stride=2, padding=1)  # a layer that was exchanged is the one that is saved
     same_network(net, loaded(net), spikes(9, 8, 2))
@@ -452,7 +453,7 @@ def test_time_constants_that_are_parameters(loaded):
 def test_numbers_that_are_not_finite(loaded, tmp_path):
     net = cs.Network("3-2", EXACT)
     net[0].weight.data[1, 1] = np.nan
-    with pytest.raises(ValueError, match=r"^save: Dense's weight has NaN or an infinity$"):
+    with refuses("save: Dense's weight has NaN or an infinity"):
         loaded(net)
     assert list(tmp_path.iterdir()) == []
 

@@ -1,22 +1,35 @@
-"""Errors of one line: that a block or a call raises one, to the letter or by a pattern."""
+"""Refusals: an error of one line that has the operation, the argument and its rule."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 
-def refuses(message: str, kind: type[Exception] = ValueError) -> Any:
-    """Check that a block raises an error with a message."""
-    return pytest.raises(kind, match="^" + re.escape(message) + "$")
+@contextmanager
+def refuses(rule: str, cure: str = "") -> Iterator[Any]:
+    """Check that a block is refused, by a text such as "Dense: bias must be": operation, argument and rule.
+
+    What came and what to do, after the rule, have the text `cure`.
+    """
+    with pytest.raises((ValueError, TypeError, IndexError)) as caught:
+        yield caught
+    error: Any = caught.value
+    said, start = str(error), f"{error.operation}: "
+    assert said.startswith(start), error
+    assert len(start + error.argument) < len(rule), error
+    assert said.startswith(rule), error
+    assert f"{error.argument} {error.rule}".strip() in said, error
+    assert cure in said
+    assert said.isprintable()
 
 
-def refused(message: str, call: Callable[[], Any], kind: type[Exception] = ValueError) -> None:
-    """Check that a call raises an error with a message."""
-    with refuses(message, kind):
+def refused(rule: str, call: Callable[[], Any], cure: str = "") -> None:
+    """Check that a call is refused; see `refuses`."""
+    with refuses(rule, cure):
         call()
 
 

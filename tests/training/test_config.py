@@ -284,7 +284,7 @@ def test_a_notation_replaces_the_layers():
     assert [word.text for word in config.layers] == ["34x30x2", "4c3", "2a", "10"]
     assert not any(word.options() for word in config.layers)
     assert (config.epochs, config.network().input_shape) == (3, (30, 34, 2))
-    with pytest.raises(ValueError, match=r"'5q' in '34x34x2-5q' is no layer; known words: HxWxC"):
+    with refuses("Network: '5q' in '34x34x2-5q' is no layer"):
         Config().with_options(network="34x34x2-5q")
 
 
@@ -407,7 +407,7 @@ def test_slayers_examples_are_read(name, tmp_path):
         assert config.layers == tuple(Word(str(layer["dim"])) for layer in EXAMPLES[name]["layer"])
         assert len(config.network().parameters()) == len(config.layers) - 1
     else:
-        with pytest.raises(ValueError, match="Config: layer is missing: the configuration has no network"):
+        with refuses("Config: layer is missing: the configuration has no network"):
             config.network()
 
 
@@ -519,7 +519,7 @@ def test_a_known_data_set_is_loaded_from_the_folder_of_tonic(monkeypatch, tmp_pa
 
 def test_a_data_set_without_its_folder_raises():
     config = load_config("shd")
-    with refuses("shd needs --data ROOT, the folder in which tonic keeps its data sets"):
+    with pytest.raises(ValueError, match=r"^shd needs --data ROOT, the folder in which tonic keeps its data sets$"):
         load_data(config, config.network())
 
 
@@ -533,7 +533,7 @@ def test_a_file_in_the_working_directory_comes_first(monkeypatch, tmp_path):
 
 def test_unknown_names_raise():
     for name, hint in (("shdd", "; did you mean shd?"), ("mnist", "; did you mean smnist?"), ("net_yaml", "")):
-        with refuses(f"load_config: {name!r} is no file, nor one of the configurations {LISTED}{hint}"):
+        with refuses(f"load_config: {name!r} is no file, nor one of the configurations {LISTED}", hint):
             load_config(name)
     for path in ("shd.yaml", Path("shd")):
         with refuses(f"load_config: {path} is no file"):
@@ -547,10 +547,9 @@ def test_paths_of_a_known_data_set(tmp_path):
         return document
 
     assert load_config(given(**{"dataset": "ssc", "in": "data"})).data == "data"
-    names = ", ".join(NAMES)
-    with refuses(f"load_config: training.path.dataset must be one of {names}, got 'shdd'; did you mean shd?"):
+    with refuses("load_config: training.path.dataset must be one of cifar10dvs, dvsgesture, nmnist,"):
         load_config(given(dataset="shdd"))
     with refuses("load_config: training.path.train is for a folder of recordings, training.path.dataset is shd"):
         load_config(given(dataset="shd", train="train.txt"))
-    with refuses(f"load_config: training.path.dataset must be one of {names}, got 3"):
+    with refuses("load_config: training.path.dataset must be one of cifar10dvs, dvsgesture, nmnist,"):
         load_config(given(dataset=3))

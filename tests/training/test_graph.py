@@ -18,6 +18,7 @@ from cuslayer.backend import to_numpy
 from cuslayer.data import Arrays, Events, Loader
 from cuslayer.training import Checkpoint, Trainer, load_checkpoint
 from tests.support.after_step import AfterStep
+from tests.support.refused import refuses
 from tools import fake_cupy
 from tools.emulator.driver import in_one_order
 from tools.fake_cupy import Costs, counted
@@ -304,17 +305,17 @@ def test_labels_on_the_device_are_captured() -> None:
 def test_a_label_that_is_no_class_is_refused_after_the_capture() -> None:
     batches = list(loader())
     bad = batches[6][0], np.array([0, 3])
-    with pytest.raises(ValueError, match=r"^SpikeCountLoss: label 3 of sample 1 is none of 3 classes$"):
+    with refuses("SpikeCountLoss: label 3 of sample 1 is none of 3 classes"):
         trainer_of(MLP, True).train([*batches[:6], bad])
 
 
 def test_errors() -> None:
     net = cs.Network(MLP, SRM)
     arguments = net, cs.SpikeCountLoss(SRM), cs.Adam(net.parameters())
-    with pytest.raises(TypeError, match=r"^Trainer: graph must be a bool or None, got int$"):
+    with refuses("Trainer: graph must be a bool or None"):
         Trainer(*arguments, graph=1)  # type: ignore[arg-type]
     cs.use("cpu")
-    with pytest.raises(ValueError, match=r"^Trainer: graph must not be True on the CPU, a CUDA graph needs a GPU$"):
+    with refuses("Trainer: graph must not be True on the CPU, a CUDA graph needs a GPU"):
         Trainer(*arguments, graph=True)
     assert Trainer(*arguments, graph=False).graph is False
 

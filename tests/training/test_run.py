@@ -33,6 +33,7 @@ from cuslayer.training import (
 from cuslayer.training import run as run_module
 from cuslayer.training.figures import draw_curves, save_figure
 from cuslayer.training.optimizer import OptimizerConfig
+from tests.support.refused import refuses
 from tests.support.tiny import (
     COUNTS,
     FILES,
@@ -337,7 +338,7 @@ def test_nothing_to_resume(config, tmp_path, monkeypatch):
         train(config, resume=True, log=silent)
     assert not (tmp_path / "out").exists()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=r"no checkpoint to resume from in runs"):
+    with refuses("train: no checkpoint to resume from in runs/0"):
         find_run(None)
 
 

@@ -13,6 +13,7 @@ from cuslayer.training import Config, Trainer
 from cuslayer.training.data_of_run import load_data
 from cuslayer.training.steps import RunningStatistics
 from tests.support.processes import together
+from tests.support.refused import refuses
 from tests.support.tiny import TIMES, write_pair
 
 pytestmark = pytest.mark.all
@@ -59,7 +60,7 @@ def test_a_layer_that_runs_twice_counts_once():
 def test_a_layer_within_another_is_refused():
     with (
         RunningStatistics(cs.Sequential(cs.Dense(3, 2))).noted(np.zeros(0)),
-        pytest.raises(ValueError, match="parallel needs each BatchNorm as a layer of the network"),
+        refuses("BatchNorm: parallel needs each BatchNorm as a layer of the network"),
     ):
         cs.BatchNorm(3)(X)
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 import cuslayer as cs
 from cuslayer.training import EpochStats, Tally, load_stats, save_stats
+from tests.support.refused import refuses
 from tests.support.tiny import HEADER
 
 # Two samples of two classes, classified as 0 and 1.
@@ -154,10 +155,10 @@ def test_targets_of_a_tally():
 
 def test_errors(tmp_path):
     stats = cs.training.Stats()
-    with pytest.raises(ValueError, match=r"^Stats: an epoch must have a training sample, got none$"):
+    with refuses("Stats: an epoch must have a training sample"):
         stats.end_epoch()
     stats.training.add(SPIKES, [0, 1], 1.0)
-    with pytest.raises(ValueError, match=r"^Stats: seconds must not be negative, got -1$"):
+    with refuses("Stats: seconds must not be negative"):
         stats.end_epoch(seconds=-1)
     assert stats.epochs == []
     with pytest.raises(ValueError, match=r"^load_stats: .* is no file$"):

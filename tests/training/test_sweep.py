@@ -18,6 +18,7 @@ from cuslayer.training import sweep as module
 from cuslayer.training.lock import Lock
 from cuslayer.training.sweep import DONE, FAILED, PRUNED, WAITING, Result, load_sweep, reporter, sweep, table
 from tests.support.deaths import tiny
+from tests.support.refused import refuses
 from tests.support.tiny import no_figures, silent
 
 pytestmark = pytest.mark.all
@@ -169,7 +170,7 @@ def test_a_sweep_goes_on(write, trained, monkeypatch):
     trained.clear()
     assert len(sweep(load_sweep(write(keys={LR: [0.05, 0.01, 0.1], BATCH: [2, 4]})), log=silent)) == 6
     assert trained == ["005", "006"]
-    with pytest.raises(ValueError, match="sweep: jobs must be at least 1, got 0"):
+    with refuses("sweep: jobs must be at least 1"):
         sweep(given, jobs=0, log=silent)
 
 
@@ -308,7 +309,7 @@ def test_a_database(write, trained, tmp_path):
     trained.clear()
     assert len(sweep(given, study=url, log=silent)) == 2
     assert not trained
-    with pytest.raises(ValueError, match=r"^sweep: the study nosuch://here cannot be opened: [^\n]*$"):
+    with refuses('sweep: the study nosuch://here cannot be opened: "Can\'t load plugin: sqlalchemy.dialects:nosuch"'):
         sweep(given, study="nosuch://here", log=silent)
 
 

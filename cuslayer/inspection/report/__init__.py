@@ -166,7 +166,7 @@ def _write(path: str | os.PathLike[str], scripts: tuple[str, ...], data: dict[st
     }
     # One substitution for all parts, so that text inside a part is never taken for a placeholder.
     page = re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _read("page.html"))
-    where = Path(path)
+    where = check.path("path", path)
     write_whole(where, lambda file: file.write(page.encode("utf-8", "backslashreplace")))
     return where
 
