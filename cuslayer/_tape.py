@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer._base import check, instead
-from cuslayer._base.array_like import ArrayLike
+from cuslayer._base.array_like import ArrayLike, TensorLike
 from cuslayer.backend import Array, Setting, namespace, numeric, numeric_type, to_device, to_numpy
 from cuslayer.kernels.host.elementwise import computed
 from cuslayer.kernels.host.memory import empty
@@ -324,7 +324,7 @@ def _ones(x: Array) -> Array:
 
 
 @cache
-def _ones_on_device(xp: Any, device: int, shape: tuple[int, ...], dtype: Any) -> Array:
+def _ones_on_device(xp: Any, device: int, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
     ones: Array = xp.ones(shape, dtype)
     return ones
 
@@ -386,7 +386,7 @@ def to_shape(grad: Array, shape: tuple[int, ...]) -> Array:
     return grad.sum(axis=stretched, keepdims=True) if stretched else grad
 
 
-def as_tensor(x: Any) -> Tensor:
+def as_tensor(x: TensorLike) -> Tensor:
     """Return x if it is a tensor, else a tensor of it."""
     return x if isinstance(x, Tensor) else Tensor(x)
 
@@ -588,7 +588,7 @@ def potentials_are_observed() -> bool:
     return bool(_potential_observers.get())
 
 
-def wanted_dtype(dtype: Any) -> Any:
+def wanted_dtype(dtype: npt.DTypeLike) -> Any:
     """Return the dtype in which a fused pass saves potentials that it computes in `dtype`; None without gradients."""
     if not grad_enabled():
         return None

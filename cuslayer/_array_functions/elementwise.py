@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from cuslayer._array_functions.table import Row, binary, function, implements, operands
 from cuslayer._base import check
@@ -538,7 +539,7 @@ def _clip_to(x: Array, *bounds: Array, has: tuple[bool, bool]) -> Row:
 
 
 @function(*([np.astype] if hasattr(np, "astype") else []), methods="astype", saves="nothing")
-def astype(x: Any, dtype: Any) -> Row:
+def astype(x: Any, dtype: npt.DTypeLike) -> Row:
     """Return x in another type; backward converts the gradient back to the type of x.
 
     Args:

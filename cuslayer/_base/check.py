@@ -22,6 +22,7 @@ from types import FrameType, FunctionType
 from typing import Any, SupportsIndex, TypeVar, cast, overload
 
 import numpy as np
+import numpy.typing as npt
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -182,7 +183,8 @@ def refusal(argument: str, rule: str, value: Any, got: Any, kind: type[E] = Valu
 
 def mistyped(argument: str, rule: str, value: Any, hint: str = "") -> TypeError:
     """Return the error for an argument of the wrong type."""
-    return refusal(argument, rule, value, f"{type(value).__name__}{hint}", TypeError)
+    got = "type" if isinstance(value, type) else type(value).__name__
+    return refusal(argument, rule, value, f"{got}{hint}", TypeError)
 
 
 def number(name: str, value: Any) -> float:
@@ -372,7 +374,7 @@ def finite_range(name: str, low: float, high: float) -> None:
     as_type(name, np.array([low, high], np.float64), np.float32)
 
 
-def as_type(name: str, x: Any, dtype: Any, *, copy: bool = False) -> Any:
+def as_type(name: str, x: Any, dtype: npt.DTypeLike, *, copy: bool = False) -> Any:
     """Return an array in another type of numbers, by default copied only if necessary; no number may become infinite.
 
     Numbers that are already on a GPU are not read back.
@@ -412,12 +414,6 @@ def unmasked(x: Any) -> None:
         for each in x:
             if isinstance(each, (list, tuple, np.ma.MaskedArray)):
                 unmasked(each)
-
-
-def one_hot(name: str, x: Any) -> None:
-    """Raise ValueError unless each row of an array (samples, classes) has one 1, and 0 elsewhere."""
-    if not ((x == 0) | (x == 1)).all() or not (x.sum(axis=1) == 1).all():
-        raise ValueError(f"{name} must hold one 1 a sample and 0 elsewhere")
 
 
 def pixels(name: str, low: float, high: float, whole: Callable[[], bool]) -> str | None:

@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from cuslayer import backend
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
+from cuslayer._base.labels import class_numbers, is_one_hot
 from cuslayer._tape import Tensor
 from cuslayer.data.datasets import Dataset, name_of
 from cuslayer.data.events import EDGE, Events, bins, sensor_shape
@@ -25,7 +27,7 @@ MOST_CLASSES = 2**31
 _BLOCK = 1 << 22
 
 
-def numbers(name: str, value: Any) -> Array:
+def numbers(name: str, value: TensorLike) -> Array:
     """Return value as a NumPy array of booleans, integers or real numbers, without a copy if possible."""
     if isinstance(value, (str, bytes, os.PathLike)):
         got = os.fspath(value)
@@ -121,7 +123,7 @@ class Arrays:
             NaN or infinite.
 
     Warns:
-        UserWarning: x looks like pixels from 0 to 255.
+        UserWarning: x looks like pixels from 0 to 255, or like pictures without an axis of time.
 
     >>> x, y = np.random.default_rng(0).random((6, 100, 20)) < 0.1, [0, 1, 2, 0, 1, 2]
     >>> data = Arrays(x, y)
@@ -243,7 +245,11 @@ def _recordings(x: Any, time_first: bool) -> Sequence[Array] | Array:
         raise ValueError("x must hold a sample, got none")
     if 0 in array.shape:
         raise ValueError(f"x must have no axis of 0, got shape {array.shape}")
-    return spikes_or_signal("x", np.moveaxis(array, 0, 1) if time_first else array)
+    x = spikes_or_signal("x", np.moveaxis(array, 0, 1) if time_first else array)
+    if x.ndim == 4 and x.shape[1] == x.shape[2] and x.shape[3] in (1, 3) and x.dtype != np.bool_:
+        cure = "np.repeat(x[:, None], 4, axis=1) shows each for 4 steps"
+        check.warn(f"x {x.shape} looks like pictures (samples, H, W, C), but its second axis is time; {cure}")
+    return x
 
 
 def _targets(y: Any, time_first: bool) -> Sequence[Array] | Array:
@@ -278,7 +284,7 @@ def _kind(y: Sequence[Array] | Array, lengths: npt.NDArray[np.int64] | None, of_
             raise TypeError(f"y must be integers from 0, got {y.dtype}; {hint}")
         return "classes"
     marks = ((y == 0) | (y == 1)).all()
-    if marks and y.shape[1] > 1 and (y.sum(axis=1) == 1).all():
+    if y.shape[1] > 1 and is_one_hot(y):
         return "classes"
     if y.dtype.kind in "iu" and lengths is not None and (lengths == y.shape[1]).all():
         return "steps"
@@ -323,7 +329,7 @@ def number_of_classes(given: int | None, least: int) -> int:
     return found
 
 
-def class_labels(y: Any) -> tuple[npt.NDArray[np.int64], int]:
+def class_labels(y: TensorLike) -> tuple[npt.NDArray[np.int64], int]:
     """Return the classes of y, (samples,) or one-hot, as int64 (samples,), and the least number of classes."""
     array = _targets(y, time_first=False)
     if not isinstance(array, np.ndarray) or array.ndim > 2:
@@ -333,22 +339,11 @@ def class_labels(y: Any) -> tuple[npt.NDArray[np.int64], int]:
     return _labels(array, isinstance(y, Tensor))
 
 
-def _labels(y: Array, of_tensor: bool) -> tuple[npt.NDArray[np.int64], int]:
-    """Return the classes of y, (samples,), and the least number of classes."""
-    if y.ndim == 2:
-        check.one_hot("y (samples, classes)", y)
-        labels, least = y.argmax(axis=1).astype(np.int64), y.shape[1]
-    else:
-        if y.dtype.kind == "f" and not (of_tensor and (y == np.floor(y)).all()):
-            if of_tensor:
-                raise TypeError(f"y must be integers from 0, got {y[y != np.floor(y)][0]:g}")
-            raise TypeError(f"y must be integers from 0, got {y.dtype}; convert them, as y.astype(int) does")
-        if y.min() < 0:
-            first = int(np.argmax(y < 0))
-            raise ValueError(f"y must be integers from 0, sample {first} has {y[first]}")
-        labels, least = y.astype(np.int64), int(y.max()) + 1
+def _labels(y: Array, whole: bool) -> tuple[npt.NDArray[np.int64], int]:
+    """Return the classes of y, (samples,) or one-hot, and the least number of classes."""
+    labels = np.array(class_numbers("y", y, whole=whole))
     labels.setflags(write=False)
-    return labels, least
+    return labels, y.shape[1] if y.ndim == 2 else int(labels.max()) + 1
 
 
 def _lengths(x: Any, targets: Sequence[Any] | Array, time_first: bool) -> str:
@@ -386,7 +381,7 @@ class Subset:
     (36, 2, [0, 2, 4, 0])
     """
 
-    def __init__(self, dataset: Dataset, indices: Sequence[SupportsIndex] | npt.NDArray[Any]) -> None:
+    def __init__(self, dataset: Dataset, indices: Sequence[SupportsIndex] | Array) -> None:
         length = len(dataset)
         chosen = [check.position(index, length) for index in indices]
         self.dataset = dataset

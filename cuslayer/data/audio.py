@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from cuslayer import backend
 from cuslayer._base import check
+from cuslayer._base.time_window import steps_of
 from cuslayer.data.arrays import class_labels, number_of_classes
 from cuslayer.data.codes import Code
 from cuslayer.data.datasets import Recordings
@@ -130,7 +131,7 @@ class Bands:
         # The tolerance absorbs the rounding of rate and dt.
         return max(0, math.ceil(samples / self._hop - 1e-9))
 
-    def __call__(self, wave: Any, *, duration: float | None = None) -> Floats:
+    def __call__(self, wave: npt.ArrayLike, *, duration: float | None = None) -> Floats:
         """Return the bands of a wave, (T, channels), from 0 to 1.
 
         Args:
@@ -216,7 +217,7 @@ def _filters(scale: str, corners: bytes, rate: float, n: int) -> Floats:
     return found
 
 
-def _samples(wave: Any) -> Floats:
+def _samples(wave: npt.ArrayLike) -> Floats:
     """Return a wave as float64, (samples,), of full scale 1."""
     given = backend.to_numpy(wave)
     if given.dtype.kind not in "if":
@@ -252,9 +253,7 @@ class _OfBands:
     def __post_init__(self) -> None:
         if not isinstance(self.bands, Bands):
             raise TypeError(f"bands must be Bands, got {type(self.bands).__name__}")
-        check.positive("duration", self.duration)
-        if not self.steps:
-            raise ValueError(f"duration must be at least a step of {self.dt:g} ms, got {self.duration:g}")
+        steps_of("duration", self.duration, self.dt)
 
 
 @dataclass(frozen=True)
@@ -317,7 +316,7 @@ class AudioToSpikes(_OfBands):
         """The number of neurons."""
         return self.populations * self.bands.channels
 
-    def __call__(self, wave: Any) -> npt.NDArray[np.bool_]:
+    def __call__(self, wave: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """Return the spikes of a wave (samples,), boolean (T, neurons)."""
         silent = round(self.lead / self.dt)
         x = np.zeros((self.steps, self.bands.channels))
@@ -366,7 +365,7 @@ class AudioToNumbers(_OfBands):
         if self.bands.reference != "recording":
             raise ValueError(f"bands must have the reference 'recording', got {self.bands.reference!r}")
 
-    def __call__(self, wave: Any) -> npt.NDArray[np.float32]:
+    def __call__(self, wave: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Return the numbers of a wave (samples,), float32 (T, neurons), at least one step."""
         steps = max(1, min(self.bands.steps(np.size(wave)), self.steps))
         levels = self.bands(wave, duration=steps * self.dt) * self.bands.range_db

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from cuslayer import backend
 from cuslayer._base import check
+from cuslayer._base.time_window import TimeWindow
 from cuslayer.data.audio import AudioToNumbers
 from cuslayer.data.events import Events, on_sensor, sensor_shape
 
@@ -103,7 +104,7 @@ class Crop(SameSensor):
     Args:
         rows: (first, end) of the rows to keep, end excluded; None: all.
         columns: likewise for columns, or for the neurons of a one-dimensional recording.
-        time: (start, end) in ms; None: all.
+        time: start and stop in ms; None: all.
 
     Raises:
         TypeError: a bound is not a number.
@@ -126,9 +127,7 @@ class Crop(SameSensor):
                 first, end = check.two(name, window)
                 check.integer(name, end, least=check.integer(name, first, least=0) + 1)
         if self.time is not None:
-            start, end = (check.not_negative("time", bound) for bound in check.two("time", self.time))
-            if end <= start:
-                raise ValueError(f"time must end after it starts, got {start:g} .. {end:g} ms")
+            TimeWindow.of("time", self.time)
 
     def sensor(self, shape: Shape) -> tuple[int, ...]:
         """Return the shape of the window."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import os
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ import numpy.typing as npt
 
 from cuslayer._base import check
 from cuslayer._base.extras import optional
+from cuslayer._base.time_window import steps_of
 from cuslayer.data.arrays import Arrays
 from cuslayer.data.augment import FromStart
 from cuslayer.data.datasets import Recordings
@@ -70,7 +70,7 @@ class FromTonic(Recordings):
         if targets is None or len(targets) != len(dataset):
             # Without a list of classes, every recording has to be read once.
             targets = [dataset[i][1] for i in range(len(dataset))]
-        self._set_labels([_label(target) for target in targets])
+        self._set_labels([check.integer("a class", target, least=0) for target in targets])
         highest = int(self.labels.max())
         self.classes = highest + 1 if classes is None else check.integer("classes", classes, least=highest + 1)
 
@@ -81,7 +81,9 @@ class FromTonic(Recordings):
             got = f"the fields {', '.join(names)}" if names else type(events).__name__
             raise ValueError(f"sample {place} must have the fields {', '.join(wanted)}, got {got}")
         t: npt.NDArray[np.float64] = events["t"] / _US_PER_MS
-        return Events(t, events["x"], None if self._one_dimensional else events["y"], events["p"]), _label(target)
+        return Events(t, events["x"], None if self._one_dimensional else events["y"], events["p"]), check.integer(
+            "a class", target, least=0
+        )
 
     def __repr__(self) -> str:
         name = type(self._dataset).__name__
@@ -91,13 +93,6 @@ class FromTonic(Recordings):
 def _fields(events: Any) -> tuple[str, ...]:
     """Return the field names of a structured array, () for anything else."""
     return getattr(getattr(events, "dtype", None), "names", None) or ()
-
-
-def _label(target: Any) -> int:
-    try:
-        return operator.index(target)
-    except TypeError:
-        raise TypeError(f"a class must be an integer, got {type(target).__name__}") from None
 
 
 # If a data set has no test set, every tenth recording of each class is for testing.
@@ -235,7 +230,11 @@ arrays, braille, braille-spikes, psmnist, qtdb, smnist, got 'mnist'; did you mea
     """
     if check.one_of("name", name, NAMES) in READERS:
         dt = check.time_step("dt", dt)
-        still = {"steps": _steps(_STILL_STEPS * dt if duration is None else duration, dt)} if name in PICTURES else {}
+        still = (
+            {"steps": steps_of("duration", _STILL_STEPS * dt if duration is None else duration, dt)}
+            if name in PICTURES
+            else {}
+        )
         of_split = check.one_of("split", split, ("train", "test"))
         found: Arrays = READERS[name](check.path("root", root), of_split, **still)
         found.dt = dt
@@ -243,8 +242,8 @@ arrays, braille, braille-spikes, psmnist, qtdb, smnist, got 'mnist'; did you mea
     known = _KNOWN[name]
     options = known.splits[check.one_of(f"split of {name}", split, known.splits)]
     dt = check.time_step("dt", dt)
-    duration = known.duration if duration is None else check.positive("duration", duration)
-    _steps(duration, dt)
+    duration = known.duration if duration is None else duration
+    steps_of("duration", duration, dt)
     folder = check.path("root", root)
     kind = getattr(optional("tonic.datasets", "tonic"), known.kind)
     source = (kind if download else _without_download(kind, name, folder))(str(folder), **options)
@@ -256,13 +255,6 @@ arrays, braille, braille-spikes, psmnist, qtdb, smnist, got 'mnist'; did you mea
     if known.splits is _OWN_SPLIT:
         order = order[_is_test(of_tonic.labels[order]) == (split == "test")]
     return Loaded(name, split, of_tonic, order, dt)
-
-
-def _steps(duration: float, dt: float) -> int:
-    steps = round(check.positive("duration", duration) / dt)
-    if steps < 1:
-        raise ValueError(f"duration must be at least a step of {dt:g} ms, got {duration:g}")
-    return steps
 
 
 def _without_download(kind: Any, name: str, folder: os.PathLike[str]) -> Any:

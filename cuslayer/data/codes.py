@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from cuslayer._base import check
+from cuslayer._base.time_window import steps_of
 from cuslayer.backend import to_numpy
 
 Floats = npt.NDArray[np.float64]
@@ -27,7 +28,7 @@ class Code(Protocol):
     def populations(self) -> int:
         """The number of neurons for each channel."""
 
-    def __call__(self, x: Any, dt: float) -> Spikes:
+    def __call__(self, x: npt.ArrayLike, dt: float) -> Spikes:
         """Return the spikes (T, populations * channels) of values x (T, channels) in steps of dt ms."""
 
 
@@ -59,7 +60,7 @@ class Rate:
     def __post_init__(self) -> None:
         check.positive("hz", self.hz)
 
-    def __call__(self, x: Any, dt: float) -> Spikes:
+    def __call__(self, x: npt.ArrayLike, dt: float) -> Spikes:
         values = _values(x)
         dt = check.time_step("dt", dt)
         # The tolerance absorbs the rounding of the sum: ten times 0.1 is one.
@@ -96,11 +97,9 @@ class Latency:
     def __post_init__(self) -> None:
         check.positive("period", self.period)
 
-    def __call__(self, x: Any, dt: float) -> Spikes:
+    def __call__(self, x: npt.ArrayLike, dt: float) -> Spikes:
         values = _values(x)
-        steps = round(self.period / check.time_step("dt", dt))
-        if steps < 1:
-            raise ValueError(f"period must be at least a step of {dt:g} ms, got {self.period:g}")
+        steps = steps_of("period", self.period, check.time_step("dt", dt))
         periods = -(-len(values) // steps)
         starts = steps * np.arange(periods)
         lengths = np.minimum(steps, len(values) - starts)
@@ -141,7 +140,7 @@ class Delta:
     def __post_init__(self) -> None:
         check.positive("threshold", self.threshold)
 
-    def __call__(self, x: Any, dt: float) -> Spikes:
+    def __call__(self, x: npt.ArrayLike, dt: float) -> Spikes:
         from cuslayer.kernels.host.preparation import crossings
 
         values = _values(x)
@@ -192,7 +191,7 @@ class Levels:
         """One for each level and direction."""
         return len(self.levels) * (2 if self.falling else 1)
 
-    def __call__(self, x: Any, dt: float) -> Spikes:
+    def __call__(self, x: npt.ArrayLike, dt: float) -> Spikes:
         values = _values(x)
         above = values[:, None] >= np.array(self.levels, np.float64)[:, None]  # (T, levels, channels)
         before = np.zeros_like(above)
@@ -201,7 +200,7 @@ class Levels:
         return np.concatenate(found, axis=1).reshape(len(values), self.populations * values.shape[1])
 
 
-def _values(x: Any) -> Floats:
+def _values(x: npt.ArrayLike) -> Floats:
     """Return values (T, channels) as float64; raise unless they are numbers from 0 to 1."""
     given = to_numpy(x)
     if given.dtype.kind not in "biuf":

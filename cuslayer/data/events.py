@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from cuslayer import backend
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer._tape import Tensor
 
 Ints = npt.NDArray[np.int64]
@@ -80,7 +81,7 @@ class Events:
 
     @classmethod
     @check.operation
-    def from_spikes(cls, spikes: Any, dt: float = 1.0) -> Events:
+    def from_spikes(cls, spikes: TensorLike, dt: float = 1.0) -> Events:
         """Return the events of one recording's spikes, the inverse of `to_spikes`.
 
         Step k is the time ``k dt``, channel c the polarity c. Events are sorted by time, then by row, column, channel.

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from cuslayer import backend
 from cuslayer._tape import Tensor
@@ -347,7 +348,7 @@ class Transport:
         """Return a received array on the device of another array."""
         return namespace(beside).asarray(flat)
 
-    def empty(self, size: int, dtype: Any) -> Array:
+    def empty(self, size: int, dtype: npt.DTypeLike) -> Array:
         """Return an array to receive into."""
         return memory.empty((size,), dtype)
 
@@ -385,7 +386,7 @@ class NCCLTransport(Transport):
     def enter(self, flat: Array, beside: Array) -> Array:
         return flat
 
-    def empty(self, size: int, dtype: Any) -> Array:
+    def empty(self, size: int, dtype: npt.DTypeLike) -> Array:
         return backend.cupy().empty(size, dtype)
 
     def exchange(self, parts: Sequence[Array], into: Sequence[Array], tag: int) -> Request:

@@ -6,11 +6,14 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
+import numpy.typing as npt
+from numpy.random import Generator
 
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer._tape import Tensor, as_tensor, gradients, no_grad
 from cuslayer.backend import Array, to_device, to_numpy
 from cuslayer.inspection.structure import check_loss, default_loss
@@ -22,6 +25,11 @@ from cuslayer.network.walk import Unit, Visit, Walk, check_network, eval_mode, u
 from cuslayer.neurons.base import Neuron
 from cuslayer.plot.style import axes, open_frame, palette
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from cuslayer.network.network import Container
+
 MODES = ("slayer", "exact")
 KINDS = ("shift", "add", "remove")
 # Elements of the largest array of several trials at once: 64 MiB in float64.
@@ -30,7 +38,14 @@ _MOST = 2**23
 
 @check.operation
 def compare_gradients(
-    net: Any, x: Any, target: Any, *, loss: Any = None, perturbations: int = 32, step: float = 1e-4, seed: int = 0
+    net: Container,
+    x: TensorLike,
+    target: TensorLike,
+    *,
+    loss: Any = None,
+    perturbations: int = 32,
+    step: float = 1e-4,
+    seed: int = 0,
 ) -> GradientComparison:
     """Compare the slayer and the exact gradient of each layer with the measured change of the loss.
 
@@ -238,7 +253,7 @@ class GradientComparison:
         return "\n".join(lines)
 
     @check.operation
-    def plot(self, ax: Any = None, *, value: str = "cosine") -> Any:
+    def plot(self, ax: Axes | None = None, *, value: str = "cosine") -> Axes:
         """Draw a pair of bars, slayer and exact, for each layer and kind of perturbation.
 
         Args:
@@ -288,7 +303,9 @@ def _ratio(a: Array, b: Array) -> float:
 _Changes: TypeAlias = "tuple[Array, list[Array]]"
 
 
-def _perturb_weights(run: _Run, pair: list[Array], at: int, name: str, count: int, step: float, rng: Any) -> _Changes:
+def _perturb_weights(
+    run: _Run, pair: list[Array], at: int, name: str, count: int, step: float, rng: Generator
+) -> _Changes:
     """Perturb a parameter of a layer along random directions, in the relaxed network."""
     node = run.graph.nodes[at]
     layer, p = node.stage, _trained_tensors(node.stage)[name]
@@ -312,7 +329,7 @@ def _perturb_weights(run: _Run, pair: list[Array], at: int, name: str, count: in
     return _central_differences(run, pair, at, outputs, count, size, rng, single=whole)
 
 
-def _perturb_potentials(run: _Run, pair: list[Array], at: int, count: int, step: float, rng: Any) -> _Changes:
+def _perturb_potentials(run: _Run, pair: list[Array], at: int, count: int, step: float, rng: Generator) -> _Changes:
     """Perturb the potentials of neurons along random directions, in the relaxed network."""
     size = step * run.graph.nodes[at].stage.theta * math.sqrt(max(run.outputs[at].size, 1))
 
@@ -329,7 +346,7 @@ def _central_differences(
     outputs: Callable[[list[Array]], Array],
     count: int,
     size: float,
-    rng: Any,
+    rng: Generator,
     *,
     single: bool = False,
 ) -> _Changes:
@@ -339,11 +356,11 @@ def _central_differences(
     for first in range(0, count if pair[0].size else 0, at_once):
         directions = []
         for _ in range(min(at_once, count - first)):
+            direction: Array = np.zeros(pair[0].shape)
             if single:
-                direction = np.zeros(pair[0].shape)
                 direction.flat[rng.integers(direction.size)] = 1.0
             else:
-                direction = rng.standard_normal(pair[0].shape)
+                direction = np.asarray(rng.standard_normal(pair[0].shape))
             directions.append(direction / np.linalg.norm(direction))
         both = outputs([sign * size * direction for direction in directions for sign in (1.0, -1.0)])
         losses = np.array(list(run.losses(run.rerun(at, both))))
@@ -353,7 +370,7 @@ def _central_differences(
     return measured, list(predicted)
 
 
-def _perturb_spikes(run: _Run, pair: list[Array], at: int, kind: str, count: int, rng: Any) -> _Changes:
+def _perturb_spikes(run: _Run, pair: list[Array], at: int, kind: str, count: int, rng: Generator) -> _Changes:
     """Shift by a step, add or remove single spikes of neurons, and rerun the later stages with their thresholds."""
     spikes = to_numpy(run.outputs[at])
     steps, samples, *shape = spikes.shape
@@ -378,7 +395,7 @@ def _perturb_spikes(run: _Run, pair: list[Array], at: int, kind: str, count: int
     return np.array(measured), predicted
 
 
-def _changed_bins(spikes: Array, kind: str, count: int, rng: Any) -> tuple[Array, Array]:
+def _changed_bins(spikes: Array, kind: str, count: int, rng: Generator) -> tuple[Array, Array]:
     """Return the bins of spikes (T, columns) that perturbations change: steps (k, 1 or 2) and the column of each."""
     # A shift swaps a spike with the empty bin before or after it.
     shift = kind == "shift"
@@ -393,7 +410,7 @@ def _copy_stage(stage: Any, gradient: str) -> Any:
     return stage.with_gradient(gradient) if isinstance(stage, Neuron) else _copy(stage, np.float64)
 
 
-def _copy(value: Any, dtype: Any) -> Any:
+def _copy(value: Any, dtype: npt.DTypeLike | None) -> Any:
     """Return a layer in evaluation mode with copies of its tensors and layers, and its weight after the hook."""
     if isinstance(value, Tensor):
         return value if value.node is not None else Tensor(value.data.astype(dtype or value.dtype), requires_grad=True)
@@ -428,7 +445,7 @@ def _trained_tensors(stage: Any) -> dict[str, Tensor]:
 class _Run:
     """A pass through a float64 copy of a network, forward and backward, which can run again from any stage on."""
 
-    def __init__(self, net: Any, gradient: str, x: Any, loss: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, net: Container, gradient: str, x: Any, loss: Callable[[Tensor], Tensor]) -> None:
         graph = graph_of(net)
         nodes = [replace(node, stage=_copy_stage(node.stage, gradient)) for node in graph.nodes]
         self.graph, self._loss = replace(graph, nodes=nodes), loss

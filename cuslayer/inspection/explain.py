@@ -7,20 +7,26 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer._tape import Tensor, gradients, no_grad
 from cuslayer.backend import Array, numeric, preserved_generator, to_device, to_numpy
 from cuslayer.inspection.structure import find_unit
 from cuslayer.layers import Layer
 from cuslayer.network.graph import INPUT, Address, GraphNode, feeds, finite_input, flow
-from cuslayer.network.network import graph_of
+from cuslayer.network.network import Where, graph_of
 from cuslayer.network.walk import Unit, Walk, check_network, copied, depends_on_batch, freeze, units
 from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.plot.style import axes, color_bar, open_frame, palette
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from cuslayer.network.network import Container
 
 Index: TypeAlias = "tuple[int, ...]"
 # Accepted difference of the potential and the sum of its parts, relative to their sizes: float32 rounding.
@@ -28,7 +34,9 @@ _ROUNDING = 1e-4
 
 
 @check.operation
-def explain(net: Any, x: Any, layer: Any, index: Any, time: int, sample: int = 0) -> Explanation:
+def explain(
+    net: Container, x: TensorLike, layer: Where, index: int | tuple[int, ...], time: int, sample: int = 0
+) -> Explanation:
     """Explain why a neuron fires or not at a step: the exact parts of its potential.
 
     In the spike response model the potential is a sum over the spikes f of the inputs i and the neuron's own::
@@ -123,7 +131,7 @@ class _Run:
         freeze(twin)
 
     @check.operation
-    def explain(self, of: Unit, index: Any, time: Any) -> Explanation:
+    def explain(self, of: Unit, index: int | tuple[int, ...], time: Any) -> Explanation:
         """Return the parts of a neuron's potential at a step."""
         neurons, at = _explainable(of), of.last.number
         if at not in self.potentials:
@@ -450,7 +458,7 @@ class Explanation:
         return Trace(self, tuple(branches), tuple(places))
 
     @check.operation
-    def plot(self, ax: Any = None, *, most: int = 10) -> Any:
+    def plot(self, ax: Axes | None = None, *, most: int = 10) -> Axes:
         """Draw a waterfall: each part starts at the end of the one before, the last ends at u; a line marks theta.
 
         Args:
@@ -478,7 +486,7 @@ class Explanation:
         return open_frame(ax, legend=True)
 
     @check.operation
-    def plot_map(self, ax: Any = None, *, channel: int | None = None, source: int = 0) -> Any:
+    def plot_map(self, ax: Axes | None = None, *, channel: int | None = None, source: int = 0) -> Axes:
         """Draw the contribution of each pixel of an input (H, W, C): red is excitatory, blue inhibitory.
 
         Args:
@@ -590,6 +598,6 @@ def _index_text(index: Any) -> str:
     return numbers[0] if len(numbers) == 1 else f"({', '.join(numbers)})"
 
 
-def _title(ax: Any, title: str) -> None:
+def _title(ax: Axes, title: str) -> None:
     broken = title.replace(", neuron", ",\nneuron", 1).replace(": ", ":\n", 1)
     ax.set_title(broken, loc="left", fontsize="small")

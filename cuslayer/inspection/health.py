@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
@@ -37,6 +37,9 @@ from cuslayer.network.walk import Unit, Walk, check_network, check_neurons, copi
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.optim import Adam, Optimizer
 
+if TYPE_CHECKING:
+    from cuslayer.network.network import Container
+
 Batches: TypeAlias = "Sequence[tuple[Any, Any]]"
 
 # Number of potentials used per layer and batch, evenly spread.
@@ -59,7 +62,7 @@ _STEPS = 10
 
 @check.operation
 def diagnose(
-    net: Any, loader: Iterable[Any], *, loss: Any = None, optimizer: Optimizer | None = None, batches: int = 1
+    net: Container, loader: Iterable[Any], *, loss: Any = None, optimizer: Optimizer | None = None, batches: int = 1
 ) -> NetworkHealth:
     """Diagnose a network and suggest settings to change.
 
@@ -146,7 +149,7 @@ def diagnose(
     return replace(found, advice=tuple(advice), first_step=first, hints=tuple(hints))
 
 
-def _of(figure: Any, values: Array) -> float:
+def _of(figure: Callable[[Array], float], values: Array) -> float:
     """Return a figure of values, such as their mean; 0 without any."""
     return float(figure(values)) if values.size else 0.0
 
@@ -201,7 +204,7 @@ def _sampled(u: Array) -> Array:
     return to_numpy(u.reshape(-1)[::stride]).astype(np.float64)
 
 
-def _measure(net: Any, batches: Batches, loss: Any) -> NetworkHealth:
+def _measure(net: Container, batches: Batches, loss: Any) -> NetworkHealth:
     """Run batches (x, target) forward and backward; the network and its gradients do not change."""
     graph = graph_of(net)
     seen = {u.last.number: (u, list[Any](), list[float]()) for u in units(graph) if u.model is not None}
@@ -268,7 +271,7 @@ def _hints(found: NetworkHealth, advised: Collection[Any], silent_input: bool) -
         yield from (f"{name} gets no error: {why}" for name in without)
 
 
-def _norm_advice(net: Any, x: Any, before: NetworkHealth) -> list[Advice]:
+def _norm_advice(net: Container, x: Any, before: NetworkHealth) -> list[Advice]:
     """Return the layers of `BatchNorm` that should not subtract the mean, a constant current in silent places."""
     graph, x, found = graph_of(net), as_tensor(x), list[Advice]()
     constants = dict[int, Array]()
@@ -296,7 +299,7 @@ def _norm_advice(net: Any, x: Any, before: NetworkHealth) -> list[Advice]:
     return found
 
 
-def _recurrent_advice(net: Any, x: Any, before: NetworkHealth) -> list[Advice]:
+def _recurrent_advice(net: Container, x: Any, before: NetworkHealth) -> list[Advice]:
     """Return smaller weights among neurons, if they are far larger than those with which errors keep their size."""
     x, found = as_tensor(x), list[Advice]()
     recurrent = [node for node in graph_of(net).nodes if is_neuron(node.stage) and as_neuron(node.stage).own_layer]
@@ -322,7 +325,7 @@ def _recurrent_advice(net: Any, x: Any, before: NetworkHealth) -> list[Advice]:
     return found
 
 
-def _scale_advice(net: Any, batches: Batches, loss: Any, before: NetworkHealth) -> list[Advice]:
+def _scale_advice(net: Container, batches: Batches, loss: Any, before: NetworkHealth) -> list[Advice]:
     """Return scales for layers before neurons out of range, from a copy of the network scaled as by `calibrate`."""
     neurons = {u.last.number: u for u in units(net) if u.neurons is not None}
     layers = dict(zip(neurons, before.layers, strict=True))
@@ -356,7 +359,7 @@ def _wanted(layer: LayerHealth) -> float:
 
 
 def _scales(
-    net: Any, twin: Any, run: CalibrationRun, neurons: dict[int, Unit], layers: dict[int, LayerHealth]
+    net: Container, twin: Any, run: CalibrationRun, neurons: dict[int, Unit], layers: dict[int, LayerHealth]
 ) -> list[Advice]:
     """Return the changes that a run made to a copy as advice for the network."""
     rates, found = {row.layer: row for row in run.rows}, list[Advice]()
@@ -395,7 +398,7 @@ def _rounded(value: float) -> float:
     return float(f"{value:.2e}")
 
 
-def _surrogate_advice(net: Any, batches: Batches, loss: Any, before: NetworkHealth, adam: bool) -> list[Advice]:
+def _surrogate_advice(net: Container, batches: Batches, loss: Any, before: NetworkHealth, adam: bool) -> list[Advice]:
     """Return wider surrogates for layers far from the threshold; if there are none, other heights."""
     if before.learned:
         return []
@@ -419,7 +422,7 @@ def _surrogate_advice(net: Any, batches: Batches, loss: Any, before: NetworkHeal
     return found
 
 
-def _heights(net: Any, batches: Batches, loss: Any, before: NetworkHealth) -> list[Advice]:
+def _heights(net: Container, batches: Batches, loss: Any, before: NetworkHealth) -> list[Advice]:
     """Return heights of surrogates, with which the errors of all layers have the size of the last layer's."""
     found, after = list[Advice](), before
     with copied(net) as (twin,):
@@ -441,7 +444,7 @@ def _heights(net: Any, batches: Batches, loss: Any, before: NetworkHealth) -> li
 class _Steps:
     """Takes steps of an optimizer for a batch on copies, always from the present weights and state."""
 
-    def __init__(self, net: Any, optimizer: Optimizer, batch: tuple[Any, Any], loss: Any) -> None:
+    def __init__(self, net: Container, optimizer: Optimizer, batch: tuple[Any, Any], loss: Any) -> None:
         self.net, self.optimizer, self.batch, self.loss = net, optimizer, batch, loss
         self.x, self.before = as_tensor(batch[0]), _measure(net, [batch], loss)
         self.warmup = max((group.option("warmup") for group in optimizer.groups), default=0)

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from cuslayer.neurons.base import as_neuron, is_neuron
 from cuslayer.optim import Optimizer
 from cuslayer.optim.optimizers import ByStep, Constant
 from cuslayer.plot.style import axes_grid, open_frame, palette, percent_axis
+
+if TYPE_CHECKING:
+    from cuslayer.network.network import Container
 
 # The settings of layers, which scale their output.
 SCALES = ("weight_scale", "gain", "scale")
@@ -189,7 +192,7 @@ class Advice:
         return f"{self.name}: {self.change}"
 
     @check.operation
-    def apply(self, net: Any, optimizer: Any = None) -> None:
+    def apply(self, net: Container, optimizer: Any = None) -> None:
         """Change the setting.
 
         Weights and gains change in place. Neurons with the new value replace the old ones, in this network only.
@@ -282,7 +285,7 @@ class NetworkHealth:
         known = ", ".join(str(found.layer) for found in self.layers)
         raise IndexError(f"neurons stand at {known}, got {layer!r}")
 
-    def apply(self, net: Any, optimizer: Any = None) -> None:
+    def apply(self, net: Container, optimizer: Any = None) -> None:
         """Follow all advice: change each setting, see `Advice.apply`.
 
         >>> import numpy as np

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer._tape import Tensor, no_grad
 from cuslayer.backend import to_device, to_numpy
 from cuslayer.layers import Layer
@@ -14,14 +15,17 @@ from cuslayer.network.graph import Address, whole_input
 from cuslayer.network.synaptic import events, fan_out, operations, sent
 from cuslayer.network.walk import Walk, check_network, eval_mode, units
 
+if TYPE_CHECKING:
+    from cuslayer.network.network import Container
+
 # Horowitz 2014, 45 nm: an addition of float32, and with it a multiplication of float32.
 _ACCUMULATE, _MULTIPLY_ACCUMULATE = 0.9, 4.6
 
 
 @check.operation
 def count_operations(
-    net: Any,
-    x: Any,
+    net: Container,
+    x: TensorLike,
     *,
     accumulate: float = _ACCUMULATE,
     multiply_accumulate: float = _MULTIPLY_ACCUMULATE,

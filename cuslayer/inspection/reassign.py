@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer._tape import Tensor, as_tensor, gradients, no_grad
 from cuslayer.backend import Array, to_numpy
 from cuslayer.inspection.record import record
 from cuslayer.inspection.structure import check_loss, default_loss, find_unit
+from cuslayer.network.network import Where
 from cuslayer.network.walk import check_network, copied, freeze
 from cuslayer.neurons.base import Neuron, at_lags
 from cuslayer.plot.style import axes_grid, open_frame, palette, time_axis
+
+if TYPE_CHECKING:
+    from cuslayer.network.network import Container
 
 _LARGEST = 8  # errors on the potential, each drawn with its reassignment
 _ERRORS = (
@@ -120,7 +125,14 @@ class Reassignment:
 
 @check.operation
 def reassign(
-    net: Any, x: Any, target: Any, layer: Any, index: Any, *, loss: Any = None, sample: int = 0
+    net: Container,
+    x: TensorLike,
+    target: TensorLike,
+    layer: Where,
+    index: int | tuple[int, ...],
+    *,
+    loss: Any = None,
+    sample: int = 0,
 ) -> Reassignment:
     """Compute how SLAYER reassigns the error of one neuron: from its spikes to its potential and to earlier times.
 

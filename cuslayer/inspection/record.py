@@ -7,22 +7,28 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
+import numpy.typing as npt
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from cuslayer import kernels
 from cuslayer._base import check
 from cuslayer._base.extras import optional
+from cuslayer._base.time_window import TimeWindow
 from cuslayer._tape import Tensor, no_grad, saves_float16
 from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.inspection.structure import dt_at, find_unit, is_path, note_rates
 from cuslayer.kernels.step.filters import Sampled
 from cuslayer.network.graph import Address, Run, Step, observe
 from cuslayer.network.join import on_gradient
+from cuslayer.network.network import Where
 from cuslayer.network.walk import Unit, Visit, check_network, units
 from cuslayer.neurons.base import Neuron, SrmForm, is_stateful
+
+if TYPE_CHECKING:
+    from cuslayer.network.network import Container
 
 _AXES = {1: ("neuron",), 3: ("row", "column", "channel")}
 _SEVERAL = (list, tuple, range)
@@ -30,7 +36,11 @@ _SEVERAL = (list, tuple, range)
 
 @check.operation
 def record(
-    net: Any, layers: Any = None, neurons: Any = None, samples: Any = None, window: tuple[float, float] | None = None
+    net: Container,
+    layers: Any = None,
+    neurons: Any = None,
+    samples: Any = None,
+    window: tuple[float, float] | None = None,
 ) -> AbstractContextManager[Recording]:
     """Open a context that records the arrays of a network's layers while it runs: ``recording[layer].potential``.
 
@@ -72,7 +82,7 @@ def record(
 
 
 @contextmanager
-def _recording(net: Any, request: _Request) -> Iterator[Recording]:
+def _recording(net: Container, request: _Request) -> Iterator[Recording]:
     recording = Recording(request)
     with observe(net, _Recorder(request, recording)):
         yield recording
@@ -152,7 +162,7 @@ class _Recorder:
         return on_gradient(at.output, callback=store_errors)
 
 
-def _refractory(neurons: Neuron, spikes: Array, dtype: Any) -> Array:
+def _refractory(neurons: Neuron, spikes: Array, dtype: npt.DTypeLike) -> Array:
     """Return the refractory part of the potential, ``sum_{k>=1} nu[k] s[t-k]``, for spikes (T, ...)."""
     srm = neurons.srm_form
     response = Sampled(neurons.refractory, neurons.dt) if srm is None else srm.refractory
@@ -339,7 +349,7 @@ class Recording:
         return selection, record
 
     @check.operation("record")
-    def __getitem__(self, layer: Any) -> Record:
+    def __getitem__(self, layer: Where) -> Record:
         """Return the record of a layer.
 
         Raises:
@@ -430,7 +440,7 @@ class Selection:
 class _Request:
     """The arguments of `record`, checked against a network."""
 
-    def __init__(self, net: Any, layers: Any, neurons: Any, samples: Any, window: Any) -> None:
+    def __init__(self, net: Container, layers: Any, neurons: Any, samples: Any, window: Any) -> None:
         self.net = net
         by_layer = isinstance(neurons, Mapping)
         named = {find_unit(net, layer): chosen for layer, chosen in neurons.items()} if by_layer else {}
@@ -443,30 +453,19 @@ class _Request:
         if unexpected is not None:
             raise ValueError(f"neurons of layer {unexpected.last} are asked for, but not that layer")
         self.neurons = {u: named.get(u) if by_layer else neurons for u in self.units}
-        self.samples, self.window = samples, window
+        self.samples = samples
+        self.window = None if window is None else TimeWindow.of("window", window)
         self._selections: dict[tuple[Unit, tuple[int, ...]], Selection] = {}
-        if window is not None and (not isinstance(window, (tuple, list)) or len(window) != 2):
-            raise ValueError(f"window must be (start, stop) in ms, got {window!r}")
 
     @check.operation("record")
     def selection(self, of: Unit, shape: tuple[int, ...]) -> Selection:
         """Return the selection from a unit's arrays of a shape (T, N, ...)."""
         if (of, shape) not in self._selections:
             dt = dt_at(self.net, of.last.number)
-            samples, neurons, steps = self._samples(shape[1]), self._neurons(of, shape[2:]), self._steps(shape[0], dt)
-            self._selections[of, shape] = Selection(shape, samples, neurons, steps, dt)
+            samples, neurons = self._samples(shape[1]), self._neurons(of, shape[2:])
+            steps = (0, shape[0]) if self.window is None else self.window.within(shape[0], dt)
+            self._selections[of, shape] = Selection(shape, samples, neurons, slice(*steps), dt)
         return self._selections[of, shape]
-
-    def _steps(self, steps: int, dt: float) -> slice:
-        if self.window is None:
-            return slice(0, steps)
-        start, stop = (check.not_negative("window", edge) for edge in self.window)
-        first, last = round(start / dt), round(stop / dt)
-        if first >= last:
-            raise ValueError(f"window must hold a step of {dt:g} ms, got {start:g} to {stop:g} ms")
-        if last > steps:
-            raise ValueError(f"window reaches to {stop:g} ms, the input ends at {steps * dt:g} ms")
-        return slice(first, last)
 
     def _samples(self, count: int) -> Array | None:
         if self.samples is None:
@@ -527,7 +526,7 @@ class Labelled(NDArrayOperatorsMixin):
         """
         return xarray().DataArray(self.values, dims=self.dims, coords=dict(self._labels.coords), name=self.name)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
         return np.array(self.values, dtype=dtype, copy=True) if copy else np.asarray(self.values, dtype)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:

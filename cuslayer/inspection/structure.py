@@ -15,18 +15,18 @@ from cuslayer.layers import Layer
 from cuslayer.layers.base import Shape
 from cuslayer.loss import CrossEntropyLoss, SpikeCountLoss, SpikeTimeLoss
 from cuslayer.network.graph import INPUT, Address, as_address
-from cuslayer.network.network import Container, graph_of
+from cuslayer.network.network import Container, Where, graph_of
 from cuslayer.network.shapes import known_shapes
 from cuslayer.network.walk import Unit, ends_in_read_out, units
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 
 
-def find_unit(net: Any, layer: Any) -> Unit:
+def find_unit(net: Container, layer: Where) -> Unit:
     """Return the unit of a layer, given by its address (negative positions from the end), its name, or as the object.
 
     A nested network stands for its last stage, and parallel branches for their join.
     """
-    layer = net.position_of(layer) if isinstance(layer, str) else layer
+    layer = net.path_of(layer) if isinstance(layer, str) else layer
     graph = graph_of(net)
     # By path: a join has the path of its branches, and so counts once.
     places: dict[tuple[int, ...], tuple[int, list[Any]]] = {n.path: (n.number, [n.stage]) for n in graph.nodes}
@@ -67,7 +67,7 @@ def _described(stage: Any) -> str:
     return getattr(stage, "__name__", type(stage).__name__)
 
 
-def _path(net: Any, layer: Any) -> tuple[int, ...] | None:
+def _path(net: Container, layer: Any) -> tuple[int, ...] | None:
     """Return an address as a path without negative positions; None for anything else."""
     positions = layer if isinstance(layer, tuple) else (layer,)
     if not positions or not all(isinstance(at, _POSITION) and not isinstance(at, bool) for at in positions):
@@ -83,20 +83,20 @@ def _path(net: Any, layer: Any) -> tuple[int, ...] | None:
     return tuple(path)
 
 
-def is_path(net: Any, value: Any) -> bool:
+def is_path(net: Container, value: Any) -> bool:
     """Return whether a value is the address of a layer in a nested network: a tuple that begins with its position."""
     positions = isinstance(value, tuple) and len(value) > 1 and all(isinstance(at, _POSITION) for at in value)
     return positions and -len(net) <= value[0] < len(net) and isinstance(net[value[0]], Container)
 
 
-def dt_at(net: Any, number: int) -> float:
+def dt_at(net: Container, number: int) -> float:
     """Return the time step in ms at a node: of the next neurons, or of the nearest before; 1 without neurons."""
     stages = [node.stage for node in graph_of(net).nodes]
     around = (*stages[number:], *reversed(stages[:number]))
     return float(next((as_neuron(stage).dt for stage in around if is_neuron(stage)), 1.0))
 
 
-def output_shapes(net: Any) -> list[Shape | None]:
+def output_shapes(net: Container) -> list[Shape | None]:
     """Return the output shape (without T and N) of each stage in the order in which they run; None if unknown.
 
     A `Network` has its input shape. Other networks have shapes from the first layer on whose output shape does not
@@ -120,7 +120,7 @@ def check_loss(loss: Any) -> None:
 _COUNTS = (60, 10)
 
 
-def default_loss(net: Any, out: Tensor, target: Any) -> Any:
+def default_loss(net: Container, out: Tensor, target: Any) -> Any:
     """Return `SpikeTimeLoss` for a target of the output's shape, else `SpikeCountLoss`, with the last neurons.
 
     With fewer than 60 steps, or a recording of fewer, the labelled class should fire in each. For a read-out without
@@ -140,11 +140,11 @@ def default_loss(net: Any, out: Tensor, target: Any) -> Any:
 _rates: WeakKeyDictionary[Any, dict[Address, float]] = WeakKeyDictionary()
 
 
-def note_rates(net: Any, rates: Mapping[Address, float]) -> None:
+def note_rates(net: Container, rates: Mapping[Address, float]) -> None:
     """Note the mean firing rates of layers in Hz, by address; they replace the rates noted before."""
     _rates[net] = dict(rates)
 
 
-def rates_of(net: Any) -> dict[Address, float]:
+def rates_of(net: Container) -> dict[Address, float]:
     """Return the noted firing rates in Hz by address; empty if none are noted."""
     return dict(_rates.get(net, {}))

@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from cuslayer.layers import Delay
 from cuslayer.layers.base import form_of
 from cuslayer.layers.synaptic_delay import MOST_LAGS
 from cuslayer.network.network import Sequential, chain_of
+
+if TYPE_CHECKING:
+    from cuslayer.network.network import Container
 
 
 @check.operation
@@ -176,7 +179,7 @@ def values_last(values: Array) -> Array:
     return np.ascontiguousarray(values.transpose(1, 2, 0) if values.ndim == 3 else values)
 
 
-def input_shape_of(net: Any, given: int | tuple[int, ...] | None) -> tuple[int, ...]:
+def input_shape_of(net: Container, given: int | tuple[int, ...] | None) -> tuple[int, ...]:
     """Return the shape of a network's input: as given, a `Network`'s, or a dense layer's."""
     if not isinstance(net, Sequential):
         raise TypeError(f"net must be a network, got {type(net).__name__}")

@@ -13,12 +13,13 @@ import numpy as np
 
 from cuslayer import kernels
 from cuslayer._base import check, instead
+from cuslayer._base.array_like import TensorLike
 from cuslayer._parameter import Bounded, replaces, set_values
 from cuslayer._tape import Tensor, no_grad
 from cuslayer.backend import Array, generator, to_device, to_numpy
 from cuslayer.kernels.constants import Window, places_of
 from cuslayer.kernels.host.memory import count_elements
-from cuslayer.neurons.base import usable_names
+from cuslayer.neurons.base import Listed, Usual, usable_names
 from cuslayer.neurons.states import Remembering
 
 WeightHook = Callable[[Tensor], Tensor]
@@ -46,7 +47,7 @@ class LoadedState(NamedTuple):
 
 @instead.attributes("layer")
 @check.named
-class Layer:
+class Layer(metaclass=Listed):
     """Base class of layers: a callable with parameters.
 
     A layer owns the tensors and layers among its attributes, also inside lists, tuples and dictionaries. `parameters`,
@@ -108,12 +109,13 @@ class Layer:
     _machinery = """
         as_drawn biased check_state children constants continued draw_again drawn_again expand fan_in fan_out for_sample
         form is_read_out joined_shape keeps_shape keeps_steps least_change measure_hooks memory named names_of
-        normalizes of_batch own_dt own_scale parameter_names partial_shape passes_spikes per_output_shapes position_of
-        scalable scale_output scale_setting stages start_at state_numbers tensors usual_scale usual_scale_of weighted
+        normalizes of_batch own_dt own_scale parameter_names partial_shape passes_spikes path_of per_output_shapes
+        position_of scalable scale_output scale_setting stages start_at state_numbers tensors usual_scale usual_scale_of
+        weighted
     """
 
     def __dir__(self) -> list[str]:
-        return usable_names(self, super().__dir__())
+        return usable_names(type(self), super().__dir__())
 
     @property
     def scalable(self) -> bool:
@@ -235,6 +237,7 @@ class Layer:
 
         Raises:
             ValueError: a name is missing or unknown and strict is True, or a shape differs. Nothing then changes.
+            TypeError: state is not a mapping.
         """
         loaded = self.check_state(state, strict=strict)
         names = self._names_in_state(state)
@@ -250,6 +253,7 @@ class Layer:
     @check.operation("load_state")
     def check_state(self, state: Mapping[str, Any], *, strict: bool = True) -> LoadedState:
         """Raise the errors of `load_state` for a mapping with the names and shapes of a state."""
+        check_mapping(state)
         names = self._names_in_state(state)
         known = {name for name, _ in self.parameter_names()}
         missing = tuple(name for name, _ in names.values() if name not in state)
@@ -334,7 +338,7 @@ class Layer:
             return None
         return Remembering(self, self.memory) if self.memory else self
 
-    def __call__(self, x: Any) -> Tensor:
+    def __call__(self, x: TensorLike) -> Tensor:
         """Return the layer's output for x (T, N, ...)."""
         raise TypeError("a layer must define __call__")
 
@@ -666,6 +670,20 @@ def draw_uniform(low: float, high: float, shape: Shape, random: np.random.Genera
 def _as_tuple(hooks: WeightHooks) -> tuple[Any, ...]:
     """Return no, one or several hooks as a tuple."""
     return hooks if isinstance(hooks, tuple) else () if hooks is None else (hooks,)
+
+
+def check_mapping(state: Mapping[str, Array]) -> None:
+    """Raise TypeError unless a state is a mapping."""
+    if not isinstance(state, Mapping):
+        hint = "; pass its .state()" if isinstance(state, Layer) else "; cs.load reads a file"
+        raise check.mistyped("state", "must be a mapping from names to arrays", state, hint)
+
+
+def set_usual_step(layer: Layer, steps: set[float]) -> None:
+    """Give the delays and read-outs in a layer that have the default step that of its neurons, if it is one."""
+    for each in layer.layers_within() if len(steps) == 1 else ():
+        if isinstance(vars(each).get("dt"), Usual):
+            vars(each)["dt"] = min(steps)
 
 
 def changed_options(layer: Layer, **defaults: Any) -> str:

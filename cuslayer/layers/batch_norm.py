@@ -12,6 +12,7 @@ import numpy as np
 
 from cuslayer import kernels
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer._base.sequences import Lengths, own, own_steps
 from cuslayer._still import each_step_alone
 from cuslayer._tape import (
@@ -164,7 +165,7 @@ class BatchNorm(Layer):
             running.data[...] = statistic.astype(running.dtype)
 
     @each_step_alone
-    def __call__(self, x: Any) -> Tensor:
+    def __call__(self, x: TensorLike) -> Tensor:
         """Return the normalized input, of x's shape, (T, N, ..., features).
 
         Raises:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from cuslayer import kernels
 from cuslayer._base import check, instead
+from cuslayer._base.array_like import TensorLike
 from cuslayer._still import each_step_alone
 from cuslayer._tape import Gradient, Pullback, Tensor, as_tensor, differentiable, grad_enabled, saves, takes_packed
 from cuslayer.backend import Array, contiguous
@@ -139,7 +140,7 @@ class Delaying(Synapse):
         raise NotImplementedError
 
     @each_step_alone
-    def __call__(self, x: Any) -> Tensor:
+    def __call__(self, x: TensorLike) -> Tensor:
         return self.biased(self._operate(x, self.effective_weight()) if self.delays is None else self._delayed(x))
 
     def _delayed(self, x: Any, since: int = 0, lag: Array | None = None) -> Tensor:
@@ -348,7 +349,7 @@ class ConvTranspose(Convolution):
         return (kernel_h, kernel_w, outputs, self.groups, inputs), (1, 1, outputs, self.groups, 1)
 
     @each_step_alone
-    def __call__(self, x: Any) -> Tensor:
+    def __call__(self, x: TensorLike) -> Tensor:
         return conv_transpose(x, self.effective_weight(), output_padding=self.output_padding, **self.geometry())
 
     @check.operation("conv_transpose")

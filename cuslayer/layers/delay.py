@@ -9,17 +9,19 @@ import numpy as np
 
 from cuslayer import kernels
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer._parameter import Bounded
 from cuslayer._tape import Pullback, Tensor, differentiable, grad_enabled, saves
 from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.kernels.time.delay.steps import whole_steps
 from cuslayer.layers.base import Layer, Shape, changed_options, draw_uniform
+from cuslayer.neurons.base import USUAL_STEP, usual_or_step
 
 MODES = ("floor", "linear")
 
 
 @check.operation
-def shift(x: Any, /, *, delay: Any, dt: float = 1.0, mode: str = "floor") -> Tensor:
+def shift(x: TensorLike, /, *, delay: Any, dt: float = 1.0, mode: str = "floor") -> Tensor:
     """Delay x in time, by whole steps or fractions of a step, with zeros before its start.
 
     With ``n = floor(delay / dt)`` and ``f = delay / dt - n``::
@@ -145,7 +147,7 @@ class Shift(Layer):
 
     Args:
         delay: ms; a negative delay advances.
-        dt: the step, ms.
+        dt: the step, ms; by default that of the neurons in its network, or 1.
 
     Raises:
         ValueError: delay is not finite or beyond 2^31 ms, or dt is not positive.
@@ -161,10 +163,10 @@ class Shift(Layer):
     form = "delay"
     linear = False
 
-    def __init__(self, delay: float, *, dt: float = 1.0) -> None:
+    def __init__(self, delay: float, *, dt: float = USUAL_STEP) -> None:
         self.delay = check.number("delay", delay)
         check_delays(delay, delay)
-        self.dt = check.time_step("dt", dt)
+        self.dt = usual_or_step("dt", dt)
 
     @property
     def memory(self) -> int | None:
@@ -178,7 +180,7 @@ class Shift(Layer):
         """Return the delay in whole steps, and the rest as a share of a step."""
         return whole_steps(self.delay, self.dt)
 
-    def __call__(self, x: Any) -> Tensor:
+    def __call__(self, x: TensorLike) -> Tensor:
         return shift(x, delay=self.delay, dt=self.dt)
 
     def __repr__(self) -> str:
@@ -194,7 +196,7 @@ class Delay(Layer):
     Args:
         features: the number of delays: one for each neuron of a flat layer, or for each channel of images. The shape
             (H, W, C) of an image gives each of its neurons a delay.
-        dt: the step, ms.
+        dt: the step, ms; by default that of the neurons in its network, or 1.
         max_delay: the longest delay, ms; None for no limit.
         mode: "floor", or "linear" for analog signals.
         initial: initial delays are uniform between 0 and this, ms, or max_delay if that is less.
@@ -223,14 +225,14 @@ class Delay(Layer):
         self,
         features: int | tuple[int, ...],
         *,
-        dt: float,
+        dt: float = USUAL_STEP,
         max_delay: float | None = None,
         mode: str = "floor",
         initial: float = 1.0,
     ) -> None:
         sizes = features if isinstance(features, tuple) else (features,)
         self.features = tuple(check.integer("features", n, least=1) for n in sizes)
-        self.dt = check.time_step("dt", dt)
+        self.dt = usual_or_step("dt", dt)
         self.max_delay = None if max_delay is None else check.factor("max_delay", max_delay)
         self.mode = check.one_of("mode", mode, MODES)
         initial = check.factor("initial", initial)
@@ -270,7 +272,7 @@ class Delay(Layer):
                 raise ValueError(f"delay has shape {self.features}, a neuron of x each has shape {shape}")
         return shape
 
-    def __call__(self, x: Any) -> Tensor:
+    def __call__(self, x: TensorLike) -> Tensor:
         return shift(x, delay=self.delay, dt=self.dt, mode=self.mode)
 
     def __repr__(self) -> str:

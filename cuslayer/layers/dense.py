@@ -8,9 +8,11 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from cuslayer import kernels
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer._tape import DeferredGradient, Gradient, Pullback, Tensor, as_tensor, differentiable, saves, takes_packed
 from cuslayer.backend import Array, to_numpy
 from cuslayer.kernels.constants import Product, Window, places_of, side_by_side
@@ -19,7 +21,7 @@ from cuslayer.kernels.step.derive import StepSpiking
 from cuslayer.layers.base import PLACES, Shape, Synapse, WeightHooks, check_dense, names_in, only_once
 from cuslayer.layers.conv import Delaying
 from cuslayer.layers.synaptic_delay import SynapticDelays
-from cuslayer.neurons.base import StepByStep, as_neuron
+from cuslayer.neurons.base import USUAL_STEP, Neuron, StepByStep, as_neuron, usual_or_step
 from cuslayer.neurons.dynamics import bounds_in_ms, kept_share, of_constants, simulate_by_step, time_constant
 from cuslayer.neurons.lif import LIF
 from cuslayer.neurons.states import PopulationStates, Remembering, States
@@ -269,7 +271,7 @@ class ReadOut(_Flat):
         out_features: the number of outputs, such as classes.
         tau: time constant of the integrator, ms, a number or (out_features,); a `Bounded` is trained; 20 by default.
         neuron: a neuron whose spike response replaces the integrator.
-        dt: the step, ms; by default the neuron's, or 1.
+        dt: the step, ms; by default that of the neurons in its network, or 1 if tau is trained.
         trained: whether tau is trained.
         bounds: minimum and maximum of a trained tau, ms; by default a quarter of a step and 10,000 steps.
         weight_scale: as in `Dense`, by default 1.
@@ -299,11 +301,11 @@ class ReadOut(_Flat):
         in_features: int | tuple[int, ...],
         out_features: int,
         *,
-        tau: Any = None,
-        neuron: Any = None,
+        tau: float | npt.ArrayLike | Tensor | None = None,
+        neuron: Neuron | None = None,
         dt: float | None = None,
         trained: bool = False,
-        bounds: Any = None,
+        bounds: tuple[float, float] | None = None,
         weight_scale: float | None = None,
         weight_hook: WeightHooks = None,
         bias: bool | Tensor | None = False,
@@ -312,11 +314,21 @@ class ReadOut(_Flat):
         self._set_filter(tau, neuron, dt, trained, bounds)
         super().__init__(shape, shape[0], weight_scale, weight_hook, bias)
 
-    def _set_filter(self, tau: Any, neuron: Any, dt: Any, trained: Any, bounds: Any) -> None:
+    def _set_filter(
+        self,
+        tau: float | npt.ArrayLike | Tensor | None,
+        neuron: Neuron | None,
+        dt: float | None,
+        trained: bool,
+        bounds: tuple[float, float] | None,
+    ) -> None:
         """Validate and set the filter of the weighted input."""
         self.trained, self.bounds, self.neuron, self.tau = check.flag("trained", trained), bounds, neuron, None
         of_neuron = None if neuron is None else as_neuron(neuron)
-        self.dt = check.time_step("dt", dt if dt is not None else of_neuron.dt if of_neuron else 1.0)
+        if dt is None:
+            # The bounds of a trained time constant depend on the step.
+            dt = of_neuron.dt if of_neuron else 1.0 if trained else USUAL_STEP
+        self.dt = usual_or_step("dt", dt)
         bounds_in_ms(bounds, self.dt)
         if of_neuron is None:
             given = _TAU if tau is None else tau
@@ -330,7 +342,7 @@ class ReadOut(_Flat):
         if self.dt != of_neuron.dt:
             raise ValueError(f"dt must be the neuron's, {of_neuron.dt:g}, got {self.dt:g}")
 
-    def __call__(self, x: Any) -> Tensor:
+    def __call__(self, x: TensorLike) -> Tensor:
         """Return the potentials (T, N, out_features) for x (T, N, ...); of each place as in `Dense`."""
         return self.filtered(self.biased(dense(x, self.effective_weight())))
 

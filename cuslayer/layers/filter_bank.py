@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from cuslayer import kernels
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer._tape import Gradient, Pullback, Tensor, differentiable, saves
 from cuslayer.backend import Array
 from cuslayer.kernels.host.memory import count_elements
@@ -140,7 +140,7 @@ class TemporalFilter(Layer):
     def _first_parameters(self) -> dict[str, Tensor]:
         return {"weight": self.weight}
 
-    def __call__(self, x: Any) -> Tensor:
+    def __call__(self, x: TensorLike) -> Tensor:
         return fir(x, self.weight)
 
     def __repr__(self) -> str:
@@ -187,7 +187,7 @@ class FilterBank(Layer):
     def _first_parameters(self) -> dict[str, Tensor]:
         return {"weight": self.weight}
 
-    def __call__(self, x: Any) -> Tensor:
+    def __call__(self, x: TensorLike) -> Tensor:
         return filter_bank(x, self.weight)
 
     def output_shape(self, shape: Shape | None) -> Shape | None:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from cuslayer import kernels
 from cuslayer._base import check
@@ -45,7 +46,7 @@ def fire_adjoint(k: Any, g: Array, u: Array, steps: int, constants: Any, spiking
     return spiking.fire_adjoint(k, g, u.reshape(flat), constants).reshape(u.shape)
 
 
-def received(g: Any, shape: tuple[int, ...], dtype: Any, *, deferred: bool) -> Any:
+def received(g: Any, shape: tuple[int, ...], dtype: npt.DTypeLike, *, deferred: bool) -> Any:
     """Return a gradient as an array of a shape (frames, ...) and type; with `deferred`, a matrix may stay one."""
     if deferred and isinstance(g, DeferredGradient) and g.value.shape == (shape[0], math.prod(shape[1:])):
         product = cast(Product, g.value)
@@ -216,7 +217,7 @@ def _pullback(
     fused: Any,
     bias: tuple[Array, ...],
     fired: tuple[int, ...],
-    dtype: Any,
+    dtype: npt.DTypeLike,
     *,
     deferred: bool = False,
 ) -> Pullback:

@@ -11,6 +11,7 @@ import numpy as np
 
 from cuslayer import kernels
 from cuslayer._base import check, instead
+from cuslayer._base.array_like import TensorLike
 from cuslayer._still import each_step_alone
 from cuslayer._tape import Gradient, Pullback, Tensor, as_tensor, differentiable, saves, takes_packed
 from cuslayer.backend import Array, numeric
@@ -223,7 +224,7 @@ class SumPool(Windowed):
     form = "pool"
 
     @each_step_alone
-    def __call__(self, x: Any) -> Tensor:
+    def __call__(self, x: TensorLike) -> Tensor:
         if self.weight_hook:
             return weighted_pool(x, self.effective_weight(), **self.geometry())
         return pool(x, kernel_size=self.kernel_size, gain=self.gain, **self.geometry())
@@ -255,7 +256,7 @@ class Unpool(Windowed):
     form = "unpool"
 
     @each_step_alone
-    def __call__(self, x: Any) -> Tensor:
+    def __call__(self, x: TensorLike) -> Tensor:
         if self.weight_hook:
             return weighted_unpool(x, self.effective_weight(), **self.geometry())
         return unpool(x, kernel_size=self.kernel_size, gain=self.gain, **self.geometry())
@@ -322,7 +323,7 @@ class AvgPool(_WithinFrame):
         return count_synapses(lambda x: self(x) * math.prod(self.kernel_size), shape)
 
     @each_step_alone
-    def __call__(self, x: Any) -> Tensor:
+    def __call__(self, x: TensorLike) -> Tensor:
         """Return the means (T, N, H', W', C), ``H' = floor((H + 2 padding - reach) / stride) + 1``.
 
         Here ``reach = dilation (kernel - 1) + 1``.
@@ -364,7 +365,7 @@ class MaxPool(_WithinFrame):
         _check_padding(self.window)
 
     @each_step_alone
-    def __call__(self, x: Any) -> Tensor:
+    def __call__(self, x: TensorLike) -> Tensor:
         return max_pool(x, kernel_size=self.kernel_size, **self.geometry())
 
     @check.operation("max_pool")
@@ -397,7 +398,7 @@ class GlobalAvgPool(Layer):
         return None if shape is None else (shape[-1],)
 
     @each_step_alone
-    def __call__(self, x: Any) -> Tensor:
+    def __call__(self, x: TensorLike) -> Tensor:
         """Return the means (T, N, C) of x (T, N, H, W, C), spikes or numbers.
 
         Raises:

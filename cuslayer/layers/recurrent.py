@@ -13,6 +13,7 @@ import numpy as np
 
 from cuslayer import kernels
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer._tape import (
     Gradient,
     Pullback,
@@ -32,7 +33,7 @@ from cuslayer.kernels.recurrent.constants import Geometry, lags_of
 from cuslayer.kernels.spikes.packed import PackedSpikes
 from cuslayer.kernels.step.derive import StepSpiking
 from cuslayer.kernels.time.delay.steps import whole_steps
-from cuslayer.layers.base import Layer, Shape, names_in, only_once
+from cuslayer.layers.base import Layer, Shape, names_in, only_once, set_usual_step
 from cuslayer.layers.conv import Conv
 from cuslayer.layers.delay import shift
 from cuslayer.layers.dense import Dense
@@ -264,7 +265,7 @@ class Recurrent(Layer, Neuron):
     surrogate, fires, parts_at = map(_of_neuron, ("surrogate", "fires", "parts_at"))
     weight_scale, axon_delay, max_delay = map(_of_neuron, ("weight_scale", "axon_delay", "max_delay"))
 
-    def __init__(self, layer: Any, neuron: Any, *, delay: float | None = None) -> None:
+    def __init__(self, layer: Dense | Conv, neuron: Neuron, *, delay: float | None = None) -> None:
         self.layer = layer
         self.neuron = _for_the_loop(as_neuron(neuron))
         self._check_layer()
@@ -294,6 +295,7 @@ class Recurrent(Layer, Neuron):
             raise ValueError(f"layer must go from a population to itself, got {layer!r}")
         if isinstance(layer, Conv) and layer.delays is not None:
             raise ValueError(f"layer must be Dense to have delays of its synapses, got {layer!r}")
+        set_usual_step(layer, {self.dt})
         if layer.delays is not None and layer.delays.dt != self.dt:
             raise ValueError(f"the layer's delays must have the neuron's dt, {self.dt:g}, got {layer.delays.dt:g}")
         if layer.bias is not None:
@@ -443,7 +445,7 @@ class Recurrent(Layer, Neuron):
         weight = self._weight() if weight is None else weight
         return with_columns(recurrent, x, weight, columns=tuple(keeps.values()), **options)
 
-    def __call__(self, x: Any) -> Tensor:
+    def __call__(self, x: TensorLike) -> Tensor:
         """Return the spikes for the weighted input x (T, N, ...) of the layer before."""
         return self._operate(x, self._states)
 

@@ -12,6 +12,7 @@ from cuslayer._parameter import Bounded
 from cuslayer._tape import Gradient, Pullback, Tensor, differentiable, note_change
 from cuslayer.backend import Array, namespace
 from cuslayer.layers.base import Layer, Shape, changed_options, draw_uniform
+from cuslayer.neurons.base import USUAL_STEP, usual_or_step
 
 # The least width of a Gaussian whose delay learns, and the width for a Gaussian of 0, in steps.
 _NARROW, _ONE_LAG = 0.5, 1e-3
@@ -152,7 +153,7 @@ class SynapticDelays(Layer):
 
     Args:
         max_delay: the longest delay, ms.
-        dt: the step, ms.
+        dt: the step, ms; by default that of the neurons in its network, or 1.
         steps: the number of steps of the optimizer that change the delays.
         width: of the Gaussians at the beginning, ms; by default a third of max_delay, and at least half a step.
 
@@ -176,8 +177,11 @@ class SynapticDelays(Layer):
 
     keeps_steps = True
 
-    def __init__(self, max_delay: float, *, dt: float = 1.0, steps: int = 1000, width: float | None = None) -> None:
-        self.max_delay, self.dt = check.not_negative("max_delay", max_delay), check.time_step("dt", dt)
+    def __init__(
+        self, max_delay: float, *, dt: float = USUAL_STEP, steps: int = 1000, width: float | None = None
+    ) -> None:
+        self.max_delay = check.not_negative("max_delay", max_delay)
+        self.dt = usual_or_step("dt", dt)
         if self.max_delay / self.dt >= MOST_LAGS:
             raise ValueError(f"max_delay must be under {MOST_LAGS:,} steps of {self.dt:g} ms, got {self.max_delay:g}")
         self.steps = check.integer("steps", steps, least=1)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from cuslayer import kernels
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer._tape import Pullback, Tensor, as_tensor, differentiable, saves
 from cuslayer.backend import Array, contiguous, namespace, numeric, numeric_type
 from cuslayer.layers.base import Layer, Shape
@@ -65,7 +65,7 @@ class Dropout(Layer):
     def __init__(self, p: float) -> None:
         self.p = check.fraction("p", p)
 
-    def __call__(self, x: Any) -> Tensor:
+    def __call__(self, x: TensorLike) -> Tensor:
         if self.training:
             return dropout(x, p=self.p)
         return as_tensor(x)
@@ -170,7 +170,7 @@ class KWinners(Layer):
             _check_count(self.k, self.among, shape)
         return shape
 
-    def __call__(self, x: Any) -> Tensor:
+    def __call__(self, x: TensorLike) -> Tensor:
         return k_winners(x, k=self.k, among=self.among)
 
     def __repr__(self) -> str:
@@ -206,7 +206,7 @@ class Average(Layer):
     def __init__(self, groups: int) -> None:
         self.groups = check.integer("groups", groups, least=1)
 
-    def __call__(self, x: Any) -> Tensor:
+    def __call__(self, x: TensorLike) -> Tensor:
         """Return the means (T, N, groups) of x (T, N, C) or (T, N, H, W, C).
 
         Raises:
@@ -309,7 +309,7 @@ class Decimate(Layer):
         self.factor = check.integer("factor", factor, least=1)
         self.how = check.one_of("how", how, HOW)
 
-    def __call__(self, x: Any) -> Tensor:
+    def __call__(self, x: TensorLike) -> Tensor:
         return decimate(x, factor=self.factor, how=self.how)
 
     def __repr__(self) -> str:

@@ -10,12 +10,16 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from cuslayer import kernels
 from cuslayer._base import check, instead
+from cuslayer._base.array_like import TensorLike
+from cuslayer._base.labels import class_numbers, unread
 from cuslayer._base.sequences import Lengths, ended, own_steps, sum_of_parts
+from cuslayer._base.time_window import TimeWindow
 from cuslayer._tape import Pullback, Tensor, as_tensor, differentiable, takes_packed
-from cuslayer.backend import Array, namespace, to_device, to_numpy
+from cuslayer.backend import Array, namespace, to_device
 from cuslayer.kernels.constants import ClassCounts
 from cuslayer.kernels.step.filters import Alpha, Sampled
 from cuslayer.neurons.base import Neuron, as_neuron
@@ -31,7 +35,7 @@ class ClassLoss:
     Attributes:
         neuron: the output neuron; its dt is the step. A loss for read-outs has none.
         dt: the step, ms.
-        window: the window in steps; None for the whole time.
+        window: the window in ms, as (start, stop); None for the whole time.
         at_steps: whether integers (T, N) are labels at each step.
     """
 
@@ -45,9 +49,11 @@ class ClassLoss:
     def _set_time(self, window: tuple[float, float] | None, dt: float) -> None:
         """Validate and set the step and the window."""
         self.dt = check.time_step("dt", dt)
-        self.window = window_steps(window, self.dt)
+        self.window = None if window is None else TimeWindow.of("window", window)
+        if self.window is not None:
+            self.window.steps(self.dt)
 
-    def __call__(self, spikes: Any, labels: Any) -> Tensor:
+    def __call__(self, spikes: TensorLike, labels: TensorLike) -> Tensor:
         """Return the loss of spikes (T, N, classes), as a scalar.
 
         For a padded batch, with `Tensor.lengths`, it is the sum over the recordings, each up to its end.
@@ -62,12 +68,13 @@ class ClassLoss:
         """
         spikes = as_tensor(spikes)
         if spikes.ndim < 3 and getattr(labels, "ndim", 0) > 2:
-            raise ValueError(f"the spikes come first, then the labels, got shapes {spikes.shape}, {labels.shape}")
+            shape = unread(labels).shape
+            raise ValueError(f"the spikes come first, then the labels, got shapes {spikes.shape}, {shape}")
         check.time_first("spikes", spikes, least_dimensions=3)
         try:
             chosen = self._targets(labels, spikes)
         except ValueError as problem:
-            shape = tuple(labels.shape) if hasattr(labels, "shape") else np.shape(labels)
+            shape = tuple(getattr(labels, "shape", None) or np.shape(unread(labels)))
             of_shape = "shape" in str(problem)  # not of a label or a number
             if not of_shape or shape[:1] != spikes.shape[:1] or spikes.shape[0] == spikes.shape[1]:
                 raise
@@ -99,12 +106,23 @@ class ClassLoss:
         return output if lengths is None else ended(output, lengths=lengths), target
 
     def __repr__(self) -> str:
-        return check.shown(self, window=in_ms(self.window, self.dt))
+        return check.shown(self)
 
     def _within(self, output: Tensor) -> tuple[int, int, Lengths | None]:
         """Return the window of an output (T, N, ...) in steps, and how many of its steps each recording has."""
-        first, last = within(self.window, output.shape[0], self.dt, output.lengths)
+        first, last = self._counted(output.shape[0], padded=output.lengths is not None)
         return first, last, lengths_within(output.lengths, first, last)
+
+    def _counted(self, steps: int, *, padded: bool = False) -> tuple[int, int]:
+        """Return the window in steps, which in a padded batch ends with the longest recording."""
+        if steps == 0:
+            raise ValueError("spikes must have a step, got T = 0")
+        if self.window is None:
+            return 0, steps
+        if not padded:
+            return self.window.within(steps, self.dt)
+        first, last = self.window.steps(self.dt)
+        return first, min(last, steps)
 
     def _targets(self, labels: Any, spikes: Tensor) -> Any:
         """Return labels in the form that `_error` takes, on the device of the spikes."""
@@ -126,7 +144,7 @@ def spike_count_error(
     /,
     *,
     desired: Array | ClassCounts,
-    window: tuple[int, int],
+    counted: tuple[int, int],
     response: Alpha | Sampled,
     count_scale: float = 1.0,
     piecewise: bool = False,
@@ -146,7 +164,7 @@ def spike_count_error(
     Args:
         s: (T, N, neurons), spikes or numbers.
         desired: (N, neurons), the desired counts; or labels and the classes' counts.
-        window: the first step, and the last step plus one.
+        counted: the window in steps: the first one, and the one after its last.
         response: the spike response, with its dt in ms.
         count_scale: the factor of the error of counts (SLAYER-PyTorch's numSpikesScale).
         piecewise: whether the error within the window depends only on the count.
@@ -155,7 +173,7 @@ def spike_count_error(
         The error, a scalar.
 
     Raises:
-        ValueError: a shape does not fit, or the window is empty or reaches past T.
+        ValueError: a shape does not fit, or counted is empty or reaches past T.
 
     Source: Shrestha and Orchard 2018, section 3.2 and its supplement; with the response inside the window as in
     SLAYER-PyTorch's ``spikeLoss.numSpikes``; its documentation has the piecewise form.
@@ -163,7 +181,7 @@ def spike_count_error(
     >>> import numpy as np
     >>> from cuslayer.neurons import SRM
     >>> silent, desired = np.zeros((10, 1, 1), bool), np.array([[5.0]])
-    >>> spike_count_error(silent, desired=desired, window=(0, 10), response=SRM().filter).item()
+    >>> spike_count_error(silent, desired=desired, counted=(0, 10), response=SRM().filter).item()
     1.25
     """
     check.time_first("s", s, least_dimensions=3)
@@ -173,11 +191,11 @@ def spike_count_error(
     if shape != expected:
         name = "desired.labels have" if isinstance(desired, ClassCounts) else "desired has"
         raise ValueError(f"{name} shape {shape}, s expects {expected}")
-    first, last = window
+    first, last = counted
     if not 0 <= first < last <= s.shape[0]:
-        raise ValueError(f"window must lie within 0 and {s.shape[0]} steps, got {first} to {last}")
+        raise ValueError(f"counted must lie within 0 and {s.shape[0]} steps, got {first} to {last}")
     k = kernels.of(s).loss
-    error, e = k.error(s, desired, window, response, count_scale, piecewise)
+    error, e = k.error(s, desired, counted, response, count_scale, piecewise)
     return error, lambda g: k.error_adjoint(e, g, response)
 
 
@@ -228,14 +246,14 @@ class SpikeCountLoss(ClassLoss):
         self.piecewise = check.flag("piecewise", piecewise)
 
     def desired_rate(self, target: Any, outputs: int, steps: int) -> float:
-        first, last = within(self.window, steps, self.neuron.dt)
+        first, last = self._counted(steps)
         count = (self.true + (outputs - 1) * self.false) / max(outputs, 1)
         return 1000.0 * count / ((last - first) * self.neuron.dt)
 
     def _targets(self, labels: Any, spikes: Tensor) -> Array | ClassCounts:
         """Return the desired counts; on a GPU by class, without checking labels that are already there."""
         if kernels.of(spikes.stored) is kernels.cpu:
-            return np.where(one_hot(labels, spikes.shape[1:]), self.true, self.false)
+            return np.where(super()._targets(labels, spikes), self.true, self.false)
         return ClassCounts(classes_beside(labels, spikes), self.true, self.false)
 
     def _error(self, spikes: Tensor, desired: Array | ClassCounts, first: int, last: int) -> Tensor:
@@ -245,7 +263,7 @@ class SpikeCountLoss(ClassLoss):
         return spike_count_error(
             spikes,
             desired=desired,
-            window=(first, last),
+            counted=(first, last),
             response=self.neuron.filter,
             count_scale=self.count_scale,
             piecewise=self.piecewise,
@@ -288,54 +306,12 @@ def check_order(true: float, false: float) -> None:
         raise ValueError(f"true must be at least false, {false:g}, got {true:g}")
 
 
-def window_steps(window: Any, dt: float) -> tuple[int, int] | None:
-    """Return a window in ms as steps; None, for the whole time, for None."""
-    if window is None:
-        return None
-    check.two("window", window, "must be (start, stop) in ms")
-    start, stop = (check.not_negative("window", edge) for edge in window)
-    steps = round(start / dt), round(stop / dt)
-    if steps[0] >= steps[1]:
-        raise ValueError(f"window must hold a step of {dt:g} ms, got {start:g} to {stop:g} ms")
-    return steps
-
-
-def in_ms(steps: tuple[int, int] | None, dt: float) -> tuple[float, ...] | None:
-    """Return a window in steps as an argument, in ms; None for None."""
-    return None if steps is None else tuple(float(f"{edge * dt:g}") for edge in steps)
-
-
-def width_steps(width: Any, dt: float) -> int:
-    """Return the length of a window in ms as steps."""
-    width = check.positive("width", width)
-    steps = round(width / dt)
-    if steps == 0:
-        raise ValueError(f"width must hold a step of {dt:g} ms, got {width:g} ms")
-    return steps
-
-
 def window_counts(x: Array, width: int) -> Array:
     """Return the sums of x (T, ...) over the last `width` steps: int64 for spikes, float64 for numbers."""
     count = x.cumsum(axis=0, dtype="int64" if x.dtype == bool else "float64")
     # A copy: the two slices overlap.
     count[width:] -= count[:-width].copy()
     return count
-
-
-def within(window: tuple[int, int] | None, steps: int, dt: float, lengths: Lengths | None = None) -> tuple[int, int]:
-    """Return a window in steps, by default all steps; raise ValueError if it reaches past the end.
-
-    With lengths it ends with the longest recording.
-    """
-    if steps == 0:
-        raise ValueError("spikes must have a step, got T = 0")
-    window = window or (0, steps)
-    if window[1] > steps and lengths is not None:
-        return window[0], steps
-    if window[1] > steps:
-        reach, end = window[1] * dt, steps * dt
-        raise ValueError(f"window reaches to {reach:g} ms, the spikes end at {end:g} ms")
-    return window
 
 
 def lengths_within(lengths: Lengths | None, first: int, last: int) -> Lengths | None:
@@ -364,24 +340,15 @@ def check_output(spikes: Any) -> None:
         raise ValueError(f"spikes must be (T, N, classes), got shape {spikes.shape}")
 
 
-def one_hot(labels: Any, shape: tuple[int, ...]) -> Array:
-    """Return labels, integers (N,) or one-hot (N, classes), as boolean (N, classes)."""
-    return class_labels(labels, shape)[:, None] == np.arange(shape[-1])
-
-
-def class_labels(labels: Any, shape: tuple[int, ...]) -> Array:
+def class_labels(labels: Any, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
     """Return labels, integers (N,) or one-hot (N, classes), as integers on the CPU, for a shape (N, classes)."""
     if labels is None:
         raise TypeError("labels must be (N,) integers or one-hot (N, classes), got None")
-    given = _whole(labels) if isinstance(labels, Tensor) else to_numpy(labels)
-    samples, most = shape[0], shape[-1]
-    if given.shape == shape and len(shape) == 2 and given.ndim == 2:
-        check.one_hot("labels (N, classes)", given)
-        return given.argmax(axis=1)
-    if len(shape) != 2 or given.shape != (samples,):
+    given = unread(labels)
+    if len(shape) != 2 or given.shape not in (shape[:1], shape):
         spikes = f"(T, {', '.join(map(str, shape))})"
-        raise ValueError(f"labels have shape {given.shape}, spikes {spikes} expect ({samples},) or {shape}")
-    return integers(given, most)
+        raise ValueError(f"labels have shape {given.shape}, spikes {spikes} expect ({shape[0]},) or {shape}")
+    return class_numbers("labels", labels, shape[-1])
 
 
 def send_classes(labels: Any, spikes: Any) -> Any:
@@ -399,39 +366,16 @@ def classes_beside(labels: Any, spikes: Tensor) -> Array:
     """Return labels as int64 (N,) on the device of spikes (T, N, classes), without checking labels already there."""
     shape = spikes.shape[1:]
     if kernels.of(spikes.stored) is kernels.cpu:
-        return class_labels(labels, shape).astype(np.int64, copy=False)
+        return class_labels(labels, shape)
     there = namespace(labels) is not np and labels.dtype.kind in "iu" and labels.shape == shape[:1]
     chosen = labels if there else to_device(class_labels(labels, shape))
     return chosen.astype("int64", copy=False)
-
-
-def _whole(labels: Tensor) -> Array:
-    """Return labels in a tensor, which cannot have an integer type, as integers if they are whole numbers."""
-    given = to_numpy(labels.data)
-    if given.dtype.kind != "f":
-        return given
-    wrong = given[given != np.floor(given)]
-    if wrong.size:
-        raise TypeError(f"labels must be integers, got {wrong[0]:g}")
-    return given.astype(np.int64)
 
 
 def finite_target(target: Array) -> None:
     """Raise ValueError if numbers of a target on the CPU are not finite; a GPU's are not read."""
     if target.size and kernels.of(target) is kernels.cpu:
         check.finite_range("target", float(target.min()), float(target.max()))
-
-
-def integers(labels: Array, most: int) -> Array:
-    """Return labels (N,); raise if one is not a class from 0 to ``most - 1``."""
-    if labels.size and labels.dtype.kind not in "iu":
-        hint = "; labels.astype(int) converts them" if labels.dtype.kind == "f" else ""
-        raise TypeError(f"labels must be integers, got {labels.dtype}{hint}")
-    wrong = np.flatnonzero((labels < 0) | (labels >= most))
-    if wrong.size:
-        where = wrong[0]
-        raise ValueError(f"label {labels[where]} of sample {where} is none of {most} classes")
-    return labels
 
 
 def desired_rate(loss: Any, target: Any, outputs: int, steps: int) -> float | None:

@@ -9,15 +9,16 @@ import numpy as np
 
 from cuslayer import kernels
 from cuslayer._base import check, instead
+from cuslayer._base.array_like import TensorLike
+from cuslayer._base.labels import unread
 from cuslayer._base.sequences import own_steps
+from cuslayer._base.time_window import steps_of
 from cuslayer._tape import Pullback, Tensor, as_tensor, differentiable
 from cuslayer.backend import Array, contiguous, namespace, numeric, to_device, to_numpy
 from cuslayer.loss.base import (
     OVER,
     ClassLoss,
-    in_ms,
     over_time,
-    width_steps,
     window_counts,
 )
 from cuslayer.neurons.base import Neuron
@@ -207,11 +208,11 @@ class ProbabilityWindowLoss(ClassLoss):
         probability: str = "softmax",
     ) -> None:
         super().__init__(neuron, window)
-        self.width = width_steps(width, self.neuron.dt)
+        self.width = steps_of("width", width, self.neuron.dt)
         self.probability = check.one_of("probability", probability, PROBABILITIES)
 
     def __repr__(self) -> str:
-        return check.shown(self, width=self.width * self.dt, window=in_ms(self.window, self.dt))
+        return check.shown(self, width=self.width * self.dt)
 
     def _error(self, spikes: Tensor, chosen: Array, first: int, last: int) -> Tensor:
         counts = moving_count(spikes, width=self.width)[first:last]
@@ -278,7 +279,7 @@ class CrossEntropyLoss(ClassLoss):
     def __repr__(self) -> str:
         usual = {"weights": None, "smoothing": 0.0, "ignore": -1}
         hidden = [name for name, value in usual.items() if getattr(self, name) == value]
-        return check.shown(self, *hidden, window=in_ms(self.window, self.dt))
+        return check.shown(self, *hidden)
 
     @property
     def at_steps(self) -> bool:  # type: ignore[override]
@@ -299,8 +300,7 @@ class CrossEntropyLoss(ClassLoss):
 
     def _at_each_step(self, labels: Any, spikes: Tensor) -> Array | None:
         """Return labels at each step as booleans (T, N, classes); None for other labels."""
-        given = labels.data if isinstance(labels, Tensor) else labels
-        given = to_numpy(given) if namespace(given) is np else given
+        given = unread(labels)
         if given.ndim < 2 or given.shape not in (spikes.shape, spikes.shape[:2]):
             return None
         if given.shape == spikes.shape[1:] and ((given == 1).sum(axis=1) == 1).all():
@@ -417,7 +417,7 @@ class BinaryCrossEntropyLoss(ClassLoss):
         self.slope, self.offset = check.constant("slope", slope), check.signed_factor("offset", offset)
         self._set_time(window, dt)
 
-    def probabilities(self, output: Any) -> Array:
+    def probabilities(self, output: TensorLike) -> Array:
         """Return the probability of each label, (N, classes), of an output (T, N, classes), on the CPU.
 
         Raises:
@@ -436,7 +436,7 @@ class BinaryCrossEntropyLoss(ClassLoss):
         # Two classes, wrong and right; the label of each sample is right.
         return xp.stack([~right, right], axis=-1)[None], xp.ones(right.shape, "int64")
 
-    def _read(self, output: Any) -> Array:
+    def _read(self, output: TensorLike) -> Array:
         """Return ``slope (r - offset)`` of an output, (N, classes), without a gradient."""
         output = as_tensor(output)
         first, last, lengths = self._within(output)
@@ -445,8 +445,7 @@ class BinaryCrossEntropyLoss(ClassLoss):
 
     def _targets(self, labels: Any, spikes: Tensor) -> Array:
         """Return labels (N, classes) as booleans on the device of spikes."""
-        given = labels.data if isinstance(labels, Tensor) else labels
-        given = to_numpy(given) if namespace(given) is np else given
+        given = unread(labels)
         if given.shape != spikes.shape[1:]:
             hint = '; Arrays(x, y, targets="labels") makes no classes of y' if given.ndim == 1 else ""
             raise ValueError(f"labels must be (N, labels), {spikes.shape[1:]}, got shape {given.shape}{hint}")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from cuslayer._base import check
-from cuslayer._tape import Tensor, as_tensor
+from cuslayer._base.array_like import TensorLike
+from cuslayer._base.labels import class_numbers, unread
+from cuslayer._base.time_window import steps_of
+from cuslayer._tape import as_tensor
 from cuslayer.backend import Array, to_numpy
-from cuslayer.loss.base import OVER, check_output, integers, over_time, width_steps, window_counts
+from cuslayer.loss.base import OVER, check_output, over_time, window_counts
 
 
 @check.operation
-def classify(spikes: Any, *, over: str = "sum") -> Array:
+def classify(spikes: TensorLike, *, over: str = "sum") -> Array:
     """Return the class with the most spikes or the largest read-out for each sample; among equals, the lowest class.
 
     Args:
@@ -37,7 +38,7 @@ def classify(spikes: Any, *, over: str = "sum") -> Array:
 
 
 @check.operation
-def confidence(spikes: Any, *, over: str = "sum") -> Array:
+def confidence(spikes: TensorLike, *, over: str = "sum") -> Array:
     """Return the probability of each decision: the softmax of the counts or of the read-out at its largest class.
 
     Args:
@@ -55,7 +56,7 @@ def confidence(spikes: Any, *, over: str = "sum") -> Array:
     return 1 / share.sum(axis=1)
 
 
-def _read(spikes: Any, over: str) -> Array:
+def _read(spikes: TensorLike, over: str) -> Array:
     """Return the read-out (N, classes) of an output."""
     data, over = _output(spikes), check.one_of("over", over, OVER)
     if over != "sum" and not len(data):
@@ -65,7 +66,7 @@ def _read(spikes: Any, over: str) -> Array:
 
 
 @check.operation
-def running_decision(spikes: Any, *, width: float | None = None, dt: float = 1.0, over: str = "sum") -> Array:
+def running_decision(spikes: TensorLike, *, width: float | None = None, dt: float = 1.0, over: str = "sum") -> Array:
     """Return at every step the class with the most spikes in a window that ends there; among equals, the lowest class.
 
     A window without spikes keeps the decision of the step before. It is -1 before the first spike. After the end of a
@@ -94,7 +95,9 @@ def running_decision(spikes: Any, *, width: float | None = None, dt: float = 1.0
 
 
 @check.operation
-def decision_time(spikes: Any, labels: Any, *, width: float | None = None, dt: float = 1.0, over: str = "sum") -> Array:
+def decision_time(
+    spikes: TensorLike, labels: TensorLike, *, width: float | None = None, dt: float = 1.0, over: str = "sum"
+) -> Array:
     """Return the time from which the running decision stays right.
 
     Args:
@@ -113,20 +116,20 @@ def decision_time(spikes: Any, labels: Any, *, width: float | None = None, dt: f
     [3.0, inf]
     """
     decisions = _running(spikes, width, dt, over)
-    given = to_numpy(labels.data if isinstance(labels, Tensor) else labels)
+    given = unread(labels)
     steps, samples = decisions.shape
     if given.shape != (samples,):
         raise ValueError(f"labels must be ({samples},), got shape {given.shape}")
-    right = decisions == integers(given, as_tensor(spikes).shape[2])
+    right = decisions == class_numbers("labels", labels, as_tensor(spikes).shape[2])
     wrong_reversed = np.flip(~right, axis=0)
     stable = np.where(right.all(axis=0), steps, wrong_reversed.argmax(axis=0) if steps else 0)
     return np.where(stable > 0, (steps - stable) * dt, np.inf)
 
 
-def _running(spikes: Any, width: float | None, dt: float, over: str) -> Array:
+def _running(spikes: TensorLike, width: float | None, dt: float, over: str) -> Array:
     data = to_numpy(_output(spikes))
     dt = check.time_step("dt", dt)
-    steps = len(data) if width is None else width_steps(width, dt)
+    steps = len(data) if width is None else steps_of("width", width, dt)
     if check.one_of("over", over, OVER) in ("max", "last"):
         if width is not None:
             raise ValueError(f"width must be None for over={over!r}, got {width:g}")
@@ -144,7 +147,7 @@ def _running(spikes: Any, width: float | None, dt: float, over: str) -> Array:
     return np.take_along_axis(found, np.minimum(np.arange(len(data))[:, None], lengths - 1), axis=0)
 
 
-def _output(spikes: Any) -> Array:
+def _output(spikes: TensorLike) -> Array:
     """Return the output's spikes, or raise ValueError unless they are (T, N, classes)."""
     data = as_tensor(spikes).data
     check_output(data)

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer._base.sequences import ended
 from cuslayer._tape import Tensor, as_tensor
 from cuslayer.backend import Array, namespace
@@ -118,7 +119,7 @@ class RateRegularizer:
     def __repr__(self) -> str:
         return check.shown(self)
 
-    def __call__(self, spikes: Any) -> Tensor:
+    def __call__(self, spikes: TensorLike) -> Tensor:
         """Return the penalty of spikes (T, N, ...), as a scalar.
 
         Raises:
@@ -130,7 +131,8 @@ class RateRegularizer:
             raise ValueError("spikes must have a step, got T = 0")
         samples, bins = spikes.shape[1], math.prod(spikes.shape[:2])
         if spikes.lengths is not None:
-            spikes, bins = ended(spikes, lengths=spikes.lengths), int(spikes.lengths.sum())
+            bins = int(spikes.lengths.sum())
+            spikes = ended(spikes, lengths=spikes.lengths)
         rate = spikes.sum(axis=(0, 1)) / (max(bins, 1) * self.dt)
         under = (self.low / 1000 - rate).clip(0)
         error = (under * under).sum()

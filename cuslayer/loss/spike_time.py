@@ -9,6 +9,7 @@ import numpy as np
 
 from cuslayer import kernels
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer._base.sequences import Lengths, ended, sum_of_parts
 from cuslayer._tape import Gradient, Pullback, Tensor, as_tensor, differentiable
 from cuslayer.backend import Array, namespace, numeric, to_numpy
@@ -78,7 +79,7 @@ class SpikeTimeLoss:
     def __init__(self, neuron: Neuron) -> None:
         self.neuron = as_neuron(neuron)
 
-    def __call__(self, spikes: Any, target: Any) -> Tensor:
+    def __call__(self, spikes: TensorLike, target: TensorLike) -> Tensor:
         """Return the loss of spikes against target, both (T, N, ...), as a scalar; in a padded batch up to each end.
 
         Raises:
@@ -107,7 +108,7 @@ class SpikeTimeLoss:
 
 
 @check.operation
-def van_rossum(a: Any, b: Any, *, tau: float, dt: float = 1.0, total: bool = False) -> Array:
+def van_rossum(a: TensorLike, b: TensorLike, *, tau: float, dt: float = 1.0, total: bool = False) -> Array:
     """Return the distance of two spike trains filtered by a causal exponential.
 
     ``D^2 = 1/tau int_0^inf (f_a - f_b)^2 dt`` with ``f(t) = sum over spikes at t_i <= t of exp(-(t - t_i) / tau)``. A
@@ -153,7 +154,7 @@ def van_rossum(a: Any, b: Any, *, tau: float, dt: float = 1.0, total: bool = Fal
 
 
 @check.operation
-def coincidence_factor(spikes: Any, target: Any, *, within: float = 4.0, dt: float = 1.0) -> Array:
+def coincidence_factor(spikes: TensorLike, target: TensorLike, *, within: float = 4.0, dt: float = 1.0) -> Array:
     """Return the fraction of coincident spikes, relative to a Poisson train of the same rate.
 
     ::

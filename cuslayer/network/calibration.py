@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from cuslayer.network.graph import Address, Graph, GraphNode, as_input, finite_i
 from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Walk, check_network, check_neurons, eval_mode
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron, mean_rate
+
+if TYPE_CHECKING:
+    from cuslayer.network.network import Container
 
 # The number of neurons, spread over the samples, that a search for a scale uses.
 _COLUMNS = 2**14
@@ -101,7 +104,7 @@ class Calibration:
 
 @check.operation
 def calibrate(
-    net: Any,
+    net: Container,
     batches: Iterable[Any],
     rate: float = 30.0,
     *,
@@ -171,7 +174,7 @@ def calibrate(
 
 
 def _scaled(
-    net: Any,
+    net: Container,
     batches: Iterable[Any],
     rate: float,
     *,
@@ -199,7 +202,7 @@ def _scaled(
     return Calibration(tuple(run.rows))
 
 
-def _kept(net: Any, keep: Any) -> set[int]:
+def _kept(net: Container, keep: Any) -> set[int]:
     """Return the identities of the layers to keep, including layers of nested networks."""
     if not isinstance(keep, Collection) or isinstance(keep, (str, Layer)):
         raise TypeError(f"keep must be layers or positions, got {type(keep).__name__}; pass [layer]")
@@ -290,7 +293,7 @@ class CalibrationRun:
         self.scaled: dict[int, tuple[list[Layer], float]] = {}
         self._lengths: Lengths | None = None
 
-    def scale(self, net: Any, x: Tensor) -> None:
+    def scale(self, net: Container, x: Tensor) -> None:
         """Scale the layers of a network for an input, in evaluation mode without gradients."""
         self._lengths = x.lengths
         for at in Walk(net, Tracked(x, lambda factor: x)):
@@ -469,9 +472,9 @@ def _spread(x: Array) -> Array:
     return xp.ascontiguousarray(columns).reshape(steps, count, *shape)
 
 
-def layers_set(net: Any) -> str:
+def layers_set(net: Container) -> str:
     """Return the layers whose weights were set or loaded where others are still as drawn; "" otherwise."""
-    layers = [layer for layer in net.layers_within() if layer.weighted]
+    layers: list[Any] = [layer for layer in net.layers_within() if layer.weighted]
     changed = {id(layer) for layer in layers if not layer.as_drawn}
     if len(changed) == len(layers):
         return ""
@@ -480,7 +483,7 @@ def layers_set(net: Any) -> str:
 
 
 @check.operation("Trainer")
-def calibrate_initial(net: Any, batches: list[Any], rate: float, loss: Any, steps: int) -> Calibration | None:
+def calibrate_initial(net: Container, batches: list[Any], rate: float, loss: Any, steps: int) -> Calibration | None:
     """Scale the initial weights of a network; return None, and change nothing, if a weight is not as it was drawn.
 
     Batches with another shape than the first, such as longer recordings, are not used. Layers with their own
@@ -489,7 +492,8 @@ def calibrate_initial(net: Any, batches: list[Any], rate: float, loss: Any, step
     rates no factor reaches; training may reach them.
     """
     nodes = graph_of(net).nodes
-    drawn = [layer.as_drawn for layer in net.layers_within() if layer.weighted]
+    weighted: list[Any] = [layer for layer in net.layers_within() if layer.weighted]
+    drawn = [layer.as_drawn for layer in weighted]
     if not drawn or not all(drawn):
         return None
     inputs = [as_input(x) for x, _ in batches]
@@ -514,7 +518,7 @@ def _begin(x: Tensor, most: int) -> Tensor:
     return x if len(x) <= most else Tensor(x.data[:most], lengths=lengths)
 
 
-def _output_rate(net: Any, x: Tensor, target: Any, loss: Any, rate: float) -> float:
+def _output_rate(net: Container, x: Tensor, target: Any, loss: Any, rate: float) -> float:
     """Return the mean rate, Hz, that a loss desires; `rate` if it desires none."""
     with eval_mode(net), no_grad():
         output = net(x[:1, :1])

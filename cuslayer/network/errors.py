@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,8 +16,11 @@ from cuslayer.network.network import replace_stage
 from cuslayer.network.walk import Walk
 from cuslayer.neurons.base import has_usual_scale, is_neuron, with_balanced_scale
 
+if TYPE_CHECKING:
+    from cuslayer.network.network import Container
 
-def balance_errors(net: Any, x: Tensor) -> None:
+
+def balance_errors(net: Container, x: Tensor) -> None:
     """Set the default scales of surrogates so that errors have one Euclidean norm in all layers of neurons.
 
     The norm is over samples, steps and neurons. The output has random errors, the same at every step. The last neurons

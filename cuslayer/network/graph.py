@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 import numpy as np
 
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer._still import repeat_step, still_step
 from cuslayer._tape import Tensor, as_tensor, grad_enabled
 from cuslayer.backend import Setting
@@ -376,7 +377,7 @@ SILENT_INPUT = "check the recordings, and the duration, the window and the time 
 
 
 @check.operation("network")
-def as_input(x: Any) -> Tensor:
+def as_input(x: TensorLike) -> Tensor:
     """Return the input of a network as a tensor."""
     if isinstance(x, (Tensor, np.ndarray, PackedSpikes)) and x.dtype.kind in "biuf":
         return as_tensor(x)
@@ -403,14 +404,14 @@ def _not_an_array(x: Any) -> str:
     return f"{'None' if x is None else type(x).__name__}{more}"
 
 
-def finite_input(name: str, x: Any) -> Tensor:
+def finite_input(name: str, x: TensorLike) -> Tensor:
     """Return the input of an inspection as a tensor; errors name the operation."""
     x = as_tensor(x)
     number_range(name, x)
     return x
 
 
-def whole_input(name: str, x: Any) -> Tensor:
+def whole_input(name: str, x: TensorLike) -> Tensor:
     """Return the input of an inspection that counts all steps, as a tensor; refuse a padded batch."""
     x = finite_input(name, x)
     if x.lengths is not None:

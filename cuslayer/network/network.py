@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any, TypeAlias
 from weakref import WeakSet
 
 import numpy as np
+import numpy.typing as npt
 
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer._base.sequences import ended
 from cuslayer._parameter import left_behind
 from cuslayer._tape import POTENTIAL_FORMATS, Tensor, grad_enabled, keep_unpacked, potential_format
 from cuslayer.backend import Array, Setting
-from cuslayer.layers.base import Layer, LoadedState, Shape, as_layer, names_in, tensors_and_layers
+from cuslayer.layers.base import (
+    Layer,
+    LoadedState,
+    Shape,
+    as_layer,
+    check_mapping,
+    names_in,
+    set_usual_step,
+    tensors_and_layers,
+)
 from cuslayer.network.graph import (
     INPUT,
     Address,
@@ -42,6 +54,8 @@ from cuslayer.neurons.base import (
 )
 
 Stage: TypeAlias = "Layer | Neuron | Callable[[Tensor], Tensor]"
+# A layer of a network: its address, its name, or the layer itself.
+Where: TypeAlias = "Address | str | Stage"
 
 _DEEPEST = 50
 # Networks that contain one another twice have exponentially many stages.
@@ -83,6 +97,9 @@ class Container(Layer):
                 why = f"layer {earlier} is the same object and has its state; give each stateful neurons of its own"
                 raise ValueError(f"layer {node}, {node.described}, must be new: {why}")
         output_step(graph)
+        neurons = [node.stage for node in graph.nodes if is_neuron(node.stage)]
+        if all(as_layer(node.stage).keeps_steps for node in graph.nodes if not is_neuron(node.stage)):
+            set_usual_step(self, {as_neuron(stage).dt for stage in neurons})
         warn_of_delays(graph)
         check_shapes(graph, getattr(self, "input_shape", None))
         _scale_initial_weights(graph)
@@ -92,7 +109,7 @@ class Container(Layer):
         raise TypeError("a container must define expand")
 
     @check.operation("network")
-    def __call__(self, x: Any) -> Tensor:
+    def __call__(self, x: TensorLike) -> Tensor:
         """Return the output for the input x (T, N, ...).
 
         Without gradients, on the CPU, a long input runs in chunks of time. Except for input and output, the memory then
@@ -162,7 +179,7 @@ class Container(Layer):
         """Raise ValueError unless x fits the network, for networks with a fixed input shape."""
 
     @check.operation
-    def stream(self, lengths: Any = None) -> Stream:
+    def stream(self, lengths: npt.ArrayLike | None = None) -> Stream:
         """Return the network with a state, for one step or one chunk of steps at a time; see `Stream`.
 
         Args:
@@ -201,6 +218,22 @@ class Container(Layer):
             raise ValueError(f"layer {name!r} is none of its layers{check.nearest(name, positions)}")
         return positions[name]
 
+    def path_of(self, name: str) -> tuple[int, ...]:
+        """Return the path to a stage by its name; names of nested networks have dots between them, ``block.hidden``."""
+        path, inside = list[int](), self
+        for part in name.split("."):
+            if not isinstance(inside, Container):
+                raise ValueError(f"layer {name!r} lies in {type(inside).__name__}, which is no network")
+            path.append(inside.position_of(part))
+            inside = inside.stages[path[-1]]
+        return tuple(path)
+
+    def __copy__(self) -> Container:
+        """Return a network of its own with the same stages."""
+        other = type(self).__new__(type(self))
+        vars(other).update((name, copy.copy(x) if isinstance(x, (list, dict)) else x) for name, x in vars(self).items())
+        return other
+
     def _names_found(self, above: tuple[int, ...]) -> Iterator[tuple[str, Tensor]]:
         above = (*above, id(self))
         for position, stage in enumerate(self.stages):
@@ -232,6 +265,7 @@ class Container(Layer):
 
         Raises:
             ValueError: a name is missing or unknown and strict is True, or a shape differs. Nothing then changes.
+            TypeError: state is not a mapping.
 
         >>> from cuslayer.layers import Dense
         >>> from cuslayer.neurons import LIF
@@ -241,6 +275,7 @@ class Container(Layer):
         >>> after.load_state(before.state(), strict=False)
         LoadedState(missing=('head.weight',), unexpected=('out.weight',))
         """
+        check_mapping(state)
         numbers = [
             (layer, key, check.number(name, state[name]))
             for names, layer, key in self._numbers()
@@ -260,6 +295,7 @@ class Container(Layer):
 
     @check.operation("load_state")
     def check_state(self, state: Mapping[str, Any], *, strict: bool = True) -> LoadedState:
+        check_mapping(state)
         of_layers = (names for names, *_ in self._numbers())
         of_neurons = (names for names, _ in self._balanced())
         numbers = {name for names in (*of_layers, *of_neurons) for name in names}
@@ -295,7 +331,7 @@ class Container(Layer):
             ValueError: the given layer, or a layer of this name, is not in the network.
         """
         if isinstance(key, str):
-            return self.stages[self.position_of(key)]
+            return self[self.path_of(key)]
         if isinstance(key, tuple):
             found: Any = self
             for position in key:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer._base.sequences import ended
 from cuslayer._tape import POTENTIAL_FORMATS, Tensor, as_tensor, no_grad, potential_format, potentials_are_observed
 from cuslayer.backend import Array, generator_state, load_generator_state, namespace
@@ -104,7 +105,7 @@ class Stream:
         self._shape: tuple[int, ...] | None = None
         self.steps = 0
 
-    def step(self, x: Any) -> Array:
+    def step(self, x: TensorLike) -> Array:
         """Return the output (N, ...) for one step of the input, (N, ...); see `__call__`."""
         frame = as_input(x).data
         try:
@@ -127,7 +128,7 @@ class Stream:
             return False
 
     @check.operation("stream")
-    def __call__(self, x: Any) -> Array:
+    def __call__(self, x: TensorLike) -> Array:
         """Return the output (T, N, ...) for the next T steps of the input."""
         given = as_input(x)
         check.time_first("x", given)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cuslayer._base import check
 from cuslayer._base.sequences import ended
@@ -14,6 +14,9 @@ from cuslayer.layers.base import Shape, as_layer, form_of
 from cuslayer.loss.base import desired_rate, scored, sent_labels
 from cuslayer.network.graph import Run, Step, observe
 from cuslayer.neurons.base import as_neuron, is_neuron
+
+if TYPE_CHECKING:
+    from cuslayer.network.network import Container
 
 
 def fan_out(layer: Any, shape: Shape) -> Array | None:
@@ -156,7 +159,7 @@ class SparsityLoss:
         return value + (total - self.allowed * samples).clip(0) * self.weight
 
     @contextmanager
-    def observing(self, net: Any) -> Iterator[None]:
+    def observing(self, net: Container) -> Iterator[None]:
         """Count the operations of a network's forward pass within the block, from 0."""
         self._operations = []
         try:

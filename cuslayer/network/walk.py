@@ -127,7 +127,9 @@ class Walk:
     `Visit.call` or the loop can process. After the loop, `output` is the output of the node `last`.
     """
 
-    def __init__(self, net: Any, x: Any, nodes: Sequence[GraphNode] | None = None, last: int | None = None) -> None:
+    def __init__(
+        self, net: Container | Graph, x: Any, nodes: Sequence[GraphNode] | None = None, last: int | None = None
+    ) -> None:
         graph = net if isinstance(net, Graph) else graph_of(net)
         self.nodes, self.last = graph.nodes if nodes is None else nodes, graph.output if last is None else last
         self.units = {node.number: unit for unit in units(graph) for node in unit if node is not None}
@@ -150,7 +152,7 @@ class Walk:
         return self.output
 
 
-def units(net: Any) -> list[Unit]:
+def units(net: Container | Graph) -> list[Unit]:
     """Return the units of a network or a graph, including branches and nested networks, in order."""
     graph = net if isinstance(net, Graph) else graph_of(net)
     uses, found = graph.uses(), dict[int, Unit]()
@@ -167,7 +169,7 @@ def units(net: Any) -> list[Unit]:
     return list(found.values())
 
 
-def check_network(net: Any) -> None:
+def check_network(net: Container) -> None:
     """Raise TypeError unless net is a network."""
     if not isinstance(net, Sequential):
         hint = ""
@@ -178,7 +180,7 @@ def check_network(net: Any) -> None:
         raise TypeError(f"net must be a Network or Sequential, got {type(net).__name__}{hint}")
 
 
-def check_neurons(net: Any) -> None:
+def check_neurons(net: Container) -> None:
     """Raise TypeError unless a network has neurons in its graph."""
     nodes = graph_of(net).nodes
     if any(is_neuron(node.stage) for node in nodes):
@@ -195,14 +197,14 @@ def _holds(layer: Layer) -> bool:
     return any(is_neuron(value) for each in layers for value in values_within(vars(each)))
 
 
-def ends_in_read_out(net: Any) -> bool:
+def ends_in_read_out(net: Container) -> bool:
     """Return whether a network ends in a read-out: its output is numbers, not spikes."""
     graph = graph_of(net)
     return bool(graph.nodes) and as_layer(graph.nodes[graph.output].stage).is_read_out
 
 
 @contextmanager
-def eval_mode(net: Any, *, spread: bool = False) -> Iterator[None]:
+def eval_mode(net: Container, *, spread: bool = False) -> Iterator[None]:
     """Inspect a network within the block: its layers are in evaluation mode, and its tensors need no gradients.
 
     The block leaves the network, the states of stateful neurons, and the random generator unchanged. With `spread`,
@@ -232,12 +234,12 @@ def eval_mode(net: Any, *, spread: bool = False) -> Iterator[None]:
             vars(states).update(before)
 
 
-def depends_on_batch(net: Any) -> bool:
+def depends_on_batch(net: Container) -> bool:
     """Return whether a sample's output may depend on its batch: a layer is in training, or neurons have a state."""
     return any(layer.training for layer in net.layers_within()) or any(s.values is not None for s in _states(net))
 
 
-def freeze(net: Any) -> None:
+def freeze(net: Container) -> None:
     """Let the tensors of a network need no gradients, except for delays of synapses, which then would not spread."""
     layers: list[Any] = net.layers_within()
     delays = {id(layer.delay) for layer in layers if hasattr(layer, "over_lags")}
@@ -246,7 +248,7 @@ def freeze(net: Any) -> None:
         p.requires_grad = p.requires_grad and id(p) in delays
 
 
-def _states(net: Any) -> list[Any]:
+def _states(net: Container) -> list[Any]:
     """Return the states of neurons between calls, each once, including neurons within layers."""
     stages = [*(node.stage for node in graph_of(net).nodes), *net.layers_within()]
     held = [value for stage in stages for value in values_within(getattr(stage, "__dict__", {}))]
@@ -255,7 +257,7 @@ def _states(net: Any) -> list[Any]:
 
 
 @contextmanager
-def copied(net: Any, *others: Any) -> Iterator[tuple[Any, ...]]:
+def copied(net: Container, *others: Any) -> Iterator[tuple[Any, ...]]:
     """Yield copies of a network and of other objects, which may change; restore the random generator afterwards."""
     try:
         found = copy.deepcopy((net, *others))

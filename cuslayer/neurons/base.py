@@ -17,6 +17,7 @@ Any other callable object with ``theta`` and ``psp`` is a neuron too; `as_neuron
 
 from __future__ import annotations
 
+from abc import ABCMeta
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -25,6 +26,7 @@ import numpy as np
 
 from cuslayer import kernels
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer._tape import Pullback, Tensor, differentiable
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Shape
@@ -141,10 +143,23 @@ class Names(NamedTuple):
         return {**self.needed, **self.options}
 
 
-def usable_names(thing: Any, names: Iterable[str]) -> list[str]:
-    """Return the names of attributes that Tab shows: not private, and not in `_machinery` of a class of an object."""
-    machinery = {name for kind in type(thing).__mro__ for name in vars(kind).get("_machinery", "").split()}
+def usable_names(kind: type, names: Iterable[str]) -> list[str]:
+    """Return the names of attributes that Tab shows: not private, and not in `_machinery` of a class."""
+    machinery = {name for base in kind.__mro__ for name in vars(base).get("_machinery", "").split()}
     return [name for name in names if name not in machinery and (name[:1] != "_" or name[:2] == "__")]
+
+
+class Listed(ABCMeta):
+    """The class of classes of layers and neurons: `help` shows of the machinery only what a class defines itself.
+
+    It derives from ABCMeta, so that a subclass may also derive from ABC; isinstance stays as fast as of any class.
+    """
+
+    __instancecheck__ = type.__instancecheck__
+    __subclasscheck__ = type.__subclasscheck__
+
+    def __dir__(cls) -> list[str]:
+        return sorted({*usable_names(cls, super().__dir__()), *vars(cls)})
 
 
 # The modes of the surrogate gradient.
@@ -158,7 +173,7 @@ KINDS: dict[str, type[Neuron]] = {}
 
 
 @check.named
-class Neuron:
+class Neuron(metaclass=Listed):
     """A kind of neuron: ``s = neuron(x)``, x (T, N, ...) the weighted input, s boolean spikes.
 
     Attributes:
@@ -219,7 +234,7 @@ class Neuron:
     """
 
     def __dir__(self) -> list[str]:
-        return usable_names(self, super().__dir__())
+        return usable_names(type(self), super().__dir__())
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -227,7 +242,7 @@ class Neuron:
         if own is not None:
             KINDS[own.type] = cls
 
-    def __call__(self, x: Any) -> Tensor:
+    def __call__(self, x: TensorLike) -> Tensor:
         """Return the spikes of the weighted input x (T, N, ...)."""
         raise TypeError("a neuron must define __call__")
 
@@ -329,7 +344,7 @@ class Neuron:
     def _psp_is_own(self) -> bool:
         return getattr(self.psp, "__func__", None) is not Neuron.psp
 
-    def psp(self, x: Any) -> Tensor:
+    def psp(self, x: TensorLike) -> Tensor:
         """Filter x (T, N, ...), spikes or numbers, by the response: ``a[t] = sum_k eps[k] x[t-k]``.
 
         A step without a spike has its own potential as the result.
@@ -387,7 +402,7 @@ class _Adapted(Neuron):
             return super().__getattribute__(name)
         return getattr(self._neuron, name) if hasattr(self._neuron, name) else super().__getattribute__(name)
 
-    def __call__(self, x: Any) -> Tensor:
+    def __call__(self, x: TensorLike) -> Tensor:
         return self._neuron(x)
 
 
@@ -430,6 +445,8 @@ class BalancedScale(float):
 USUAL_SCALE = UsualNumber(1.0)
 USUAL_WIDTH = UsualNumber(1.0)
 USUAL_GRADIENT = UsualText("slayer")
+# The step of delays and read-outs, which take that of the neurons in their network.
+USUAL_STEP = UsualNumber(1.0)
 
 
 def is_usual(neuron: Any, *names: str) -> bool:
@@ -455,6 +472,11 @@ def with_balanced_scale(neuron: Any, scale: float) -> Any:
 def usual_or_constant(name: str, value: Any) -> float:
     """Return a constant of the surrogate as a float, as `check.constant` does; a default stays one."""
     return value if isinstance(value, (UsualNumber, BalancedScale)) else check.constant(name, value)
+
+
+def usual_or_step(name: str, value: Any) -> float:
+    """Return a step in ms, as `check.time_step` does; a default stays one."""
+    return value if isinstance(value, UsualNumber) else check.time_step(name, value)
 
 
 def word_or_none(*words: str) -> Callable[[str, Any], str]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from cuslayer import kernels
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer._parameter import Bounded
 from cuslayer._tape import (
     Gradient,
@@ -374,6 +375,11 @@ class StepNeuron(Neuron):
         set_checked(self, tau_rho=usual_or_constant, scale_rho=usual_or_constant)
         set_checked(self, trained=check.flag, graded=check.flag, stateful=check.flag)
         bounds_in_ms(self.bounds, self.dt)
+        for name in {*self.decays.values()}:
+            value = getattr(self, name)
+            if isinstance(value, float) and 0.5 <= value < min(self.dt, 1.0):
+                decay = f"a decay to {value:g} in a step is {name}={-self.dt / math.log(value):.4g}"
+                check.warn(f"{name} is a time constant in ms, and {value:g} ms is less than a step; {decay}")
         for name in self.time_constants:
             options = self.trained, partial(self.bounds_of, name), name in self.may_be_zero
             object.__setattr__(self, name, time_constant(name, getattr(self, name), *options))
@@ -567,7 +573,7 @@ class StepNeuron(Neuron):
             raise ValueError("trained constants need the gradient of the step, got a neuron with its own backward")
         return with_columns(simulate, x, *more, columns=columns, spiking=self.spiking, states=states)
 
-    def __call__(self, x: Any, *more: Any) -> Tensor:
+    def __call__(self, x: TensorLike, *more: Any) -> Tensor:
         """Return the spikes for the weighted input x (T, N, ...) and the step's further inputs."""
         x = as_tensor(x)
         check.weighted_input("x", x)

@@ -12,6 +12,7 @@ import numpy as np
 
 from cuslayer import kernels
 from cuslayer._base import check, instead
+from cuslayer._base.array_like import TensorLike
 from cuslayer._tape import Pullback, Tensor, differentiable, save_for_backward
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.constants import flushed_taps
@@ -361,7 +362,7 @@ class Loihi(Neuron):
             i = out[t] = xp.where(i > MOST, MOST, xp.where(i >= -MOST, i, -MOST))
         return out
 
-    def __call__(self, x: Any) -> Tensor:
+    def __call__(self, x: TensorLike) -> Tensor:
         """Return the spikes of the weighted input x (T, N, ...); see `functions.loihi`."""
         return loihi(x, constants=self.constants)
 

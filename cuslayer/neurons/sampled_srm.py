@@ -11,6 +11,7 @@ import numpy as np
 
 from cuslayer import kernels
 from cuslayer._base import check, instead
+from cuslayer._base.array_like import TensorLike
 from cuslayer._tape import Pullback, Tensor, as_tensor, differentiable, save_for_backward
 from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.kernels.step.filters import Sampled
@@ -175,7 +176,7 @@ class SampledSRM(Neuron):
         """Return the boolean spikes of a filtered input (T, N, ...); see `functions.sampled_spike`."""
         return sampled_spike(u, spiking=self.spiking, exact=self.gradient == "exact")
 
-    def __call__(self, x: Any) -> Tensor:
+    def __call__(self, x: TensorLike) -> Tensor:
         """Return the spikes of the weighted input x (T, N, ...): ``spike(psp(x))``.
 
         Raises:

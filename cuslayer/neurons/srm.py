@@ -8,6 +8,7 @@ from functools import cache, cached_property
 from typing import Any, ClassVar
 
 from cuslayer._base import check, instead
+from cuslayer._base.array_like import TensorLike
 from cuslayer._tape import Tensor, as_tensor
 from cuslayer.backend import Array
 from cuslayer.kernels.step.derive import StepSpiking
@@ -352,7 +353,7 @@ class SRM(Neuron):
         """Return the boolean spikes of a filtered input (T, N, ...); see `functions.spike`."""
         return spike(u, spiking=self.refracting)
 
-    def __call__(self, x: Any) -> Tensor:
+    def __call__(self, x: TensorLike) -> Tensor:
         """Return the spikes of the weighted input x (T, N, ...): ``spike(psp(x))`` in one pass."""
         return neuron(x, spiking=self.spiking)
 

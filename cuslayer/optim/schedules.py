@@ -48,7 +48,9 @@ def cosine_decay(
     [1.0, 0.5, 0.0, 0.0]
     """
     for name in unknown:
-        hint = "; warmup= is an argument of the optimizer, as in Adam(..., warmup=100)" if name == "warmup" else ""
+        hint = check.nearest(name, ("epochs", "steps", "least"))
+        if name == "warmup":
+            hint = "; warmup= is an argument of the optimizer, as in Adam(..., warmup=100)"
         raise TypeError(f"{name} is no argument, there are epochs, steps and least{hint}")
     lr, least = check.constant("lr", lr), check.factor("least", least)
     if (epochs is None) == (steps is None):

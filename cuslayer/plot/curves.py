@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer.backend import Array, to_numpy
 from cuslayer.plot.style import (
     LIGHT,
@@ -20,15 +21,20 @@ from cuslayer.plot.style import (
     open_frame,
     palette,
     percent_axis,
+    whole_numbers,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # With more lines than this, the legend is outside the axes.
 _FEW = 4
 
 
 @check.operation
-def learning_curves(epochs: Any, ax: Any = None, *, value: str = "loss") -> Any:
-    """Draw the loss or the accuracy of training, validation and test over the epochs.
+def learning_curves(epochs: Any, ax: Axes | None = None, *, value: str = "loss") -> Axes:
+    """Draw the loss, the accuracy or a score of one's own of training, validation and test over the epochs.
 
     The axis of the loss is logarithmic, unless a training loss is not positive. Missing values are gaps.
 
@@ -36,7 +42,7 @@ def learning_curves(epochs: Any, ax: Any = None, *, value: str = "loss") -> Any:
         epochs: the rows of a log, such as `EpochStats`, or an object with such rows as its `epochs`. A row has epoch,
             train_loss, train_accuracy, and the same for validation and test; unknown values are None or missing.
         ax: where to draw; by default the axes of a new figure, which is `ax.figure`.
-        value: "loss" or "accuracy".
+        value: "loss", "accuracy" or "score".
 
     Returns:
         The axes.
@@ -50,7 +56,7 @@ def learning_curves(epochs: Any, ax: Any = None, *, value: str = "loss") -> Any:
     >>> [line.get_ydata().tolist() for line in learning_curves(rows).get_lines()]
     [[1.0, 0.5], [2.0, 1.0]]
     """
-    check.one_of("value", value, ("loss", "accuracy"))
+    check.one_of("value", value, ("loss", "accuracy", "score"))
     rows = list(getattr(epochs, "epochs", epochs))
     for row in rows:
         if not hasattr(row, f"train_{value}"):
@@ -62,13 +68,15 @@ def learning_curves(epochs: Any, ax: Any = None, *, value: str = "loss") -> Any:
     if value == "loss":
         ax.set_ylabel("loss of a sample")
         ax.set_yscale("log" if all(size is None or size > 0 for size in lines["train"]) else "linear")
-    else:
+    elif value == "accuracy":
         percent_axis(ax.yaxis, "accuracy")
+    else:
+        ax.set_ylabel("score")
     return ax
 
 
 @check.operation
-def gradient_flow(epochs: Any, ax: Any = None) -> Any:
+def gradient_flow(epochs: Any, ax: Axes | None = None) -> Axes:
     """Draw the size of each parameter's gradient over the epochs.
 
     A layer with a gradient orders of magnitude smaller than the others' hardly learns. The axis is logarithmic, unless
@@ -101,7 +109,7 @@ def gradient_flow(epochs: Any, ax: Any = None) -> Any:
     return ax
 
 
-def _over_epochs(ax: Any, epochs: Sequence[int], lines: Mapping[str, Sequence[float | None]]) -> None:
+def _over_epochs(ax: Axes, epochs: Sequence[int], lines: Mapping[str, Sequence[float | None]]) -> None:
     """Draw each line that has a value, with gaps where values are missing; a single value is a larger mark."""
     drawn = {name: values for name, values in lines.items() if any(value is not None for value in values)}
     for (name, values), shade in zip(drawn.items(), palette(ax).series(len(drawn)), strict=True):
@@ -109,7 +117,7 @@ def _over_epochs(ax: Any, epochs: Sequence[int], lines: Mapping[str, Sequence[fl
         single = np.count_nonzero(~np.isnan(numbers)) == 1
         ax.plot(epochs, numbers, color=shade, marker="o", markersize=6 if single else 3, linewidth=1.4, label=name)
     ax.set_xlabel("epoch")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    whole_numbers(ax.xaxis)
     ax.grid(color=palette(ax).line, linewidth=0.8)
     open_frame(ax)
     if len(drawn) > _FEW:
@@ -123,8 +131,12 @@ _WIDE = 20.0
 
 
 def sweep_results(
-    keys: Sequence[str], rows: Sequence[tuple[Sequence[Any], float]], value: str = "accuracy", *, figure: Any = None
-) -> Any:
+    keys: Sequence[str],
+    rows: Sequence[tuple[Sequence[Any], float]],
+    value: str = "accuracy",
+    *,
+    figure: Figure | None = None,
+) -> list[Axes]:
     """Draw the result of each run over the value of each key, one panel per key, and return the panels.
 
     Two keys with a result for more than half of their combinations have one panel: the grid of their values.
@@ -234,8 +246,13 @@ def integer_widths(rows: Sequence[Mapping[str, Any]], ax: Any = None) -> Any:
 
 @check.operation
 def confusion(
-    labels: Any, predicted: Any, ax: Any = None, *, classes: int | None = None, names: Sequence[str] | None = None
-) -> Any:
+    labels: TensorLike,
+    predicted: TensorLike,
+    ax: Axes | None = None,
+    *,
+    classes: int | None = None,
+    names: Sequence[str] | None = None,
+) -> Axes:
     """Draw the confusion matrix: true classes by row, decisions by column.
 
     A cell's shade is its fraction of the row, so that rare classes are visible; its number is a count of samples.
@@ -273,10 +290,12 @@ def confusion(
     side = min(2.2 + 0.36 * count, 9.0)
     ax = axes(ax, (side + 0.8, side))
     image = ax.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0)
-    ticks = {} if names is None and count > _LEGIBLE else {"ticks": range(count), "labels": names or range(count)}
-    if ticks:
-        ax.set_xticks(**ticks, rotation=0 if names is None else 45, ha="center" if names is None else "right")
-        ax.set_yticks(**ticks)
+    if names is not None or count <= _LEGIBLE:
+        titles = list(map(str, names or range(count)))
+        ax.set_xticks(
+            range(count), titles, rotation=0 if names is None else 45, ha="center" if names is None else "right"
+        )
+        ax.set_yticks(range(count), titles)
     if count <= _LEGIBLE:
         for row, column in np.argwhere(table).tolist():
             shade = "white" if share[row, column] > 0.55 else LIGHT.ink

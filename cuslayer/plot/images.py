@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from cuslayer.plot.style import (
     palette,
     spike_train,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _FRAMES = 6  # without a window
 _MOST_FRAMES = 1000
@@ -50,13 +53,13 @@ class Frames(NamedTuple):
 @check.operation
 def frames(
     spikes: Any,
-    ax: Any = None,
+    ax: Axes | None = None,
     *,
     duration: float | None = None,
     sample: int | None = 0,
     dt: float = 1.0,
     columns: int | None = None,
-) -> Any:
+) -> Axes:
     """Draw the events of each window of time as an image, in reading order, row 0 on top.
 
     Two channels are OFF, blue, and ON, vermilion; the colours mix. Other numbers of channels are summed, in grey.
@@ -192,7 +195,7 @@ class Animation:
         fps: frames per second.
     """
 
-    def __init__(self, found: Frames, ax: Any, fps: float) -> None:
+    def __init__(self, found: Frames, ax: Axes, fps: float) -> None:
         self.ax, self.titles, self.fps = ax, found.titles(), fps
         self._pictures = paint(found.counts, palette(ax))
         self._image = ax.imshow(self._pictures[0], interpolation="nearest")
@@ -266,7 +269,13 @@ class Animation:
 
 @check.operation
 def animation(
-    spikes: Any, ax: Any = None, *, duration: float = 10.0, sample: int | None = 0, dt: float = 1.0, fps: float = 15.0
+    spikes: Any,
+    ax: Axes | None = None,
+    *,
+    duration: float = 10.0,
+    sample: int | None = 0,
+    dt: float = 1.0,
+    fps: float = 15.0,
 ) -> Animation:
     """Return an animation of the event frames of a recording, in the colours of `frames`.
 
@@ -302,8 +311,13 @@ _MOST_FIELDS = 64
 
 @check.operation
 def receptive_fields(
-    of: Any, ax: Any = None, *, shape: Sequence[int] | None = None, neurons: Any = None, columns: int | None = None
-) -> Any:
+    of: Any,
+    ax: Axes | None = None,
+    *,
+    shape: Sequence[int] | None = None,
+    neurons: Any = None,
+    columns: int | None = None,
+) -> Axes:
     """Draw the weights of each neuron: a map (H, W) for each input channel, one below the other.
 
     Positive weights are red, negative ones blue, 0 is white; all neurons have the same scale.
@@ -377,7 +391,9 @@ _LETTER = 0.068  # and the width of a letter
 _WIDTH = 8.0
 
 
-def draw_tiles(ax: Any, tiles: Array, titles: Sequence[str], *, columns: int | None, fill: Any, **show: Any) -> Any:
+def draw_tiles(
+    ax: Axes | None, tiles: Array, titles: Sequence[str], *, columns: int | None, fill: Any, **show: Any
+) -> Any:
     """Draw tiles (count, height, width, ...) as one image with a title above each, and return the image.
 
     `columns` is the maximum number of tiles per row, None for the number with the largest tiles; `fill` is the value
@@ -407,7 +423,7 @@ def draw_tiles(ax: Any, tiles: Array, titles: Sequence[str], *, columns: int | N
     return image
 
 
-def _layout(count: int, height: int, width: int, columns: int | None, ax: Any, title: float) -> tuple[int, int]:
+def _layout(count: int, height: int, width: int, columns: int | None, ax: Axes | None, title: float) -> tuple[int, int]:
     """Return tiles per row and rows of cells for a title; if possible, tiles are as wide as a title, in inches."""
     across, down = (_WIDTH, math.inf) if ax is None else inches(ax)
 

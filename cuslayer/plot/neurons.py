@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,20 +24,24 @@ from cuslayer.plot.style import (
     palette,
     spike_train,
     time_axis,
+    whole_numbers,
 )
 from cuslayer.surrogates import SURROGATES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @check.operation
 def raster(
     spikes: Any,
-    ax: Any = None,
+    ax: Axes | None = None,
     *,
     sample: int | None = 0,
     dt: float = 1.0,
     groups: Any = None,
     labels: Sequence[str] | None = None,
-) -> Any:
+) -> Axes:
     """Draw the spikes of one sample: time to the right, neurons upward in the layer's order.
 
     Args:
@@ -91,16 +95,17 @@ def raster(
         )
     time_axis(ax, len(train), dt)
     ax.set(ylabel="neuron", ylim=(-0.5, max(count, 1) - 0.5))
-    ax.yaxis.get_major_locator().set_params(integer=True)
+    whole_numbers(ax.yaxis)
     open_frame(ax)
     if len(names) > 1:
         legend_beside(ax)
-        for handle in ax.get_legend().legend_handles:
+        legend: Any = ax.get_legend()
+        for handle in legend.legend_handles:
             handle.set_markersize(7)
     return ax
 
 
-def _mark(ax: Any, count: int, spikes: int) -> dict[str, Any]:
+def _mark(ax: Axes, count: int, spikes: int) -> dict[str, Any]:
     """Return the marker: a stroke of a row's height, or a dot if rows are low."""
     height = 72 * inches(ax)[1] / max(count, 1)
     if height >= 3:
@@ -133,8 +138,14 @@ _MOST_POTENTIALS = 8
 
 @check.operation
 def potential(
-    u: Any, ax: Any = None, *, neuron: Any = None, sample: int | None = 0, neurons: Any = None, current: Any = None
-) -> Any:
+    u: Any,
+    ax: Axes | None = None,
+    *,
+    neuron: Any = None,
+    sample: int | None = 0,
+    neurons: Any = None,
+    current: Any = None,
+) -> Axes:
     """Draw potentials after refraction, the threshold, and a marker at each spike.
 
     The spikes are where ``neuron.fires(u)`` is True: ``u[t] >= theta`` for `SRM`, ``u[t] > theta`` for `Loihi`.
@@ -217,7 +228,7 @@ def potential(
 
 
 @check.operation
-def filters(of: Any, ax: Any = None, *, dt: float | None = None) -> Any:
+def filters(of: Any, ax: Axes | None = None, *, dt: float | None = None) -> Axes:
     """Draw a neuron's spike response and refractory response, or the taps of trained filters, over time.
 
     The refractory response, if any, is in units of the threshold, ``nu[k] / theta``.
@@ -276,7 +287,7 @@ _RANGE = 5.0
 
 
 @check.operation
-def surrogate(neuron: Neuron, ax: Any = None) -> Any:
+def surrogate(neuron: Neuron, ax: Axes | None = None) -> Axes:
     """Draw the surrogate rho(u) around the threshold, and its width.
 
     The width of `SRM` and `Loihi` is ``tau_rho theta``, where the exponential has fallen to 1/e.

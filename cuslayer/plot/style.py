@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from cuslayer._base import check
 from cuslayer._tape import Tensor
 from cuslayer.backend import Array, to_numpy
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 # Below this luminance, white text is more legible than black.
 _DARK = 0.179
@@ -100,7 +104,7 @@ def style_of_new_figures() -> Any:
     return rc_context(_settings(palette(None)))
 
 
-def palette(ax: Any) -> Palette:
+def palette(ax: Axes | None) -> Palette:
     """Return the palette for the background of axes; for None, of a new figure."""
     if ax is None:
         from matplotlib import rcParams
@@ -144,46 +148,47 @@ def _settings(colors: Palette) -> Any:
 _LEGEND_LINE = 0.19  # the height of a line of a legend, inches
 
 
-def axes(ax: Any, size: tuple[float, float]) -> Any:
+def axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
     """Return ax, or the axes of a new figure of a size in inches; raise TypeError if ax is not Axes."""
-    return _new_axes(size) if check_axes(ax) is None else ax
+    checked = check_axes(ax)
+    return _new_axes(size)[0] if checked is None else checked
 
 
 @check.operation("plot")
-def axes_grid(axes: Any, number: str, size: tuple[float, float], rows: int, columns: int, **options: Any) -> list[Any]:
+def axes_grid(axes: Any, number: str, size: tuple[float, float], rows: int, columns: int, **options: Any) -> list[Axes]:
     """Return axes, by default of a new figure, as a list; raise ValueError unless there are rows times columns."""
-    found = list(np.ravel(_new_axes(size, rows, columns, **options)) if axes is None else axes)
+    found = _new_axes(size, rows, columns, **options) if axes is None else list(axes)
     if len(found) != rows * columns:
         raise ValueError(f"axes must be {number}, got {len(found)}")
     return found
 
 
-def _new_axes(size: tuple[float, float], *grid: int, **options: Any) -> Any:
+def _new_axes(size: tuple[float, float], *grid: int, **options: Any) -> list[Axes]:
     """Return the axes of a new figure that pyplot does not register."""
     from matplotlib.figure import Figure
 
     with style_of_new_figures():
-        made = Figure(figsize=size, layout="constrained").subplots(*grid, **options)
+        made = list(np.ravel(Figure(figsize=size, layout="constrained").subplots(*grid, **options)))
         # Drawing creates ticks, with the settings of that time.
-        for ax in np.ravel(made):
+        for ax in made:
             ax.tick_params(color=palette(ax).ink, labelcolor=palette(ax).ink)
     return made
 
 
-def check_axes(ax: Any) -> Any:
+def check_axes(ax: Axes | None) -> Axes | None:
     """Return ax; raise TypeError if it is neither Axes nor None."""
     if ax is not None and not (hasattr(ax, "get_window_extent") and hasattr(ax, "plot")):
         raise TypeError(f"ax must be matplotlib Axes, got {type(ax).__name__}")
     return ax
 
 
-def inches(ax: Any) -> tuple[float, float]:
+def inches(ax: Axes) -> tuple[float, float]:
     """Return the width and the height of axes in inches; approximate before the layout of their figure."""
     box, dpi = ax.get_window_extent(), ax.figure.dpi
     return box.width / dpi, box.height / dpi
 
 
-def open_frame(ax: Any, *, legend: bool = False) -> Any:
+def open_frame(ax: Axes, *, legend: bool = False) -> Axes:
     """Hide the top and right edges of the axes, add a legend inside on request, and return the axes."""
     ax.spines[["top", "right"]].set_visible(False)
     if legend:
@@ -191,19 +196,25 @@ def open_frame(ax: Any, *, legend: bool = False) -> Any:
     return ax
 
 
-def legend_inside(ax: Any, **where: Any) -> None:
+def legend_inside(ax: Axes, **where: Any) -> None:
     """Add a legend without a frame, by default inside the axes."""
     ax.legend(frameon=False, fontsize="small", labelcolor=palette(ax).ink, **where)
 
 
-def legend_beside(ax: Any) -> None:
+def legend_beside(ax: Axes) -> None:
     """Add the legend to the right of the axes, outside the plot."""
     lines = max(1, int(inches(ax)[1] / _LEGEND_LINE))
     columns = -(-len(ax.get_legend_handles_labels()[0]) // lines)
     legend_inside(ax, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2, ncols=max(1, columns))
 
 
-def percent_axis(axis: Any, label: str) -> None:
+def whole_numbers(axis: Axis) -> None:
+    """Let an axis have marks at whole numbers only."""
+    locator: Any = axis.get_major_locator()
+    locator.set_params(integer=True)
+
+
+def percent_axis(axis: Axis, label: str) -> None:
     """Label an axis of fractions from 0 to 1 in per cent."""
     from matplotlib.ticker import PercentFormatter
 
@@ -249,7 +260,7 @@ def flatten_neurons(data: Array) -> Array:
     return data.reshape(len(data), int(np.prod(data.shape[1:], dtype=np.int64)))
 
 
-def time_axis(ax: Any, steps: int, dt: float) -> None:
+def time_axis(ax: Axes, steps: int, dt: float) -> None:
     """Set the x axis to span all steps, in ms, so that plots over time align."""
     ax.set(xlabel="time (ms)", xlim=(0.0, max(steps, 1) * dt))
 

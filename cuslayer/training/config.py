@@ -30,9 +30,10 @@ from cuslayer._base.keys import (
     read,
     write,
 )
+from cuslayer._base.time_window import TimeWindow
 from cuslayer._tape import Tensor
 from cuslayer.data.catalog import NAMES as KNOWN_SETS
-from cuslayer.loss.base import ClassLoss, in_ms
+from cuslayer.loss.base import ClassLoss
 from cuslayer.loss.spike_time import SpikeTimeLoss
 from cuslayer.network.notation import GRAMMAR, TAKES, Network, Word, article, kind_of, read_words, rows_first
 from cuslayer.network.synaptic import SparsityLoss
@@ -176,6 +177,15 @@ class Config:
         if isinstance(self.layers, str):
             raise TypeError(f"layers must be a tuple of words, got {self.layers!r}")
         object.__setattr__(self, "layers", tuple(w if isinstance(w, Word) else Word(w) for w in given))
+        rules = {
+            "neuron": (Neuron, "a neuron"),
+            "sound": (SoundConfig | None, "training.SoundConfig or None"),
+            "error": (Named, 'training.Named, as in Named("SpikeCountLoss")'),
+            "optimizer": (OptimizerConfig, "training.OptimizerConfig"),
+        }
+        for name, (kinds, what) in rules.items():
+            if not isinstance(getattr(self, name), kinds):
+                raise check.mistyped(name, f"must be {what}", getattr(self, name))
         if self.validation is None:
             waits = self.optimizer.schedule.name == "plateau"
             if waits or self.patience is not None:
@@ -195,13 +205,10 @@ class Config:
         return self.error.name == "SpikeTimeLoss"
 
     @property
-    def decision(self) -> tuple[str, tuple[float, float] | None]:
+    def decision(self) -> tuple[str, TimeWindow | None]:
         """How the output decides: its reduction over time, and the window of time in ms, None for the whole time."""
         loss = self._loss_alone()
-        if not hasattr(loss, "over"):
-            return "sum", None
-        window = in_ms(loss.window, loss.dt)
-        return loss.over, None if window is None else (window[0], window[1])
+        return (loss.over, loss.window) if hasattr(loss, "over") else ("sum", None)
 
     @property
     def steps(self) -> int:

@@ -14,6 +14,7 @@ from typing import Any, cast
 import numpy as np
 
 from cuslayer._base import check
+from cuslayer._base.time_window import TimeWindow
 from cuslayer._tape import no_grad
 from cuslayer.backend import Array
 from cuslayer.data import (
@@ -98,7 +99,7 @@ def load_data(config: Config, net: Network, *, other: bool = False, train: bool 
             f"{outputs - classes} have no class"
         )
     window = config.error.arguments.get("window")
-    if window is not None and round(window[1] / config.neuron.dt) > config.steps:
+    if window is not None and TimeWindow.of("window", window).steps(config.neuron.dt)[1] > config.steps:
         raise ValueError(f"the window of the loss reaches to {window[1]:g} ms, tSample is {config.duration:g} ms")
 
     def loader(of: Any, **more: Any) -> Loader:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,8 +20,14 @@ from cuslayer.training.run_folder import FIGURES
 from cuslayer.training.score import GradientFlow
 from cuslayer.training.stats import EpochStats, Stats
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-def save_figure(path: str | Path, draw: Callable[[Any], None], *, size: tuple[float, float]) -> None:
+
+def save_figure(
+    path: str | Path, draw: Callable[[Figure], Axes | list[Axes] | None], *, size: tuple[float, float]
+) -> None:
     """Draw a figure by `draw(figure)` and write it as PNG; `size` is (width, height) in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -33,7 +39,7 @@ def save_figure(path: str | Path, draw: Callable[[Any], None], *, size: tuple[fl
         write_whole(Path(path), lambda file: figure.savefig(file, format="png", dpi=120))
 
 
-def draw_curves(figure: Any, rows: Sequence[EpochStats]) -> None:
+def draw_curves(figure: Figure, rows: Sequence[EpochStats]) -> None:
     """Draw the loss and, for classification, the accuracy over the epochs."""
     with_accuracy = any(row.train_accuracy is not None for row in rows)
     axes = figure.subplots(1, 2 if with_accuracy else 1, squeeze=False)[0]
@@ -41,7 +47,7 @@ def draw_curves(figure: Any, rows: Sequence[EpochStats]) -> None:
         learning_curves(rows, axis, value=value)
 
 
-def draw_rasters(figure: Any, trains: Sequence[tuple[str, Array]], dt: float) -> None:
+def draw_rasters(figure: Figure, trains: Sequence[tuple[str, Array]], dt: float) -> None:
     """Draw raster plots for pairs of a title and spikes (T, ...), one above the other, the input at the bottom."""
     axes = figure.subplots(len(trains), 1, squeeze=False, sharex=True)[::-1, 0]
     for axis, (title, spikes) in zip(axes, trains, strict=True):

@@ -201,7 +201,7 @@ def _predictions(run: Run, names: list[str], x: Any) -> list[Prediction]:
         out = run.net(x)
     config = run.config
     over, window = config.decision
-    first_step, stop = (round(edge / config.neuron.dt) for edge in window or (0.0, config.duration))
+    first_step, stop = (0, config.steps) if window is None else window.steps(config.neuron.dt)
     out, lengths = as_tensor(out)[first_step:stop], as_tensor(out).lengths
     out.lengths = lengths_within(lengths, first_step, stop)
     labels, totals, sure = (

@@ -5,19 +5,23 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from cuslayer import kernels
 from cuslayer._base import check
 from cuslayer._base.files import read_table, write_table
+from cuslayer._base.labels import is_one_hot, unread
 from cuslayer._base.sequences import ended
 from cuslayer._tape import Tensor, as_tensor
 from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.loss.base import check_output
 from cuslayer.network.network import Sequential, graph_of
 from cuslayer.plot import gradient_flow
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class Wrong(ValueError):
@@ -244,12 +248,12 @@ class Tally:
 
 def _labels(target: Any, shape: tuple[int, ...], *, on_host: bool) -> Array | None:
     """Return the classes (N,) of a target for an output of a shape, unread on a GPU; None if there are none."""
-    given = target.data if isinstance(target, Tensor) else target
-    given = to_numpy(given) if on_host or namespace(given) is np else given
+    given = unread(target)
+    given = to_numpy(given) if on_host else given
     if given.shape == shape:
         return None
     if given.shape == shape[1:] and given.ndim == 2:
-        if namespace(given) is np and not (((given == 0) | (given == 1)).all() and (given.sum(axis=1) == 1).all()):
+        if namespace(given) is np and not is_one_hot(given):
             return None
         given = given.argmax(axis=1)
     if given.shape != shape[1:2]:
@@ -354,7 +358,7 @@ class GradientFlow:
         self.start_epoch()
         return sizes
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the sizes over the epochs, one line per parameter, and return the axes; see `plot.gradient_flow`.
 
         Args:

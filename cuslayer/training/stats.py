@@ -8,12 +8,15 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cuslayer._base import check
 from cuslayer._base.files import read_table, read_text, write_table, write_text
 from cuslayer.plot import learning_curves
 from cuslayer.training.score import Score, Tally
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)
@@ -202,12 +205,12 @@ class Stats:
             return "no epoch yet"
         return "\n".join([*map(str, self.epochs), f"best: epoch {best.epoch}"])
 
-    def plot(self, ax: Any = None, *, value: str = "loss") -> Any:
+    def plot(self, ax: Axes | None = None, *, value: str = "loss") -> Axes:
         """Draw the scores of each part over the epochs, and return the axes; see `plot.learning_curves`.
 
         Args:
             ax: the matplotlib axes; by default the axes of a new figure.
-            value: "loss" or "accuracy".
+            value: "loss", "accuracy" or "score", of one's own.
 
         Raises:
             ValueError: value is unknown.

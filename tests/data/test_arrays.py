@@ -191,11 +191,11 @@ ERRORS = [
     ((list(SPIKES), LABELS), {"time_first": True}, "time_first is for one array (T, samples, ...), got a list"),
     (([SPIKES[0], FRAMES[0]], [0, 1]), {}, "x[1] must be (T, 5), got shape (20, 3, 4, 2)"),
     (([[[1.0]], [[1.0], [2.0, 3.0]]], [0, 1]), {}, "x must be an array, got rows of unequal length"),
-    ((SPIKES, [0, 1, 2, 0, 1, -2]), {}, "y must be integers from 0, sample 5 has -2"),
+    ((SPIKES, [0, 1, 2, 0, 1, -2]), {}, "label -2 of sample 5 must not be negative"),
     *(((SPIKES, y), {}, "integers y must be classes (samples,), one-hot, labels of 0 or 1, or (samples, T), got shape "
        f"{y.shape}; {UNKNOWN}") for y in (7 * SEVERAL, AT_STEPS[:, :1])),
     ((SPIKES, 1), {}, "y must have an axis of samples, got shape ()"),
-    ((SPIKES, SEVERAL), {"targets": "classes"}, "y (samples, classes) must hold one 1 a sample and 0 elsewhere"),
+    ((SPIKES, SEVERAL), {"targets": "classes"}, "y (N, classes) must hold one 1 a sample and 0 elsewhere"),
     ((SPIKES, LABELS), {"targets": "labels"}, "y must be labels of 0 or 1, got 2"),
     ((SPIKES, EACH), {"targets": "labels"}, "y must be labels (samples, outputs), got shape (6, 20, 2)"),
     ((SPIKES, NUMBERS), {"targets": "trains"}, "y must be spike trains (samples, T, outputs), got shape (6, 2)"),
@@ -255,6 +255,17 @@ def test_pixels_that_are_not_scaled_warn():
         with pytest.warns(UserWarning, match=message) as found:
             Arrays(x, LABELS)
         assert (len(found), found[0].filename) == (1, __file__)
+
+
+def test_pictures_without_an_axis_of_time_warn():
+    pictures = RNG.random((6, 8, 8, 1))
+    cure = r"np.repeat\(x\[:, None\], 4, axis=1\) shows each for 4 steps$"
+    message = (
+        rf"^Arrays: x \(6, 8, 8, 1\) looks like pictures \(samples, H, W, C\), but its second axis is time; {cure}"
+    )
+    with pytest.warns(UserWarning, match=message):
+        Arrays(pictures, LABELS)
+    assert Arrays(np.repeat(pictures[:, None], 4, axis=1), LABELS).shape == (8, 8, 1)
 
 
 def test_a_large_array_is_looked_at_in_blocks(monkeypatch):

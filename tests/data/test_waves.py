@@ -204,7 +204,7 @@ def test_errors_of_waves():
     refused("Waves: y must hold a class", lambda: Waves(waves(), [], TO_SPIKES))
     with refuses("Waves: y must be (samples,) or one-hot (samples, classes)"):
         Waves(waves(), np.zeros((6, 4, 2), bool), TO_SPIKES)
-    refused("Waves: y must be integers from 0, sample 1 has -1", lambda: Waves(waves(2), [0, -1], TO_SPIKES))
+    refused("Waves: label -1 of sample 1 must not be negative", lambda: Waves(waves(2), [0, -1], TO_SPIKES))
     with refuses("Waves: sample 1: Bands: wave must be (samples,)"):
         Waves([np.zeros(4), np.float64(0)], [0, 1], TO_SPIKES)[1]
     with refuses("Waves: sample 0: Bands: wave must be floating or signed integers"):

@@ -138,12 +138,13 @@ def test_what_a_demonstration_refuses(tmp_path):
         (flat, {}, f"{needs} as of a Loader"),
         (flat, {"recordings": (x[..., :9], [0, 1])}, "the input must have the network's shape, (32,), got (9,)"),
         (flat, {"recordings": shown, "names": ["a"]}, "names must be one for each of the network's 3 classes, got 1"),
-        (flat, {"recordings": shown, "window": (5, 5)}, "window must be start and stop in ms, got (5, 5)"),
+        (flat, {"recordings": shown, "window": (5, 5)}, "window must end after it starts, got 5 to 5 ms"),
+        (flat, {"recordings": shown, "window": (5, 12)}, "window reaches to 12 ms, the recording ends at 9 ms"),
         (flat, {"recordings": shown, "drawing": "poisson"}, f"{drawn}, got 'poisson' and (32,)"),
         (flat, {"recordings": Digits("test")}, f"{images}, got (32,)"),
         ([dense], {}, "net must have neurons, whose spikes could be shown"),
         ([double, srm], {}, "net must have float32 weights, got float64 in Dense((4, 4, 2), 6)"),
-        ([dense, srm], {"duration": 0.3}, "duration must be at least one step of 1 ms, got 0.3"),
+        ([dense, srm], {"duration": 0.3}, "duration must be at least a step of 1 ms, got 0.3"),
     ]
     for net, options, message in cases:
         with pytest.raises(ValueError, match="^" + re.escape(f"write_demo: {message}") + "$"):

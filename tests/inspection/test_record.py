@@ -286,12 +286,13 @@ def test_errors():
         ({"layers": cs.Dropout(0.1)}, r"layer Dropout\(0.1\) is none of the network's; its layers are 0 "),
         ({"layers": [1], "neurons": {2: [0]}}, "neurons of layer 3 are asked for, but not that layer$"),
         ({"window": 3}, r"window must be \(start, stop\) in ms, got 3$"),
+        ({"window": (5, 5)}, r"window must end after it starts, got 5 to 5 ms$"),
     ):
         with pytest.raises(ValueError, match=f"^record: {message}"):
             cs.record(net, **asked)
     cases = [
-        (ValueError, {"window": (5, 5)}, r"^record: window must hold a step of 1 ms, got 5 to 5 ms$"),
-        (ValueError, {"window": (5, 11)}, r"^record: window reaches to 11 ms, the input ends at 10 ms$"),
+        (ValueError, {"window": (5, 5.4)}, r"^record: window must hold a step of 1 ms, got 5 to 5.4 ms$"),
+        (ValueError, {"window": (5, 11)}, r"^record: window reaches to 11 ms, the recording ends at 10 ms$"),
         (IndexError, {"samples": 2}, r"^record: sample must be under 2, got 2$"),
         (
             IndexError,

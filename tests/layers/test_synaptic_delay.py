@@ -206,13 +206,36 @@ def test_after_the_last_step_delays_stay(make):
 
 def test_delays_of_another_step_warn():
     neuron, message = cs.LIF(dt=0.5), "^Sequential: neurons, delays and read-outs must have one dt, got 0.5 and 1$"
-    layer, filtered = cs.Dense(3, 3, delays=cs.SynapticDelays(9.0)), cs.layers.TemporalFilter(cs.LIF())
-    pairs = (neuron, cs.layers.Shift(1.0)), (neuron, cs.ReadOut(3, 2)), (filtered, neuron), (layer, neuron)
+    layer, filtered = cs.Dense(3, 3, delays=cs.SynapticDelays(9.0, dt=1.0)), cs.layers.TemporalFilter(cs.LIF())
+    shift, out = cs.layers.Shift(1.0, dt=1.0), cs.ReadOut(3, 2, dt=1.0)
+    trained = cs.ReadOut(3, 2, trained=True)
+    pairs = (neuron, shift), (neuron, out), (filtered, neuron), (layer, neuron), (neuron, trained)
     for stages in (*pairs, (cs.Delay(3, dt=1.0), cs.Sequential(neuron))):
         with pytest.warns(UserWarning, match=message):
             cs.Sequential(*stages)
-    branch = cs.Sequential(cs.Dense(3, 3), cs.SRM(dt=5.0))
-    cs.Sequential(layer, cs.layers.Decimate(5), cs.Parallel(branch), cs.ReadOut(3, 2, dt=5.0))
+    branch, usual = cs.Sequential(cs.Dense(3, 3), cs.SRM(dt=5.0)), cs.Dense(3, 3, delays=cs.SynapticDelays(9.0))
+    cs.Sequential(layer, usual, cs.layers.Decimate(5), cs.Parallel(branch), cs.ReadOut(3, 2, dt=5.0))
+    assert usual.delays.dt == 1.0  # what changes the number of steps is between
+
+
+def test_delays_and_read_outs_take_the_step_of_the_neurons(tmp_path):
+    """As if each had been given it: also in nested networks, for the delays of synapses, and in saved networks."""
+
+    def layers(**dt):
+        cs.seed(0)
+        inner = cs.Sequential(cs.Delay(4, initial=6.0, **dt), cs.Dense(4, 3, delays=cs.SynapticDelays(9.0, **dt)))
+        own = cs.Recurrent(cs.Dense(3, 3, delays=cs.SynapticDelays(3.0, **dt)), cs.LIF(dt=0.5))
+        return inner, cs.layers.Shift(2.0, **dt), own, cs.ReadOut(3, 2, **dt)
+
+    x = np.random.default_rng(0).random((40, 2, 4)) < 0.3
+    net, given = cs.Sequential(*layers()), cs.Sequential(*layers(dt=0.5))
+    assert (net(x).data == given(x).data).all()
+    assert repr(net) == repr(given)
+    cs.save(net, tmp_path / "net.npz")
+    assert (cs.load(tmp_path / "net.npz")(x).data == net(x).data).all()
+    assert net[0, 0].dt == net[2].layer.delays.dt == 0.5
+    with pytest.warns(UserWarning, match="must have one dt, got 0.5 and 1$"):
+        cs.Sequential(net[1], cs.LIF())  # it has the step of its first network
 
 
 @pytest.mark.parametrize("apart", [5, 15, 30, -20])

@@ -57,6 +57,7 @@ LOSSES = [cs.SpikeCountLoss(cs.SRM(), true=5, false=1), cs.loss.SpikeRateLoss(cs
 def test_whole_numbers_are_labels(loss):
     wanted = loss(SPIKES, np.array([2, 0, 3])).item()
     assert loss(SPIKES, cs.Tensor([2, 0, 3])).item() == wanted
+    assert loss(SPIKES, [True, False, True]).item() == loss(SPIKES, [1, 0, 1]).item()
     assert loss(SPIKES, cs.Tensor(np.eye(4)[[2, 0, 3]])).item() == wanted
     for wrong in (0.5, np.nan):
         with pytest.raises(TypeError, match=f"^{type(loss).__name__}: labels must be integers, got {wrong}$"):
@@ -70,7 +71,7 @@ def test_whole_numbers_are_labels(loss):
 def test_the_error_of_counts_is_reassigned_by_the_neurons_response(neuron):
     s = RNG.random((20, 1, 2)) < 0.3
     loss = cs.SpikeCountLoss(neuron, true=5, false=1, window=(2, 8))
-    assert loss.window == (4, 16)
+    assert loss.window == (2, 8)
     outside = s.astype(float)
     outside[4:16] = 0
     e = reference.psp(outside, neuron.response)
@@ -92,7 +93,9 @@ FILTER = {"response": SRM.filter}
 LABELS, MANY = [0, 2, 1, 1], np.zeros((4, 3), int)
 
 REFUSED = {
-    "ProbabilityWindowLoss: width must hold a step of 0.5 ms": lambda: cs.loss.ProbabilityWindowLoss(SRM, width=0.2),
+    "ProbabilityWindowLoss: width must be at least a step of": lambda: cs.loss.ProbabilityWindowLoss(
+        SRM, width=0.2
+    ),
     "moving_count: x must be (T, N, ...)": lambda: f.moving_count(S[:, 0, 0], width=1),
     "cross_entropy: probability must be one of": lambda: f.cross_entropy(COUNTS, chosen=COUNTS > 0, probability="rate"),
     "cross_entropy: chosen has shape (3,), counts have shape (2": lambda: f.cross_entropy(COUNTS, chosen=COUNTS[0] > 0),
@@ -117,8 +120,12 @@ REFUSED = {
     "CrossEntropyLoss: labels (N, classes) must hold one 1": lambda: cs.CrossEntropyLoss()(Y, MANY * np.nan),
     "SpikeTimeLoss: target must be spike trains of shape": lambda: cs.SpikeTimeLoss(SRM)(S, [0, 1]),
     "spike_time_error: s must be (T, N, ...)": lambda: f.spike_time_error(S[:, 0, 0], S[:, 0, 0], **FILTER),
-    "spike_count_error: window must lie with": lambda: f.spike_count_error(S, desired=COUNTS, window=(0, 11), **FILTER),
-    "spike_count_error: desired has shape": lambda: f.spike_count_error(S, desired=np.ones(3), window=(0, 5), **FILTER),
+    "spike_count_error: counted must": lambda: f.spike_count_error(
+        S, desired=COUNTS, counted=(0, 11), **FILTER
+    ),
+    "spike_count_error: desired has": lambda: f.spike_count_error(
+        S, desired=np.ones(3), counted=(0, 5), **FILTER
+    ),
     "classify: spikes must be (T, N, classes)": lambda: cs.classify(S[..., :0]),
     "running_decision: spikes must be (T, N, C)": lambda: cs.loss.running_decision(S[..., 0]),
     "decision_time: labels must be (2,)": lambda: cs.loss.decision_time(S, [0, 1, 2]),

@@ -115,3 +115,39 @@ def test_a_stage_is_replaced_unless_an_optimizer_has_its_parameters():
     with refuses("Dense: bias must stay the tensor that an optimizer has", "got None; "):
         net[0].bias = None
     assert all(any(p is held for held in optimizer.parameters) for p in net.parameters())
+
+
+def test_names_of_nested_networks_have_dots():
+    net = cs.Sequential(first=cs.Dense(4, 3), block=cs.Sequential(hidden=cs.Dense(3, 2), spikes=cs.LIF()))
+    assert net["block.hidden"] is net["1.0"] is net.block.hidden
+    x = np.ones((10, 1, 4), bool)
+    with cs.record(net, layers="block.spikes") as seen:
+        net(x)
+    assert seen["block.hidden"].potential.shape == (10, 1, 2)
+    assert cs.explain(net, x, layer="block.spikes", index=0, time=9).index == (0,)
+    for name, message in (
+        ("block.hiden", "layer 'hiden' is none of its layers; did you mean hidden"),
+        ("first.weight", "layer 'first.weight' lies in Dense, which is no network"),
+    ):
+        with pytest.raises(ValueError, match=f"^Sequential: {message}"):
+            _ = net[name]
+
+
+@pytest.mark.parametrize(
+    "net", [cs.Sequential(cs.Dense(4, 3)), cs.Parallel(cs.Dense(4, 3)), cs.Network("4-3", cs.SRM())]
+)
+def test_a_copy_has_stages_of_its_own_list(net):
+    other = copy.copy(net)
+    assert [a is b for a, b in zip(other, net, strict=True)] == [True] * len(net)
+    other.stages.append(None)
+    assert len(other) == len(net) + 1
+
+
+@pytest.mark.parametrize("net", [cs.Dense(4, 3), cs.Sequential(cs.Dense(4, 3), cs.LIF())])
+def test_a_state_is_a_mapping(net):
+    refused = "load_state: state must be a mapping from names to arrays, got"
+    for state, hint in ((net, f"{type(net).__name__}; pass its .state()"), ("net.npz", "str; cs.load reads a file")):
+        for call in (net.load_state, net.check_state):
+            with pytest.raises(TypeError) as problem:
+                call(state)
+            assert str(problem.value) == f"{refused} {hint}"

@@ -89,6 +89,25 @@ def fires_at_an_expression(c, v, x):
     return u, u, s
 
 
+def condition_of_a_block(c, v, x):
+    u = v + x
+    high = u >= 2
+    if x > 0:
+        high = u >= 5
+    u = u - 1 if high else u
+    s = u >= c.theta
+    return u, u, s
+
+
+def spike_of_a_block(c, v, x):
+    u = v + x
+    if x > 0:
+        s = u >= 5
+    else:
+        s = u >= c.theta
+    return u, u, s
+
+
 LEVEL = 3.0
 
 
@@ -123,6 +142,8 @@ def other_parameters(c, w, x):
         ),
         (fires_elsewhere, r"step must fire at 'u >= c.theta', .*, got 'v >= c.theta' in line 54 of test_step.py"),
         (number_for_a_condition, r"step must have a comparison as a condition, got 'x' in line \d+ of test_step.py"),
+        (condition_of_a_block, r"step must have a comparison as a condition, got 'high' in line \d+ of test_step.py"),
+        (spike_of_a_block, r"step must return a comparison as the spike, got 's' in line \d+ of test_step.py"),
         (spike_in_a_condition, r"step must use its spike s .*, got '.* s and x > 2.*' in line \d+ of test_step.py"),
         *(
             (step, r"step must fire at 'u >= c.theta', .*; with c.level let u = v - c.level \+ c.theta, got")

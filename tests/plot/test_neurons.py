@@ -312,6 +312,7 @@ def test_what_curves_refuse():
     refused(
         cs.plot.learning_curves,
         [
+            (ValueError, "value must be one of loss, accuracy, score, got 'acuracy'", ROWS, {"value": "acuracy"}),
             (TypeError, "a row must have train_loss, got dict", [{"train_loss": 1.0}], {}),
             (TypeError, "ax must be matplotlib Axes, got str", ROWS, {"ax": "x"}),
         ],

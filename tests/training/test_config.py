@@ -217,7 +217,7 @@ def test_objects_made_from_a_configuration():
     sparse = config.loss()
     assert (sparse.weight, sparse.allowed) == (1e-6, 200.0)
     loss = sparse.loss
-    assert (loss.true, loss.false, loss.window, loss.neuron) == (30.0, 3.0, (20, 221), config.neuron)
+    assert (loss.true, loss.false, loss.window, loss.neuron) == (30.0, 3.0, (10.0, 110.5), config.neuron)
     optimizer = config.make_optimizer(net.parameters())
     assert isinstance(optimizer, cs.SGD)
     assert (optimizer.momentum, optimizer.weight_decay) == (0.9, 1e-4)

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from cuslayer.cli import main
-from cuslayer.training import Params, load_config
+from cuslayer.training import Config, Params, load_config
 from cuslayer.training.params import LARGEST_FILE, document_of
 from cuslayer.training.sweep import load_sweep
 from tests.support.deaths import tiny
@@ -322,3 +322,17 @@ def test_what_is_no_file_is_refused(tmp_path):
     for path in (tmp_path / "a.yaml", tmp_path, "/dev/zero"):
         with pytest.raises(ValueError, match=f"^load_config: {re.escape(str(path))} is no file$"):
             load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("neuron", "a neuron"),
+        ("sound", "training.SoundConfig or None"),
+        ("error", 'training.Named, as in Named("SpikeCountLoss")'),
+        ("optimizer", "training.OptimizerConfig"),
+    ],
+)
+def test_an_argument_of_another_type_is_refused(name, what):
+    with pytest.raises(TypeError, match=f"^Config: {name} must be {re.escape(what)}, got str$"):
+        Config(**{name: "X"})

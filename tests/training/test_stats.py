@@ -6,6 +6,7 @@ import math
 import time
 import tracemalloc
 from dataclasses import astuple
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -103,6 +104,10 @@ def test_an_empty_test_set(tmp_path):
     assert cs.training.Stats.load(tmp_path / "log.csv").epochs == [row]
     axes = Figure().subplots()
     assert stats.plot(axes, value="accuracy") is axes
+    own = SimpleNamespace(epoch=1, train_score=0.5, test_score=0.25)
+    drawn = cs.plot.learning_curves([own], Figure().subplots(), value="score")
+    assert drawn.get_ylabel() == "score"
+    assert [line.get_ydata().tolist() for line in drawn.get_lines()] == [[0.5], [0.25]]
     assert axes.get_lines()[0].get_ydata().tolist() == [0.5]
 
 

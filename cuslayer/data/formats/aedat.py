@@ -16,6 +16,7 @@ others, so every length is checked here, and every count against the table of pa
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any, BinaryIO, NamedTuple
 from xml.etree import ElementTree
 
@@ -305,7 +306,7 @@ def decompress(raw: bytes, compression: int, most: int) -> bytes | bytearray | N
     return content
 
 
-def _lz4(library: Any, raw: bytes) -> Iterator[bytes]:
+def _lz4(library: ModuleType, raw: bytes) -> Iterator[bytes]:
     decompressor = library.LZ4FrameDecompressor()
     while not decompressor.eof and (raw or not decompressor.needs_input):
         yield decompressor.decompress(raw, max_length=_STEP)
@@ -314,7 +315,7 @@ def _lz4(library: Any, raw: bytes) -> Iterator[bytes]:
         raise EOFError
 
 
-def _zstandard(library: Any, raw: bytes, most: int) -> Iterator[bytes]:
+def _zstandard(library: ModuleType, raw: bytes, most: int) -> Iterator[bytes]:
     # A truncated frame is shorter than the length in its content, which the caller checks.
     decompressor = library.ZstdDecompressor(max_window_size=max(_WINDOW, most))
     reader = decompressor.stream_reader(raw, read_across_frames=False)

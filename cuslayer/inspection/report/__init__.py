@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cuslayer._base import check
 from cuslayer._base.files import write_whole
@@ -18,6 +18,9 @@ from cuslayer.inspection.structure import check_loss
 from cuslayer.network.graph import whole_input
 from cuslayer.network.walk import check_network
 
+if TYPE_CHECKING:
+    from cuslayer.network.network import Container
+
 _HERE = Path(__file__).parent
 _SCRIPTS = ("model.js", "plots.js", "page.js")
 _LIVE_SCRIPTS = ("model.js", "plots.js", "run.js", "live.js", "page.js")
@@ -25,7 +28,7 @@ _LIVE_SCRIPTS = ("model.js", "plots.js", "run.js", "live.js", "page.js")
 
 @check.operation
 def write_report(
-    net: Any,
+    net: Container,
     samples: Any,
     path: str | os.PathLike[str],
     *,
@@ -82,7 +85,7 @@ def write_report(
 
 @check.operation
 def write_demo(
-    net: Any,
+    net: Container,
     path: str | os.PathLike[str],
     *,
     recordings: Any = None,
@@ -146,7 +149,7 @@ def write_demo(
     return _write(path, _LIVE_SCRIPTS, {"title": title, "frame": frame} | found, steps)
 
 
-def _title(net: Any, title: Any) -> str:
+def _title(net: Container, title: Any) -> str:
     """Return the title of a page, given or the network's notation; raise TypeError unless it is a string."""
     if title is None:
         return str(getattr(net, "notation", type(net).__name__))

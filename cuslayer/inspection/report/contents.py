@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from cuslayer.network.join import on_gradient
 from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Walk, eval_mode, units
 from cuslayer.neurons.base import as_neuron
+
+if TYPE_CHECKING:
+    from cuslayer.network.network import Container
 
 Json: TypeAlias = "dict[str, Any]"
 
@@ -61,7 +64,7 @@ def by_neuron(train: Array) -> Json:
 class Contents:
     """The contents of a page for a network and its input (T, N, ...), by a forward pass."""
 
-    def __init__(self, net: Any, data: Array) -> None:
+    def __init__(self, net: Container, data: Array) -> None:
         self.net, self.data, self.graph = net, data, graph_of(net)
         self.nodes: Sequence[GraphNode] = self.graph.nodes
         self.shapes: dict[int, Shape] = {INPUT: tuple(data.shape[2:])}
@@ -152,7 +155,7 @@ class Contents:
         return {"steps": len(self.data), "dt": dt_at(self.net, 0), "loss": None, "nodes": nodes, "layers": layers}
 
 
-def contents(net: Any, data: Array, target: Any, loss: Any) -> Json:
+def contents(net: Container, data: Array, target: Any, loss: Any) -> Json:
     """Return the data of the page of `write_report` for a network and its input (T, N, ...), as JSON values."""
     page = Contents(net, data)
     found, errors = page.network(), dict[int, Array]()

@@ -6,11 +6,12 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
 from cuslayer._base import check
+from cuslayer._base.time_window import TimeWindow, steps_of
 from cuslayer._tape import Tensor, no_grad
 from cuslayer.backend import Array, to_numpy
 from cuslayer.data import Arrays, Digits, Loader, Subset
@@ -28,6 +29,9 @@ from cuslayer.loss.base import OVER
 from cuslayer.network.graph import INPUT, GraphNode, finite_input
 from cuslayer.network.walk import Walk, eval_mode
 from cuslayer.neurons.base import as_neuron
+
+if TYPE_CHECKING:
+    from cuslayer.network.network import Container
 
 DRAWINGS = ("camera", "poisson", "none")
 # The most recordings of a page, those without classes, those that tell whether pictures move, and the bytes of all.
@@ -47,7 +51,7 @@ class Sample(NamedTuple):
 
 
 def live_contents(
-    net: Any,
+    net: Container,
     recordings: Any,
     names: Any,
     shape: Any,
@@ -73,7 +77,8 @@ def live_contents(
             programs = list(dict.fromkeys((*programs, simulation["step"])))
             simulation["step"] = programs.index(simulation["step"])
     contents |= {"live": True, "steps": steps, "recordings": [], "digits": None}
-    contents["output"] |= {"over": check.one_of("over", over, OVER), "window": _window(window, steps, dt)}
+    counted = None if window is None else TimeWindow.of("window", window).within(steps, dt)
+    contents["output"] |= {"over": check.one_of("over", over, OVER), "window": counted}
     contents["output"]["names"] = _names(names, getattr(data, "names", None), contents["output"]["classes"])
     contents["draw"] = _drawing(drawing, sensor, dt, digits, rate, [each.x for each in some])
     if digits is not None:
@@ -91,10 +96,7 @@ def _steps(duration: float | None, data: Any, dt: float) -> int | None:
     """Return the steps of a duration, given or of a data set; None for a data set with steps of its own."""
     if duration is None and getattr(data, "steps", None) is not None:
         return None
-    long = check.positive("duration", getattr(data, "duration", 300.0) if duration is None else duration)
-    if round(long / dt) < 1:
-        raise ValueError(f"duration must be at least one step of {dt:g} ms, got {long:g}")
-    return round(long / dt)
+    return steps_of("duration", getattr(data, "duration", 300.0) if duration is None else duration, dt)
 
 
 def _array(x: Any) -> Array:
@@ -102,11 +104,11 @@ def _array(x: Any) -> Array:
     return np.asarray(to_numpy(x.data if isinstance(x, Tensor) else x))
 
 
-def input_shape(net: Any, given: Any) -> Shape:
+def input_shape(net: Container, given: Any) -> Shape:
     """Return the input shape of a network, given or its own; raise ValueError if it is unknown."""
     own, flat = getattr(net, "input_shape", None), False
-    if own is None and net.layers and form_of(net.layers[0]) == "dense":
-        own, flat = net.layers[0].in_features, True
+    if own is None and net.stages and form_of(net.stages[0]) == "dense":
+        own, flat = net.stages[0].in_features, True
     if given is None:
         if own is None:
             raise ValueError(f"shape is needed: a {type(net).__name__} does not have the shape of its input")
@@ -255,17 +257,6 @@ def _output(page: Contents, last: int, steps: int) -> Json:
         "delays": [node.number + 1 for node in delays],
         "nodes": {node.number: page.described[node.number] for node in delays},
     }
-
-
-def _window(window: Any, steps: int, dt: float) -> list[int] | None:
-    """Return a window in ms as its first step and the one after its last."""
-    if window is None:
-        return None
-    edges = window if isinstance(window, (tuple, list)) else ()
-    first, last = [round(check.not_negative("window", edge) / dt) for edge in edges][:2] or (0, 0)
-    if len(edges) != 2 or not first < last:
-        raise ValueError(f"window must be start and stop in ms, got {window}")
-    return [first, min(last, steps)]
 
 
 def _names(given: Any, own: Any, classes: int) -> list[str] | None:

@@ -6,6 +6,7 @@ import inspect
 import itertools
 import math
 from collections import Counter
+from types import ModuleType
 from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
@@ -124,7 +125,7 @@ def _network(name: str, graph: Any, dialect: str | None, step: float | None, dt:
     return Sequential(*reading.stages)
 
 
-def _read(library: Any, file: BinaryIO, document: dict[str, Any]) -> Any:
+def _read(library: ModuleType, file: BinaryIO, document: dict[str, Any]) -> Any:
     """Return the graph of a file by nir."""
     if not isinstance(document.get("node"), dict):
         raise ValueError("it has no graph of NIR, a node with nodes and edges")

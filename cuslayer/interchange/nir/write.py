@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
@@ -159,7 +160,7 @@ class _Readable(NamedTuple):
         return found
 
 
-def _graph(library: Any, nodes: list[Any]) -> Any:
+def _graph(library: ModuleType, nodes: list[Any]) -> Any:
     """Return the graph of a chain, whose names sort in its order: nirtorch fails on long chains in another order."""
     width = len(str(len(nodes)))
     named: dict[str, Any] = {}
@@ -208,7 +209,7 @@ def _kind(node: Any) -> str:
     return type(node).__name__.lower()
 
 
-def _neurons(library: Any, where: str, neuron: Neuron, shape: tuple[int, ...], how: Written) -> Any:
+def _neurons(library: ModuleType, where: str, neuron: Neuron, shape: tuple[int, ...], how: Written) -> Any:
     kind, fields = node_of(where, neuron, shape, how)
     _must_be_read(where, kind, how)
     return getattr(library, kind)(**fields, metadata=note_of(neuron, how))
@@ -223,7 +224,7 @@ def _must_be_read(where: str, kind: str, how: Written) -> None:
         )
 
 
-def _loop(library: Any, where: str, population: Recurrent, shape: tuple[int, ...], how: Written) -> Any:
+def _loop(library: ModuleType, where: str, population: Recurrent, shape: tuple[int, ...], how: Written) -> Any:
     """Return the loop of a population, or for snnTorch the graph that stands for one."""
     neuron, layer, dialect = population.neuron, population.layer, how.dialect
     if how.gain != 1.0:
@@ -248,7 +249,7 @@ def _loop(library: Any, where: str, population: Recurrent, shape: tuple[int, ...
     return library.NIRGraph({**ends, "lif": node, "w_rec": back}, edges)
 
 
-def _layer_nodes(library: Any, where: str, layer: Any, shape: tuple[int, ...], how: Written) -> list[Any]:
+def _layer_nodes(library: ModuleType, where: str, layer: Any, shape: tuple[int, ...], how: Written) -> list[Any]:
     """Return the nodes of a layer that is no neuron."""
     form = form_of(layer)
     if form == "dense":
@@ -279,7 +280,7 @@ def _layer_nodes(library: Any, where: str, layer: Any, shape: tuple[int, ...], h
     return [library.Delay(delay=values_first(steps) * how.step)]
 
 
-def _delayed(library: Any, where: str, layer: Dense, shape: tuple[int, ...], how: Written) -> _Branches:
+def _delayed(library: ModuleType, where: str, layer: Dense, shape: tuple[int, ...], how: Written) -> _Branches:
     """Return a branch for each delay in steps that a weight has in evaluation: Delay, and the weights with it."""
     _must_be_read(where, "Delay", how)
     delays = cast(SynapticDelays, layer.delays)
@@ -295,7 +296,7 @@ def _delayed(library: Any, where: str, layer: Dense, shape: tuple[int, ...], how
     return _Branches(chains)
 
 
-def _conv(library: Any, where: str, layer: Conv, shape: tuple[int, ...]) -> Any:
+def _conv(library: ModuleType, where: str, layer: Conv, shape: tuple[int, ...]) -> Any:
     weight = weight_of(layer)
     if weight.shape[2] != weight.shape[3]:
         raise ValueError(f"{where} must have a square kernel: the nir package takes others for square")
@@ -312,7 +313,7 @@ def _bias(layer: Any, weight: Any) -> Any:
     return np.zeros(len(weight), weight.dtype) if layer.bias is None else to_numpy(layer.bias.data)
 
 
-def _pool(library: Any, where: str, layer: SumPool, shape: tuple[int, ...], how: Written) -> Any:
+def _pool(library: ModuleType, where: str, layer: SumPool, shape: tuple[int, ...], how: Written) -> Any:
     if layer.weight_hook or layer.dilation != (1, 1):
         raise ValueError(f"{where} must have neither hooks nor dilation: NIR's sum has neither")
     for side, kernel, stride, padding in zip(shape, layer.kernel_size, layer.stride, layer.padding, strict=False):
@@ -324,7 +325,7 @@ def _pool(library: Any, where: str, layer: SumPool, shape: tuple[int, ...], how:
     return _windows(library.SumPool2d if "SumPool2d" in how.dialect.reads else library.AvgPool2d, layer)
 
 
-def _average(library: Any, where: str, layer: AvgPool, how: Written) -> Any:
+def _average(library: ModuleType, where: str, layer: AvgPool, how: Written) -> Any:
     if layer.dilation != (1, 1):
         raise ValueError(f"{where} must have no dilation: NIR's mean has none")
     _must_be_read(where, "AvgPool2d", how)
