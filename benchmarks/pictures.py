@@ -168,7 +168,7 @@ def neurons() -> None:
         "SRM": (cs.SRM(theta=10, tau_sr=10, tau_ref=4), 8.0),
         "LIF": (cs.LIF(tau=15.0), 0.55),
         "CUBA": (cs.CUBA(tau_i=5.0, tau_v=15.0), 0.12),
-        "ResonateAndFire": (cs.ResonateAndFire(tau=30.0, frequency=50.0), 0.6),
+        "ResonateAndFire": (cs.neurons.ResonateAndFire(tau=30.0, frequency=50.0), 0.6),
     }
     figure, axes = plt.subplots(2, 2, figsize=(9, 4.4), sharex=True, layout="constrained")
     for axis, (name, (neuron, weight)) in zip(axes.flat, kinds.items(), strict=True):

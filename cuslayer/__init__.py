@@ -110,7 +110,6 @@ from cuslayer.neurons import (
     AdLIF as AdLIF,
     Loihi as Loihi,
     Neuron as Neuron,
-    ResonateAndFire as ResonateAndFire,
     StepNeuron as StepNeuron,
 )
 from cuslayer.optim import SGD as SGD, Adam as Adam
@@ -151,7 +150,9 @@ __all__ = [
     if getattr(value, "__module__", "").startswith("cuslayer.") and not name.startswith("_")
     if name not in functions.__all__
 ]
+# `quantize` makes a network of integers; `functions.quantize` rounds an array.
 __all__ += ["distributed", "plot", "surrogates", *" ".join(_LATER.values()).split()]
+__all__.remove("quantize")
 
 
 def _repr_html_(shown: Any) -> str:

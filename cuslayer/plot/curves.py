@@ -33,7 +33,7 @@ _FEW = 4
 
 
 @check.operation
-def learning_curves(epochs: Any, ax: Axes | None = None, *, value: str = "loss") -> Axes:
+def learning_curves(epochs: Any, ax: Axes | None = None, *, value: str = "loss") -> Any:
     """Draw the loss, the accuracy or a score of one's own of training, validation and test over the epochs.
 
     The axis of the loss is logarithmic, unless a training loss is not positive. Missing values are gaps.
@@ -76,7 +76,7 @@ def learning_curves(epochs: Any, ax: Axes | None = None, *, value: str = "loss")
 
 
 @check.operation
-def gradient_flow(epochs: Any, ax: Axes | None = None) -> Axes:
+def gradient_flow(epochs: Any, ax: Axes | None = None) -> Any:
     """Draw the size of each parameter's gradient over the epochs.
 
     A layer with a gradient orders of magnitude smaller than the others' hardly learns. The axis is logarithmic, unless
@@ -113,7 +113,7 @@ def _over_epochs(ax: Axes, epochs: Sequence[int], lines: Mapping[str, Sequence[f
     """Draw each line that has a value, with gaps where values are missing; a single value is a larger mark."""
     drawn = {name: values for name, values in lines.items() if any(value is not None for value in values)}
     for (name, values), shade in zip(drawn.items(), palette(ax).series(len(drawn)), strict=True):
-        numbers = [np.nan if value is None else value for value in values]
+        numbers = [np.nan if value is None else 100 * value for value in values]
         single = np.count_nonzero(~np.isnan(numbers)) == 1
         ax.plot(epochs, numbers, color=shade, marker="o", markersize=6 if single else 3, linewidth=1.4, label=name)
     ax.set_xlabel("epoch")
@@ -238,7 +238,7 @@ def integer_widths(rows: Sequence[Mapping[str, Any]], ax: Any = None) -> Any:
         numbers = [np.nan if value is None else value for value in values]
         ax.plot(places, numbers, marker="o", label=label, linestyle="-" if label == "accuracy" else ":")
     ax.set_xticks(places, ["float" if row["bits"] is None else f"{row['bits']} bits" for row in rows])
-    ax.set(ylim=(0.0, 1.02), ylabel="share")
+    ax.set(ylim=(0.0, None), ylabel="accuracy, spikes that moved (%)")
     open_frame(ax)
     legend_beside(ax)
     return ax
@@ -252,7 +252,7 @@ def confusion(
     *,
     classes: int | None = None,
     names: Sequence[str] | None = None,
-) -> Axes:
+) -> Any:
     """Draw the confusion matrix: true classes by row, decisions by column.
 
     A cell's shade is its fraction of the row, so that rare classes are visible; its number is a count of samples.

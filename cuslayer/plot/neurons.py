@@ -41,7 +41,7 @@ def raster(
     dt: float = 1.0,
     groups: Any = None,
     labels: Sequence[str] | None = None,
-) -> Axes:
+) -> Any:
     """Draw the spikes of one sample: time to the right, neurons upward in the layer's order.
 
     Args:
@@ -145,7 +145,7 @@ def potential(
     sample: int | None = 0,
     neurons: Any = None,
     current: Any = None,
-) -> Axes:
+) -> Any:
     """Draw potentials after refraction, the threshold, and a marker at each spike.
 
     The spikes are where ``neuron.fires(u)`` is True: ``u[t] >= theta`` for `SRM`, ``u[t] > theta`` for `Loihi`.
@@ -228,7 +228,7 @@ def potential(
 
 
 @check.operation
-def filters(of: Any, ax: Axes | None = None, *, dt: float | None = None) -> Axes:
+def filters(of: Any, ax: Axes | None = None, *, dt: float | None = None) -> Any:
     """Draw a neuron's spike response and refractory response, or the taps of trained filters, over time.
 
     The refractory response, if any, is in units of the threshold, ``nu[k] / theta``.
@@ -287,7 +287,7 @@ _RANGE = 5.0
 
 
 @check.operation
-def surrogate(neuron: Neuron, ax: Axes | None = None) -> Axes:
+def surrogate(neuron: Neuron, ax: Axes | None = None) -> Any:
     """Draw the surrogate rho(u) around the threshold, and its width.
 
     The width of `SRM` and `Loihi` is ``tau_rho theta``, where the exponential has fallen to 1/e.

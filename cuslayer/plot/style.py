@@ -148,7 +148,7 @@ def _settings(colors: Palette) -> Any:
 _LEGEND_LINE = 0.19  # the height of a line of a legend, inches
 
 
-def axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
+def axes(ax: Axes | None, size: tuple[float, float]) -> Any:
     """Return ax, or the axes of a new figure of a size in inches; raise TypeError if ax is not Axes."""
     checked = check_axes(ax)
     return _new_axes(size)[0] if checked is None else checked
@@ -188,7 +188,7 @@ def inches(ax: Axes) -> tuple[float, float]:
     return box.width / dpi, box.height / dpi
 
 
-def open_frame(ax: Axes, *, legend: bool = False) -> Axes:
+def open_frame(ax: Axes, *, legend: bool = False) -> Any:
     """Hide the top and right edges of the axes, add a legend inside on request, and return the axes."""
     ax.spines[["top", "right"]].set_visible(False)
     if legend:

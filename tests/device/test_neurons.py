@@ -22,7 +22,9 @@ LEAKY = {
     "Resting": lambda **options: Resting(tau=TAUS, theta=2.0, **options),
 }
 TRAINED = LEAKY | {
-    "ResonateAndFire": lambda **options: cs.ResonateAndFire(TAUS, 50 * TAUS, theta=2.0, reset="zero", **options),
+    "ResonateAndFire": lambda **options: cs.neurons.ResonateAndFire(
+        TAUS, 50 * TAUS, theta=2.0, reset="zero", **options
+    ),
     "AdLIF": lambda **options: cs.AdLIF(2 * TAUS + 3, 100.0, TAUS / 9, theta=0.3, **options),
     "BalancedResonateAndFire": lambda **options: cs.neurons.BalancedResonateAndFire(
         50 * TAUS, **{"theta": 0.005, "scale_rho": 1e-3, **options}

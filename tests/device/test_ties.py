@@ -20,7 +20,7 @@ NEURONS = {
     "LIF to zero": lambda theta: cs.LIF(theta=theta, gradient="exact", trained=True),
     "CUBA": lambda theta: cs.CUBA(3.0, 5.0, theta=theta, gradient="exact", trained=True),
     "AdaptiveLIF": lambda theta: cs.AdaptiveLIF(3.0, 5.0, 20.0, 4.0, 0.3, theta=theta, gradient="exact", trained=True),
-    "ResonateAndFire": lambda theta: cs.ResonateAndFire(theta=theta, gradient="exact", trained=True),
+    "ResonateAndFire": lambda theta: cs.neurons.ResonateAndFire(theta=theta, gradient="exact", trained=True),
     "AdLIF": lambda theta: cs.AdLIF(theta=theta, trained=True),
     "BalancedResonateAndFire": lambda theta: cs.neurons.BalancedResonateAndFire(
         theta=theta, trained=True, scale_rho=1e-4

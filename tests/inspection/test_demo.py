@@ -123,7 +123,7 @@ NETWORKS = {
     "steps": lambda: [
         *(cs.Conv(2, 4, 3, bias=True, weight_scale=100.0), cs.LIF(tau=[3.0, 9, 20, 40])),
         *(cs.Dense((7, 6, 4), 30, weight_scale=10.0), cs.CUBA(), cs.Dense(30, 20, weight_scale=10.0)),
-        *(cs.AdaptiveLIF(), cs.Dense(20, 20, weight_scale=10.0), cs.ResonateAndFire()),
+        *(cs.AdaptiveLIF(), cs.Dense(20, 20, weight_scale=10.0), cs.neurons.ResonateAndFire()),
         *(cs.Dense(20, 9, weight_scale=10.0), cs.neurons.NormalizedALIF(), cs.Dense(9, 9, weight_scale=10.0)),
         *(cs.neurons.BalancedResonateAndFire(), cs.Dense(9, 6, weight_scale=10.0), Quadratic()),
     ],

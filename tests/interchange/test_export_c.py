@@ -118,7 +118,7 @@ NETWORKS = {
             cs.Dense(40, 30, weight_scale=90.0),
             BalancedResonateAndFire(),
             cs.Dense(30, 9, weight_scale=90.0),
-            cs.ResonateAndFire(),
+            cs.neurons.ResonateAndFire(),
         ],
     ),
     "loihi": (SPIKES, lambda: [cs.Dense(40, 30, weight_scale=300.0), cs.Loihi()]),

@@ -35,7 +35,7 @@ EXACT = cs.CUBA(gradient="exact").spiking
 # One of each number of inputs and states, for which a pass is compiled. The steps of the others, and what their numbers
 # do, are those of test_twins_neuron.py.
 KINDS = (
-    *(cs.LIF(reset="subtract"), cs.CUBA(theta=2.0), cs.AdaptiveLIF(tau_rho=0.5), cs.ResonateAndFire(theta=0.7)),
+    *(cs.LIF(reset="subtract"), cs.CUBA(theta=2.0), cs.AdaptiveLIF(tau_rho=0.5), cs.neurons.ResonateAndFire(theta=0.7)),
     # With the constants below and the usual q of 120, its states would leave the range of float32 within 33 steps.
     cs.AdLIF(theta=0.5, q=1.0),
 )
@@ -234,7 +234,7 @@ def test_a_kind_with_two_earlier_inputs_takes_two_passes() -> None:
 def test_what_is_not_fused() -> None:
     """Neurons whose backward needs values of forward, or whose spikes carry the potential, take two operations."""
     exact = cs.LIF(gradient="exact"), cs.CUBA(gradient="exact"), cs.AdLIF()
-    for fits in (*exact, cs.AdaptiveLIF(), cs.ResonateAndFire()):
+    for fits in (*exact, cs.AdaptiveLIF(), cs.neurons.ResonateAndFire()):
         assert fits.spiking.fusable
     for neuron in (cs.AdaptiveLIF(gradient="exact"), cs.LIF(graded=True), Quadratic(), Compartments()):
         assert not neuron.spiking.fusable

@@ -33,7 +33,7 @@ KINDS: dict[str, Any] = {
     "LIF": lambda draw, **o: cs.LIF(reset=draw(st.sampled_from(["zero", "subtract", None])), **o),
     "CUBA": lambda draw, **o: cs.CUBA(reset=draw(st.sampled_from(["zero", "subtract", None])), **o),
     "AdaptiveLIF": lambda draw, **o: cs.AdaptiveLIF(rise=draw(st.floats(0, 2)), scale_ref=draw(st.floats(0, 2)), **o),
-    "ResonateAndFire": lambda draw, **o: cs.ResonateAndFire(
+    "ResonateAndFire": lambda draw, **o: cs.neurons.ResonateAndFire(
         reset=draw(st.sampled_from(["izhikevich", "zero", "subtract", None])), **o
     ),
     "BalancedResonateAndFire": lambda draw, **o: cs.neurons.BalancedResonateAndFire(1.0, 0.5, dt=500.0, **o),
@@ -115,7 +115,7 @@ PLAIN = {
     "CUBA": (cs.CUBA(gradient="exact"), [[0.9, 0.5, 0.01, 1e-8, 0.0], [0.5, 0.9, 0.0, 0.9, 1e-9]]),
     "AdaptiveLIF": (cs.AdaptiveLIF(gradient="exact"), [[0.9, 0.5, 0.01, 0.0, 0.7], [0.5] * 5, [0.9] * 5, [0.2] * 5]),
     "ResonateAndFire": (
-        cs.ResonateAndFire(gradient="exact", tau_rho=0.5, scale_rho=0.1),
+        cs.neurons.ResonateAndFire(gradient="exact", tau_rho=0.5, scale_rho=0.1),
         [[0.8, 0.1, 0.0, 0.3, 0.2], [0.3, 0.1, 0.5, 0.0, 0.7]],
     ),
     "AdLIF": (cs.AdLIF(), [[0.9, 0.5, 0.01, 0.0, 0.7], [0.9] * 5, [0.1, 0.0, 0.1, 0.1, 0.2], [0.05] * 5]),

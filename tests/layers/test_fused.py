@@ -28,7 +28,7 @@ geometries = st.fixed_dictionaries(
 KINDS = {
     "srm": (cs.SRM(tau_sr=3.0, cutoff=0.2), cs.SRM(tau_sr=2.0, theta=9.0)),
     "lif": (cs.LIF(theta=10.0, tau=3.0), cs.CUBA(tau_i=2.0, theta=9.0, reset="subtract")),
-    "adaptive": (cs.AdaptiveLIF(theta=10.0), cs.ResonateAndFire(theta=9.0, surrogate="fast_sigmoid")),
+    "adaptive": (cs.AdaptiveLIF(theta=10.0), cs.neurons.ResonateAndFire(theta=9.0, surrogate="fast_sigmoid")),
     "srm of another surrogate": (cs.SRM(tau_sr=3.0, surrogate="triangle"), cs.SRM(tau_sr=2.0, surrogate="arctan")),
     "echo": (Echo(theta=8.0, far=9), Echo(theta=9.0, near=0, far=40)),
     "srm, then lif": (cs.SRM(tau_sr=3.0), cs.LIF(theta=9.0)),

@@ -93,9 +93,7 @@ FILTER = {"response": SRM.filter}
 LABELS, MANY = [0, 2, 1, 1], np.zeros((4, 3), int)
 
 REFUSED = {
-    "ProbabilityWindowLoss: width must be at least a step of": lambda: cs.loss.ProbabilityWindowLoss(
-        SRM, width=0.2
-    ),
+    "ProbabilityWindowLoss: width must be at least a step of": lambda: cs.loss.ProbabilityWindowLoss(SRM, width=0.2),
     "moving_count: x must be (T, N, ...)": lambda: f.moving_count(S[:, 0, 0], width=1),
     "cross_entropy: probability must be one of": lambda: f.cross_entropy(COUNTS, chosen=COUNTS > 0, probability="rate"),
     "cross_entropy: chosen has shape (3,), counts have shape (2": lambda: f.cross_entropy(COUNTS, chosen=COUNTS[0] > 0),
@@ -120,12 +118,8 @@ REFUSED = {
     "CrossEntropyLoss: labels (N, classes) must hold one 1": lambda: cs.CrossEntropyLoss()(Y, MANY * np.nan),
     "SpikeTimeLoss: target must be spike trains of shape": lambda: cs.SpikeTimeLoss(SRM)(S, [0, 1]),
     "spike_time_error: s must be (T, N, ...)": lambda: f.spike_time_error(S[:, 0, 0], S[:, 0, 0], **FILTER),
-    "spike_count_error: counted must": lambda: f.spike_count_error(
-        S, desired=COUNTS, counted=(0, 11), **FILTER
-    ),
-    "spike_count_error: desired has": lambda: f.spike_count_error(
-        S, desired=np.ones(3), counted=(0, 5), **FILTER
-    ),
+    "spike_count_error: counted must": lambda: f.spike_count_error(S, desired=COUNTS, counted=(0, 11), **FILTER),
+    "spike_count_error: desired has": lambda: f.spike_count_error(S, desired=np.ones(3), counted=(0, 5), **FILTER),
     "classify: spikes must be (T, N, classes)": lambda: cs.classify(S[..., :0]),
     "running_decision: spikes must be (T, N, C)": lambda: cs.loss.running_decision(S[..., 0]),
     "decision_time: labels must be (2,)": lambda: cs.loss.decision_time(S, [0, 1, 2]),

@@ -80,7 +80,10 @@ NETWORKS = {
             cs.Conv(3, 2, 2, weight_scale=9.0),
             cs.AdaptiveLIF(theta=2.0),
         ),
-        *(cs.Dense((2, 2, 2), 900, weight_scale=9.0), cs.ResonateAndFire(frequency=np.linspace(5.0, 90.0, 900))),
+        *(
+            cs.Dense((2, 2, 2), 900, weight_scale=9.0),
+            cs.neurons.ResonateAndFire(frequency=np.linspace(5.0, 90.0, 900)),
+        ),
         *(cs.Dense(900, 3, weight_scale=5.0), cs.LIF(graded=False)),
     ),
     "samples": lambda: cs.Sequential(
@@ -242,7 +245,7 @@ STAGES = {
     "LIF": [cs.LIF(theta=0.5), cs.LIF(theta=0.5, tau=np.linspace(2, 9, 2), trained=True)],
     "Loihi": [cs.Loihi(vth_mant=1)],
     "NormalizedALIF": [cs.neurons.NormalizedALIF(theta=0.04)],
-    "ResonateAndFire": [cs.ResonateAndFire(theta=0.5)],
+    "ResonateAndFire": [cs.neurons.ResonateAndFire(theta=0.5)],
     "Resting": [Resting(theta=0.5), cs.Recurrent(cs.Conv(2, 2, 3, padding=1), Resting(theta=0.5))],
     "SRM": [cs.SRM(theta=0.5), cs.SRM(theta=0.5, surrogate="arctan")],
     "SampledSRM": [cs.neurons.SampledSRM([0.0, 1.0], theta=0.5)],

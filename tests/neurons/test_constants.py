@@ -27,7 +27,7 @@ KINDS = {
         cs.AdaptiveLIF,
         ("tau_i", "tau_v", "tau_theta", "tau_ref", "rise", "scale_ref", "theta", "tau_rho", "scale_rho", "dt"),
     ),
-    "ResonateAndFire": (cs.ResonateAndFire, ("tau", "frequency", "theta", "tau_rho", "scale_rho", "dt")),
+    "ResonateAndFire": (cs.neurons.ResonateAndFire, ("tau", "frequency", "theta", "tau_rho", "scale_rho", "dt")),
     "AdLIF": (cs.AdLIF, ("tau_u", "tau_w", "a", "b", "q", "theta", "tau_rho", "scale_rho", "dt")),
     "BalancedResonateAndFire": (
         cs.neurons.BalancedResonateAndFire,

@@ -30,8 +30,8 @@ REFUSED = {
     "Bounded: least must not be above most": lambda: cs.LIF(trained=True, bounds=(2, 1)),
     "LIF: bounds must be positive": lambda: cs.LIF(trained=True, bounds=(0, 1)),
     "LIF: tau must broadcast to the neurons (4,)": lambda: cs.LIF([1.0, 2.0, 3.0])(X),
-    "ResonateAndFire: reset must be one of": lambda: cs.ResonateAndFire(reset="half"),
-    "ResonateAndFire: tau and frequency must broadcast to the neurons (4,)": lambda: cs.ResonateAndFire(
+    "ResonateAndFire: reset must be one of": lambda: cs.neurons.ResonateAndFire(reset="half"),
+    "ResonateAndFire: tau and frequency must broadcast to the neurons (4,)": lambda: cs.neurons.ResonateAndFire(
         [1.0, 2.0, 3.0]
     )(X),
     "SigmaDelta: activation must be": lambda: cs.neurons.SigmaDelta(activation="tanh"),

@@ -29,7 +29,7 @@ KINDS = {
     "CUBA": lambda spread, g, **o: cs.CUBA(*g.uniform(2, 9, (2, *spread)), **o),
     "AdaptiveLIF": lambda spread, g, **o: cs.AdaptiveLIF(*g.uniform(2, 9, (4, *spread)), rise=0.2, **o),
     **{
-        f"ResonateAndFire {reset}": lambda spread, g, reset=reset, **o: cs.ResonateAndFire(
+        f"ResonateAndFire {reset}": lambda spread, g, reset=reset, **o: cs.neurons.ResonateAndFire(
             g.uniform(5, 20, spread), g.uniform(10, 80, spread), reset, **o
         )
         for reset in ("izhikevich", "zero", "subtract", None)
@@ -54,7 +54,7 @@ DEFAULTS = [
     cs.LIF,
     cs.CUBA,
     cs.AdaptiveLIF,
-    cs.ResonateAndFire,
+    cs.neurons.ResonateAndFire,
     cs.AdLIF,
     cs.neurons.BalancedResonateAndFire,
     cs.neurons.NormalizedALIF,

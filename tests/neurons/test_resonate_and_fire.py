@@ -27,7 +27,7 @@ def turned(neuron):
 
 def drawn(generator, spread, **options):
     taus, frequencies = generator.uniform(2, 30, spread), generator.uniform(5, 200, spread)
-    return cs.ResonateAndFire(taus, frequencies, **options)
+    return cs.neurons.ResonateAndFire(taus, frequencies, **options)
 
 
 @settings(deadline=None, max_examples=100)
@@ -48,7 +48,9 @@ def test_spikes_are_those_of_a_program_to_the_bit(reset, spread, steps, theta, d
     found = neuron(x).data
     assert found.dtype == bool
     np.testing.assert_array_equal(found, s)
-    carried = cs.ResonateAndFire(neuron.tau, neuron.frequency, theta=theta, reset=reset, dt=dt, graded=True)(x).data
+    carried = cs.neurons.ResonateAndFire(neuron.tau, neuron.frequency, theta=theta, reset=reset, dt=dt, graded=True)(
+        x
+    ).data
     np.testing.assert_array_equal(carried, np.where(s, z.imag, 0.0))
     assert neuron(x[:0]).shape == (0, 2, 2, 3)
 

@@ -168,7 +168,7 @@ def test_what_a_step_may_not_have(step, message):
 
 NEURONS = [
     *(cs.LIF(reset=reset) for reset in ("zero", "subtract", None)),
-    *(cs.ResonateAndFire(reset=reset) for reset in ("izhikevich", "zero", "subtract", None)),
+    *(cs.neurons.ResonateAndFire(reset=reset) for reset in ("izhikevich", "zero", "subtract", None)),
     *(cs.CUBA(), cs.AdaptiveLIF()),
     *(cs.AdLIF(q=20.0), cs.neurons.BalancedResonateAndFire(1.0, dt=500.0), cs.neurons.NormalizedALIF()),
     *(Quadratic(), Compartments(), Offset(level=0.3), Resting()),

@@ -34,6 +34,7 @@ DRAW = {
     "receptive_fields": lambda ax: cs.plot.receptive_fields(cs.Conv(2, 3, 5), ax),
     "confusion": lambda ax: cs.plot.confusion([0, 1], [1, 1], ax),
     "learning_curves": lambda ax: cs.plot.learning_curves([EpochStats(1, 2.0, 0.5, 1.0, 0.5, 1.0)], ax),
+    "integer_widths": lambda ax: cs.plot.integer_widths([{"bits": 8, "accuracy": 0.9, "moved": {}}], ax),
     "gradient_flow": lambda ax: cs.plot.gradient_flow([{"0 Dense": 1.0}], ax),
 }
 # Figures of several axes, and those of inspection.

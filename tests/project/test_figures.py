@@ -95,6 +95,12 @@ def test_delays(script):
         assert marked(script, "docs/delays.md", name) == "\n".join(script("delays").lines(name, results))
 
 
+def test_deploy(script):
+    results = script("common").load("deploy")
+    lines = [*script("deploy").lines(results["rows"]), "", script("common").said(results["where"], results["command"])]
+    assert marked(script, "docs/deploy.md", "deploy") == "\n".join(lines)
+
+
 def test_exchange(script):
     pytest.importorskip("nir")
     lines = script("exchange").lines_of(script("common").load("exchange"))

@@ -113,6 +113,12 @@ def test_exchange():
     run("docs/exchange.md", {})
 
 
+def test_deploy():
+    said = run("docs/deploy.md", {})
+    assert "int net_selftest(void);" in said
+    assert "spikes moved" in said
+
+
 def test_migrating():
     space = {}
     run("docs/migrating.md", space)

@@ -30,7 +30,7 @@ PARAMETERS = NET.parameters()
 
 # What each of them needs to be called.
 ALONE = [
-    *(cs.LIF, cs.CUBA, cs.SRM, cs.AdaptiveLIF, cs.AdLIF, cs.Loihi, cs.ResonateAndFire, MultiGaussian),
+    *(cs.LIF, cs.CUBA, cs.SRM, cs.AdaptiveLIF, cs.AdLIF, cs.Loihi, cs.neurons.ResonateAndFire, MultiGaussian),
     *(neurons.BalancedResonateAndFire, neurons.NormalizedALIF, neurons.SampledSRM, neurons.SigmaDelta),
     *(cs.BinaryCrossEntropyLoss, cs.CrossEntropyLoss, cs.MeanSquaredErrorLoss, loss.RateRegularizer),
     *(data.Crop, data.Delta, data.Flip, data.Latency, data.Levels, data.OtherPicture, data.Rate, DataParallel),

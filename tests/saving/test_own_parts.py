@@ -279,7 +279,7 @@ def neurons():
         tied,
         cs.Recurrent(cs.Dense(4, 4), cs.LIF(tau=4.0, theta=0.5), delay=2.0),
         cs.Dense(4, 4),
-        cs.ResonateAndFire(theta=0.3, reset=None),
+        cs.neurons.ResonateAndFire(theta=0.3, reset=None),
         cs.Dense(4, 4),
         cs.Loihi(vth_mant=4),
         cs.Dense(4, 4),

@@ -23,7 +23,7 @@ KINDS = {
     "LIF": lambda **o: cs.LIF(6.0, **o),
     "CUBA": lambda **o: cs.CUBA(2.0, 6.0, reset="subtract", **o),
     "ALIF": lambda **o: cs.AdaptiveLIF(2.0, 6.0, 20.0, 3.0, rise=0.2, **o),
-    "RF": lambda **o: cs.ResonateAndFire(**o),
+    "RF": lambda **o: cs.neurons.ResonateAndFire(**o),
 }
 # More kinds, with constants that are trained, and those that cannot be recurrent.
 MORE = {

@@ -60,7 +60,7 @@ def quantize(net: Any, recording: Any, *, weights: int = 8, states: int = 16) ->
     >>> x = np.random.default_rng(0).random((50, 1, 4)) < 0.5
     >>> net = Sequential(Dense(4, 3, weight_scale=3.0), LIF())
     >>> twin = quantize(net, x)
-    >>> twin[0].weight.data.max() <= 127, bool((twin(x).data == net(x).data).mean() > 0.9)
+    >>> int(twin[0].weight.data.max()) <= 127, bool((twin(x).data == net(x).data).mean() > 0.9)
     (True, True)
     """
     check_network(net)

@@ -123,7 +123,10 @@ def _exp_of_step(x: Any) -> Any:
         value = value * float_of_bits(np.int32((whole - half + np.int32(127)) << _MANTISSA_BITS))
         return value if x == x else x
 
-    return single if x is types.float32 else lambda x: np.exp(x)
+    def double(x: Any) -> Any:
+        return np.exp(x)
+
+    return single if x is types.float32 else double
 
 
 @compiled
