@@ -86,10 +86,13 @@ class _Quantizing:
     """A network while its stages are replaced."""
 
     def __init__(self, graph: Graph, twin_graph: Graph, twin: Any, bits: int, states: int) -> None:
-        self.nodes, self.twin, self.bits, self.states = graph.nodes, twin, bits, states
+        self.nodes, self.output = graph.nodes, graph.output
+        self.twin, self.bits, self.states = twin, bits, states
         self.own = [node.stage for node in twin_graph.nodes]
         # By the number of a stage of numbers: the value of a sum of 1, and what is added, for each channel.
         self.scales: dict[int, tuple[Array, Array]] = {}
+        # The same of layers that have integer weights, which may have several places.
+        self.whole: dict[int, tuple[Array, Array]] = {}
 
     def visit(self, node: GraphNode, inputs: list[Array]) -> None:
         """Replace a stage, for its inputs in float."""
@@ -97,37 +100,57 @@ class _Quantizing:
         number = node.number
         before = node.inputs[0]
         spikes = all(given.dtype == bool for given in inputs)
-        grid = self._grid_after(number)
-        if form in ("dense", "conv", "conv_transpose") and spikes and grid is not None:
-            self._round(self.own[number], *grid)
-        elif form in ("dense", "conv", "conv_transpose") and spikes:
-            self.scales[number] = self._whole(self.own[number], node)
-        elif form == "read_out" and spikes:
-            self._replace(node, self._read_out(node, inputs[0]))
-        elif form in ("pool", "unpool") and spikes and not node.stage.weight_hook:
-            self.scales[number] = np.array([node.stage.gain]), np.zeros(1)
-            self.own[number].gain = 1.0
-            self.own[number].integers = True
+        if is_neuron(node.stage):
+            if before in self.scales:
+                self._replace(node, self._neurons(node, inputs[0], *self.scales[before]))
+            elif as_neuron(node.stage).weight_grid is None:
+                raise self._refused(node, "neurons need a layer of weights or pooling of spikes before them")
         elif form == "norm" and before in self.scales:
             scale, added = self.scales[before]
             centre, factor, offset = node.stage.fixed_map(np.empty((1, node.stage.features), np.float32)).astype(float)
             self.scales[number] = scale * factor, (added - centre) * factor + offset
             self._replace(node, Dropout(0.0).eval())
-        elif is_neuron(node.stage) and as_neuron(node.stage).weight_grid is not None:
-            pass  # their own step is one of integers
-        elif is_neuron(node.stage) and before in self.scales:
-            self._replace(node, self._neurons(node, inputs[0], *self.scales[before]))
-        elif not spikes and number != len(self.nodes) - 1:
-            raise self._refused(node, "it takes numbers; integers need neurons before each layer of weights")
-        elif form not in ("same", "delay", "join", "max", "vote"):
+        elif form == "same" and before in self.scales:
+            self.scales[number] = self.scales[before]
+        elif not spikes:
+            raise self._refused(node, "it takes numbers; integers need neurons before each layer")
+        elif form == "read_out":
+            self._replace(node, self._read_out(node, inputs[0]))
+        elif form in ("dense", "conv", "conv_transpose", "pool", "unpool"):
+            self._weigh(node, form)
+        elif form not in ("same", "delay", "join", "max", "vote") or (form == "delay" and node.stage.linear):
             raise self._refused(node, "it has no integer form")
-        elif form == "delay" and node.stage.linear:
-            raise self._refused(node, "a linear delay makes numbers of spikes")
 
-    def _grid_after(self, number: int) -> tuple[float, tuple[float, float]] | None:
-        """Return step and limits of the weights before the neurons after a stage; None if they take any."""
-        after = [node.stage for node in self.nodes if number in node.inputs]
-        return as_neuron(after[0]).weight_grid if len(after) == 1 and is_neuron(after[0]) else None
+    def _weigh(self, node: GraphNode, form: str | None) -> None:
+        """Make the weights of a layer integers, or the gain of pooling 1; neurons must follow."""
+        number = node.number
+        layer = self.own[number]
+        neurons = self._neurons_after(number)
+        grid = neurons.weight_grid
+        if form in ("pool", "unpool"):
+            if layer.weight_hook:
+                raise self._refused(node, "its taps differ")
+            if grid is None:
+                self.scales[number] = np.array([node.stage.gain]), np.zeros(1)
+                layer.gain = 1.0
+                layer.integers = True
+        elif grid is not None:
+            self._round(layer, *grid)
+        else:
+            if id(layer) not in self.whole:
+                self.whole[id(layer)] = self._whole(layer, node)
+            self.scales[number] = self.whole[id(layer)]
+
+    def _neurons_after(self, number: int) -> Any:
+        """Return the neurons that alone take the output of a stage, through a normalization; else raise ValueError."""
+        takers = [node for node in self.nodes if number in node.inputs]
+        if len(takers) == 1 and number != self.output:
+            (taker,) = takers
+            if is_neuron(taker.stage):
+                return as_neuron(taker.stage)
+            if form_of(taker.stage) in ("norm", "same"):
+                return self._neurons_after(taker.number)
+        raise self._refused(self.nodes[number], "neurons, and nothing else, must take its sums")
 
     def _round(self, layer: Any, step: float, limits: tuple[float, float]) -> None:
         """Round the weights of a layer to the multiples that its neurons take, with fewer bits to fewer of them."""
