@@ -40,8 +40,7 @@ def run(options: argparse.Namespace) -> None:
     """Run the command."""
     found = shared.run_of(options)
     folder = Path(options.out) if options.out else found.folder
-    if not folder.is_dir():
-        raise ValueError(f"folder {folder} does not exist")
+    folder.mkdir(parents=True, exist_ok=True)
     recording, _, _ = training.example(found, data=options.data)
     written = export_c(found.net, folder / options.name, options.name, recording=recording)
     values = (str(written.source), str(written.header), written.memory, written.flash, written.additions)

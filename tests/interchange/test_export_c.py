@@ -306,7 +306,7 @@ def test_names_of_layers_cannot_write_c(tmp_path):
         (lambda: [cs.layers.Decimate(2)], {"input_shape": 3}, "layer 0 Decimate(2) keeps no state"),
         (lambda: [cs.ConvTranspose(1, 1, 2)], {"recording": np.ones((1, 1, 3, 3, 1), np.float32)}, "takes numbers"),
         (lambda: [cs.Dense(3, 2)], {"name": "2nd"}, "name must be"),
-        (lambda: [cs.Conv(1, 1, 2)], {}, "input_shape is needed"),
+        (lambda: [cs.Conv(1, 1, 2)], {}, "recording or input_shape is needed"),
         (lambda: [lambda x: x], {"input_shape": 3}, "layer 0"),
     ],
 )
@@ -338,3 +338,14 @@ def test_the_file_names_nothing_but_its_own(tmp_path):
     )
     assert symbols
     assert all(symbol.startswith("vision_") for symbol in symbols)
+
+
+@needs_gcc
+@pytest.mark.all
+def test_a_network_from_nir_leaves_as_c(tmp_path):
+    pytest.importorskip("nir")
+    cs.seed(0)
+    net = cs.Network("8x8x2-4c3-2a-10", cs.CUBA(tau_i=5.0, tau_v=15.0))
+    cs.export_nir(net, tmp_path / "net.nir")
+    x = np.random.default_rng(0).random((60, 8, 8, 2)) < 0.3
+    check_equal(cs.import_nir(tmp_path / "net.nir"), x, tmp_path)

@@ -170,7 +170,7 @@ def test_what_has_no_integers_is_refused(layers, options, why):
     with pytest.raises(ValueError, match=re.escape(why)) as caught:
         quantize(cs.Sequential(*layers()).eval(), spikes(4, 4, 2), **options)
     assert "\n" not in str(caught.value)
-    with pytest.raises(ValueError, match="must be spikes"):
+    with pytest.raises(ValueError, match="must be spikes, got float32"):
         quantize(cs.Sequential(cs.Dense(3, 2), cs.LIF()), np.ones((4, 1, 3), np.float32))
 
 

@@ -13,13 +13,14 @@ import numpy as np
 from cuslayer._base import check
 from cuslayer._base.files import write_text
 from cuslayer._base.version import __version__
-from cuslayer.backend import Array, to_numpy
+from cuslayer.backend import Array
 from cuslayer.interchange.c_code import forms
 from cuslayer.interchange.c_code.files import Files
 from cuslayer.interchange.c_code.program import Program, Signal, Stage, plain
 from cuslayer.interchange.c_code.selftest import bits_of, checksum, steps_of, words_of, write_selftest
+from cuslayer.interchange.recordings import recording_of
 from cuslayer.layers.base import Shape, form_of
-from cuslayer.network.graph import INPUT, Graph, finite_input
+from cuslayer.network.graph import INPUT, Graph
 from cuslayer.network.network import graph_of
 from cuslayer.network.stream import Stream
 from cuslayer.network.synaptic import fan_out, operations
@@ -28,9 +29,6 @@ from cuslayer.neurons.base import as_neuron, is_neuron
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,40}")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
-_STEPS = 100
-# The share of inputs that fire in a drawn recording.
-_ACTIVITY = 0.1
 _SHORT = 65535
 
 
@@ -111,36 +109,10 @@ def export_c(
         raise ValueError(f"path must end in letters, digits and . _ + -, got {base.name!r}")
     graph = graph_of(net)
     with eval_mode(net):
-        data = _recording(net, recording, input_shape)
+        x = recording_of(net, recording, input_shape)[:, 0]
+        data = x if x.dtype == bool else x.astype(np.float32)
         Stream(net, graph)  # refuses stages that keep no state
         return _Export(graph, data, name, base).write()
-
-
-def _recording(net: Any, given: Any, input_shape: Any) -> Array:
-    """Return the recording of the self-test, (T, ...)."""
-    if given is not None:
-        x = finite_input("recording", given)
-        check.time_first("recording", x)
-        net.check_input(x)
-        if not x.size:
-            raise ValueError(f"recording must have a step and a sample, got shape {x.shape}")
-        first = to_numpy(x.data)[:, 0]
-        return first if first.dtype == bool else first.astype(np.float32)
-    shape = _known_shape(net, input_shape)
-    if shape is None:
-        raise ValueError("input_shape is needed: the network does not have the shape of its input")
-    return np.random.default_rng(0).random((_STEPS, *shape)) < _ACTIVITY
-
-
-def _known_shape(net: Any, given: Any) -> Shape | None:
-    """Return the shape of the input, given or of the network; None if it is unknown."""
-    if given is not None:
-        sizes = given if isinstance(given, (tuple, list)) else (given,)
-        return tuple(check.integer("input_shape", size, least=1) for size in sizes)
-    own = getattr(net, "input_shape", None)
-    if own is None and net.layers and form_of(net.layers[0]) in ("dense", "read_out"):
-        own = net.layers[0].in_features
-    return None if own is None else tuple(own)
 
 
 class _Export:

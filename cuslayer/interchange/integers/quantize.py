@@ -14,12 +14,13 @@ from cuslayer._tape import Tensor, no_grad
 from cuslayer.backend import Array, to_numpy
 from cuslayer.interchange.integers.fixed import ARITHMETIC, MOST_FRACTION, Evaluate, Factor, FixedStep, unsupported
 from cuslayer.interchange.integers.neurons import MOST_SCALE, IntegerNeurons, IntegerReadOut
+from cuslayer.interchange.recordings import recording_of
 from cuslayer.kernels.constants import side_by_side
 from cuslayer.kernels.step.kind import is_condition
 from cuslayer.layers import Dense, Dropout
 from cuslayer.layers.base import Shape, form_of
 from cuslayer.layers.weight_hooks import MOST_BITS, whole_channels
-from cuslayer.network.graph import Graph, GraphNode, finite_input
+from cuslayer.network.graph import Graph, GraphNode
 from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Walk, check_network, eval_mode
 from cuslayer.neurons.base import StepByStep, as_neuron, is_neuron
@@ -31,7 +32,7 @@ _MORE = 4
 
 
 @check.operation
-def quantize(net: Any, recording: Any, *, weights: int = 8, states: int = 16) -> Any:
+def quantize(net: Any, recording: Any = None, *, weights: int = 8, states: int = 16) -> Any:
     """Return the integer twin of a network: integer weights with a scale for each channel, states in fixed point.
 
     Per output channel ``w = scale n``, n from ``1 - 2^(weights-1)`` to ``2^(weights-1) - 1``. A state has `states` bits
@@ -41,7 +42,8 @@ def quantize(net: Any, recording: Any, *, weights: int = 8, states: int = 16) ->
 
     Args:
         net: a network in float32 whose layers take spikes; it stays as it is.
-        recording: (T, N, ...), spikes, by which the states' points are set: the largest state that occurs fits.
+        recording: (T, N, ...), spikes, by which the states' points are set: the largest state that occurs fits. Take
+            one of the data. By default 100 steps in which 10 % of the inputs fire.
         weights: bits of a weight, 2 to 8.
         states: bits of a state, 16 or 32.
 
@@ -69,10 +71,9 @@ def quantize(net: Any, recording: Any, *, weights: int = 8, states: int = 16) ->
         raise ValueError(f"weights must be 2 to {MOST_BITS} bits, got {bits}")
     if states not in (16, 32):
         raise ValueError(f"states must be 16 or 32 bits, got {states!r}")
-    x = finite_input("recording", recording)
-    check.time_first("recording", x, least_dimensions=3)
-    if x.dtype != bool or not x.size:
-        raise ValueError(f"recording must be spikes with a step and a sample, got {x.dtype}, shape {x.shape}")
+    x = Tensor(recording_of(net, recording))
+    if x.dtype != bool:
+        raise ValueError(f"recording must be spikes, got {x.dtype}; integers take no numbers")
     twin = copy.deepcopy(net).eval()
     quantizing = _Quantizing(graph_of(net), graph_of(twin), twin, bits, states)
     with eval_mode(net), no_grad():
