@@ -114,7 +114,9 @@ def _write(program: Program, stage: Stage, neurons: IntegerNeurons, x: str, befo
     for state, start in zip(states, step.start(()), strict=True):
         if start:
             program.starts.append(loop("j", size, f"{state}[j] = {int(start)};"))
-    weighted = f"{show.scaled(f'(int64_t){x}', neurons.factor)} + {show.whole(neurons.added)}"
+    weighted = show.scaled(f"(int64_t){x}", neurons.factor)
+    if np.any(neurons.added):
+        weighted += f" + {show.whole(neurons.added)}"
     after = ""
     if neurons.layer is not None:
         text, after, sums = _back(program, stage, neurons)
