@@ -58,7 +58,7 @@ def row(run: training.Run, label: str, net: Any, bits: int | None, x: Any) -> di
     with tempfile.TemporaryDirectory() as folder:
         exported = cs.export_c(used, f"{folder}/net", recording=x)
         seconds = seconds_of_c(exported.source, len(x))
-    figures = {"label": label, "accuracy": score.accuracy, "recordings": recordings, "moved": moved}
+    figures = {"label": label, "bits": bits, "accuracy": score.accuracy, "recordings": recordings, "moved": moved}
     figures |= {"ram": exported.memory, "flash": exported.flash, "c": seconds, "stream": seconds_of_stream(used, x)}
     return figures
 
@@ -118,6 +118,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     where = common.describe()
     common.save("deploy", {"rows": rows, "where": where, "command": command}, options.out)
     common.show(options.out, "deploy", "deploy", [*lines(rows), "", common.said(where, command)])
+    if options.out == common.RESULTS:
+        after_training = [figures for figures in rows if "trained" not in figures["label"]]
+        figure = cs.plot.integer_widths(after_training).figure
+        figure.savefig(common.DOCS / "images/deploy.png", dpi=100, facecolor="white", metadata={"Software": None})
 
 
 if __name__ == "__main__":

@@ -144,7 +144,7 @@ def spike_count_error(
     /,
     *,
     desired: Array | ClassCounts,
-    counted: tuple[int, int],
+    window: tuple[int, int],
     response: Alpha | Sampled,
     count_scale: float = 1.0,
     piecewise: bool = False,
@@ -164,7 +164,7 @@ def spike_count_error(
     Args:
         s: (T, N, neurons), spikes or numbers.
         desired: (N, neurons), the desired counts; or labels and the classes' counts.
-        counted: the window in steps: the first one, and the one after its last.
+        window: in steps: the first one, and the one after its last.
         response: the spike response, with its dt in ms.
         count_scale: the factor of the error of counts (SLAYER-PyTorch's numSpikesScale).
         piecewise: whether the error within the window depends only on the count.
@@ -173,7 +173,7 @@ def spike_count_error(
         The error, a scalar.
 
     Raises:
-        ValueError: a shape does not fit, or counted is empty or reaches past T.
+        ValueError: a shape does not fit, or window is empty or reaches past T.
 
     Source: Shrestha and Orchard 2018, section 3.2 and its supplement; with the response inside the window as in
     SLAYER-PyTorch's ``spikeLoss.numSpikes``; its documentation has the piecewise form.
@@ -181,7 +181,7 @@ def spike_count_error(
     >>> import numpy as np
     >>> from cuslayer.neurons import SRM
     >>> silent, desired = np.zeros((10, 1, 1), bool), np.array([[5.0]])
-    >>> spike_count_error(silent, desired=desired, counted=(0, 10), response=SRM().filter).item()
+    >>> spike_count_error(silent, desired=desired, window=(0, 10), response=SRM().filter).item()
     1.25
     """
     check.time_first("s", s, least_dimensions=3)
@@ -191,11 +191,11 @@ def spike_count_error(
     if shape != expected:
         name = "desired.labels have" if isinstance(desired, ClassCounts) else "desired has"
         raise ValueError(f"{name} shape {shape}, s expects {expected}")
-    first, last = counted
+    first, last = window
     if not 0 <= first < last <= s.shape[0]:
-        raise ValueError(f"counted must lie within 0 and {s.shape[0]} steps, got {first} to {last}")
+        raise ValueError(f"window must lie within 0 and {s.shape[0]} steps, got {first} to {last}")
     k = kernels.of(s).loss
-    error, e = k.error(s, desired, counted, response, count_scale, piecewise)
+    error, e = k.error(s, desired, window, response, count_scale, piecewise)
     return error, lambda g: k.error_adjoint(e, g, response)
 
 
@@ -263,7 +263,7 @@ class SpikeCountLoss(ClassLoss):
         return spike_count_error(
             spikes,
             desired=desired,
-            counted=(first, last),
+            window=(first, last),
             response=self.neuron.filter,
             count_scale=self.count_scale,
             piecewise=self.piecewise,

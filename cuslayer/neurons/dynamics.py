@@ -375,11 +375,6 @@ class StepNeuron(Neuron):
         set_checked(self, tau_rho=usual_or_constant, scale_rho=usual_or_constant)
         set_checked(self, trained=check.flag, graded=check.flag, stateful=check.flag)
         bounds_in_ms(self.bounds, self.dt)
-        for name in {*self.decays.values()}:
-            value = getattr(self, name)
-            if isinstance(value, float) and 0.5 <= value < min(self.dt, 1.0):
-                decay = f"a decay to {value:g} in a step is {name}={-self.dt / math.log(value):.4g}"
-                check.warn(f"{name} is a time constant in ms, and {value:g} ms is less than a step; {decay}")
         for name in self.time_constants:
             options = self.trained, partial(self.bounds_of, name), name in self.may_be_zero
             object.__setattr__(self, name, time_constant(name, getattr(self, name), *options))

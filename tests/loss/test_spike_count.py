@@ -54,7 +54,7 @@ def test_empty_batches():
     for shape in ((10, 0, 3), (10, 2, 0)):
         s, desired = np.zeros(shape, bool), np.zeros(shape[1:])
         response = cs.SRM().filter
-        assert functions.spike_count_error(s, desired=desired, counted=(2, 8), response=response).item() == 0.0
+        assert functions.spike_count_error(s, desired=desired, window=(2, 8), response=response).item() == 0.0
 
 
 def test_a_count_that_is_not_given_may_be_more_than_a_short_input_has_steps():

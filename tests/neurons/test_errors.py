@@ -95,12 +95,3 @@ def test_a_wrong_argument_has_its_cure(make, message):
         make()
     assert "\n" not in str(raised.value)
     assert cs.LIF(-1.0 / np.log(0.9)).keep("tau") == pytest.approx(0.9)
-
-
-def test_a_time_constant_that_looks_like_a_decay_warns():
-    message = (
-        r"^LIF: tau is a time constant in ms, and 0.9 ms is less than a step; a decay to 0.9 in a step is tau=9.491$"
-    )
-    with pytest.warns(UserWarning, match=message):
-        cs.LIF(0.9)
-    assert cs.LIF(0.9, dt=0.1).dt == 0.1

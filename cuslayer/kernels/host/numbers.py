@@ -111,7 +111,7 @@ def _exp_of_step(x: Any) -> Any:
     high, low = map(np.float32, EXP_LN2)
     first, second, third, fourth, fifth, sixth, last = map(np.float32, EXP_TERMS)
 
-    def single(x: Any) -> Any:
+    def in_single(x: Any) -> Any:
         y = min(max(x, -most), most)
         n = np.rint(y * log2_e)
         r = (y - n * high) - n * low
@@ -123,10 +123,10 @@ def _exp_of_step(x: Any) -> Any:
         value = value * float_of_bits(np.int32((whole - half + np.int32(127)) << _MANTISSA_BITS))
         return value if x == x else x
 
-    def double(x: Any) -> Any:
+    def in_double(x: Any) -> Any:
         return np.exp(x)
 
-    return single if x is types.float32 else double
+    return in_single if x is types.float32 else in_double
 
 
 @compiled
