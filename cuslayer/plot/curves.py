@@ -235,7 +235,7 @@ def integer_widths(rows: Sequence[Mapping[str, Any]], ax: Any = None) -> Any:
     for layer in dict.fromkeys(layer for row in rows for layer in row["moved"]):
         lines[f"moved, layer {layer}"] = [row["moved"].get(layer) for row in rows]
     for label, values in lines.items():
-        numbers = [np.nan if value is None else value for value in values]
+        numbers = [np.nan if value is None else 100 * value for value in values]
         ax.plot(places, numbers, marker="o", label=label, linestyle="-" if label == "accuracy" else ":")
     ax.set_xticks(places, ["float" if row["bits"] is None else f"{row['bits']} bits" for row in rows])
     ax.set(ylim=(0.0, None), ylabel="accuracy, spikes that moved (%)")
