@@ -113,7 +113,7 @@ def _over_epochs(ax: Axes, epochs: Sequence[int], lines: Mapping[str, Sequence[f
     """Draw each line that has a value, with gaps where values are missing; a single value is a larger mark."""
     drawn = {name: values for name, values in lines.items() if any(value is not None for value in values)}
     for (name, values), shade in zip(drawn.items(), palette(ax).series(len(drawn)), strict=True):
-        numbers = [np.nan if value is None else 100 * value for value in values]
+        numbers = [np.nan if value is None else value for value in values]
         single = np.count_nonzero(~np.isnan(numbers)) == 1
         ax.plot(epochs, numbers, color=shade, marker="o", markersize=6 if single else 3, linewidth=1.4, label=name)
     ax.set_xlabel("epoch")
