@@ -2,7 +2,9 @@
 
 import re
 import shutil
+from dataclasses import dataclass
 from fractions import Fraction
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -184,3 +186,42 @@ def test_a_factor_is_the_nearest_of_its_bits():
     numbers = np.arange(-9, 10)
     np.testing.assert_array_equal(shifted(numbers, 1), np.floor(numbers / 2 + 0.5))
     np.testing.assert_array_equal(shifted(numbers, -2), numbers * 4)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Quadratic(cs.StepNeuron):
+    """A step that multiplies two of its values; a state that no step reads, and a name of the file's own."""
+
+    tau: float = 10.0
+    theta: float = 1.0
+    decays: ClassVar[dict[str, str]] = {"d": "tau"}
+    states: ClassVar[tuple[str, ...]] = ("index", "unread")
+
+    def step(c, d, index, unread, x):  # type: ignore[no-untyped-def]
+        u = max(d * index + x - 0.1 * index * index, -3.0)
+        if (index > 0 and x > 0) or index < -9:
+            u = u + 0.25
+        s = u >= c.theta
+        return (0.0 if s else u), x, u, s
+
+
+@needs_gcc
+@pytest.mark.all
+@pytest.mark.parametrize("states", [16, 32])
+def test_products_of_values_do_not_overflow(states, tmp_path):
+    cs.seed(0)
+    net = cs.Sequential(dense(8, 6), Quadratic()).eval()
+    x = spikes(8, rate=0.4)
+    check_equal(
+        quantize(net, x, states=states), x[:, 0], tmp_path, "-O1", "-fsanitize=undefined", "-fno-sanitize-recover"
+    )
+
+
+def test_a_layer_with_two_places_has_one_scale():
+    cs.seed(0)
+    layer = dense(9, 9)
+    net = cs.Sequential(layer, cs.LIF(), layer, cs.LIF()).eval()
+    x = spikes(9, rate=0.4)
+    assert all(moved.share < 0.1 for moved in compare_twin(net, quantize(net, x), x).moved)
+    with pytest.raises(ValueError, match="must take its sums"):
+        quantize(cs.Sequential(dense(9, 9), cs.LIF(), dense(9, 2)), x)

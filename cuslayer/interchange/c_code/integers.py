@@ -10,13 +10,20 @@ from typing import Any, cast
 import numpy as np
 
 from cuslayer.backend import Array, to_numpy
-from cuslayer.interchange.c_code.neurons import sent
+from cuslayer.interchange.c_code.neurons import sent, used_names
 from cuslayer.interchange.c_code.program import Program, Ring, Stage, loop
 from cuslayer.interchange.c_code.synapses import Frames, dense
-from cuslayer.interchange.integers.fixed import Factor, FixedStep, constant_of, factor_of
+from cuslayer.interchange.integers.fixed import (
+    INPUT_BITS,
+    PRODUCT_BITS,
+    Factor,
+    FixedStep,
+    constant_of,
+    factor_of,
+)
 from cuslayer.interchange.integers.neurons import IntegerNeurons, IntegerReadOut
 from cuslayer.kernels.step.kind import is_condition, names_in
-from cuslayer.kernels.step.print_c import number, word
+from cuslayer.kernels.step.print_c import field_of, number, word
 from cuslayer.kernels.step.print_numba import CFamily
 from cuslayer.layers.base import form_of
 
@@ -70,7 +77,10 @@ class _Printer(CFamily):
             if factor is not None:
                 return self.scaled(self.show(other, atom), factor), atom
             shifted = self.program.call("shifted")
-            product = f"{self.show(value.left, atom)} * {self.show(value.right, atom)}"
+            saturated = self.program.call("saturated")
+            most = (1 << (PRODUCT_BITS - 1)) - 1
+            parts = (f"{saturated}({self.show(part)}, INT64_C({most}))" for part in (value.left, value.right))
+            product = " * ".join(parts)
             return f"{shifted}({product}, {self.step.fraction})", atom
         if isinstance(value, ast.Call):
             function = cast(ast.Name, value.func).id
@@ -110,7 +120,7 @@ def _write(program: Program, stage: Stage, neurons: IntegerNeurons, x: str, befo
     show = _Printer(program, stage, step)
     stored = f"int{step.bits}_t"
     most = f"INT64_C({(1 << (step.bits - 1)) - 1})"
-    states = [program.state(stored, f"layer{stage.number}_{word(state)[2:]}", size) for state in kind.states]
+    states = [program.state(stored, field_of(stage.number, state), size) for state in kind.states]
     for state, start in zip(states, step.start(()), strict=True):
         if start:
             program.starts.append(loop("j", size, f"{state}[j] = {int(start)};"))
@@ -122,17 +132,17 @@ def _write(program: Program, stage: Stage, neurons: IntegerNeurons, x: str, befo
         text, after, sums = _back(program, stage, neurons)
         before += text
         weighted += f" + {show.scaled(f'(int64_t){sums}[j]', cast(Factor, neurons.back))}"
-    body = [f"const int64_t {word(kind.inputs[0])} = {weighted};"]
+    limited = program.call("saturated")
+    values = {kind.inputs[0]: f"{limited}({weighted}, INT64_C({(1 << (INPUT_BITS - 1)) - 1}))"}
     for name, state, fraction in zip(kind.states, states, step.states, strict=True):
-        body.append(f"const int64_t {word(name)} = (int64_t){state}[j] * INT64_C({1 << (step.fraction - fraction)});")
+        values[name] = f"(int64_t){state}[j] * INT64_C({1 << (step.fraction - fraction)})"
     rings = _rings(program, stage, step)
     for earlier in kind.past:
         lag = step.lags[earlier.lag]
         spikes = earlier.of == kind.spike
         value = f"(int64_t){rings[earlier.of].before(lag)}[j]" if lag else "0"
-        value += f" * INT64_C({1 << step.fraction})" if lag and spikes else ""
-        body.append(f"const int64_t {word(earlier.name)} = {value};")
-    body += show.statements()
+        values[earlier.name] = value + (f" * INT64_C({1 << step.fraction})" if lag and spikes else "")
+    body = show.statements()
     shifted = program.call("shifted")
     saturated = program.call("saturated")
     for state, name, fraction in zip(states, kind.after, step.states, strict=True):
@@ -143,6 +153,8 @@ def _write(program: Program, stage: Stage, neurons: IntegerNeurons, x: str, befo
     unit = number(2.0**-step.fraction)
     spike = word(kind.spike) if kind.fires else ""
     body += sent(program, stage, f"(float)((float){word(kind.potential)} * {unit})", spike)
+    used = used_names("\n".join(body))
+    body[:0] = [f"const int64_t {word(name)} = {value};" for name, value in values.items() if word(name) in used]
     turns = [ring.turn for ring in rings.values()]
     text = "\n".join([before, loop("j", size, *body), *turns, after])
     program.function(stage, text, potentials=not stage.is_read_out)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +14,7 @@ from cuslayer.interchange.c_code.program import Program, Ring, Stage, loop, stor
 from cuslayer.kernels.constants import flushed_taps, side_by_side
 from cuslayer.kernels.step.kind import Kind
 from cuslayer.kernels.step.kind import name as named
-from cuslayer.kernels.step.print_c import C, number, word
+from cuslayer.kernels.step.print_c import C, field_of, number, word
 from cuslayer.neurons.base import StepByStep
 from cuslayer.neurons.dynamics import to_array
 
@@ -37,7 +39,7 @@ def write_step(
     if len(kind.inputs) > 1:
         raise stage.refused("its step has a second input")
     size = stage.output.size
-    states = [program.state("float", f"layer{stage.number}_{word(state)[2:]}", size) for state in kind.states]
+    states = [program.state("float", field_of(stage.number, state), size) for state in kind.states]
     for state, start in zip(states, kind.start or (0.0,) * len(states), strict=True):
         if start:
             program.starts.append(loop("j", size, f"{state}[j] = {number(start)};"))
@@ -48,19 +50,19 @@ def write_step(
     pasts = _Pasts.of(program, stage, spiking)
     show = C(kind, program.name)
     statements = show.statements(kind)
-    text = "\n".join(statements)
-    body = [f"const float {word(name)} = {state}[j];" for name, state in zip(kind.states, states, strict=True)]
-    values = {name: number(value) for name, value in constants.items() if f"{word(name)}" in text}
-    values |= _columns(program, stage, by_step)
-    values[kind.inputs[0]] = x
-    values |= pasts.values
-    body += [f"const float {word(name)} = {value};" for name, value in values.items()]
-    body += statements
+    body = list(statements)
     body += [f"{state}[j] = {show.show(named(after))};" for state, after in zip(states, kind.after, strict=True)]
     for of, ring in pasts.rings.items():
         body.append(f"{ring.now}[j] = {'(uint8_t)' if of == kind.spike else ''}{word(of)};")
     spike = word(kind.spike) if kind.fires else ""
     body += sent(program, stage, word(kind.potential), spike, graded=spiking.graded)
+    used = used_names("\n".join(body))
+    values = {name: f"{state}[j]" for name, state in zip(kind.states, states, strict=True)}
+    values |= {name: number(value) for name, value in constants.items()}
+    values |= _columns(program, stage, by_step, used)
+    values[kind.inputs[0]] = x
+    values |= pasts.values
+    body[:0] = [f"const float {word(name)} = {value};" for name, value in values.items() if word(name) in used]
     fades = _fades(
         program, {states[kind.states.index(state)]: constants[factor] for state, factor in kind.fading}, size
     )
@@ -72,15 +74,21 @@ def write_step(
     )
 
 
-def _columns(program: Program, stage: Stage, by_step: StepByStep) -> dict[str, str]:
-    """Return the expressions of the constants that may differ between neurons."""
+def used_names(text: str) -> set[str]:
+    """Return the words of a text of C."""
+    return set(re.findall(r"\w+", text))
+
+
+def _columns(program: Program, stage: Stage, by_step: StepByStep, used: set[str]) -> Mapping[str, str]:
+    """Return the expressions of the constants that may differ between neurons, of those whose names are used."""
     spiking = by_step.spiking
     arrays = [np.asarray(to_numpy(to_array(keep))) for keep in by_step.keeps.values()]
     names = spiking.labels or spiking.kind.columns
     columns = side_by_side(names, arrays, np.empty(0, _SINGLE), stage.output.shape)
     return {
-        name: program.value(f"layer{stage.number}_{word(name)[2:]}", column, "j", stage.output.size)
+        name: program.value(field_of(stage.number, name), column, "j", stage.output.size)
         for name, column in zip(spiking.kind.columns, columns, strict=True)
+        if word(name) in used
     }
 
 
@@ -151,7 +159,7 @@ def filtered(program: Program, stage: Stage, taps: Array, source: str, target: s
         "k", count, f"const float tap = {name}[i * {count}u + k];", f"const float *row = {ring.before('k')};", inner
     )
     zeros = loop("j", size, f"{target}[{place}] = 0.0f;")
-    return "\n".join([source.replace("ROW", ring.now), loop("i", filters, zeros, steps), ring.turn])
+    return "\n".join([re.sub(r"\bROW\b", ring.now, source), loop("i", filters, zeros, steps), ring.turn])
 
 
 def write_filter(program: Program, stage: Stage) -> None:

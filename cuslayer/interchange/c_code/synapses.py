@@ -425,7 +425,7 @@ def pool(program: Program, stage: Stage, layer: Any, *, transposed: bool = False
     # The output of the transpose is the image, its input the maps.
     maps = Frames(layer, shape, stage.given.shape)
     sums = f"y[pixel * {channels}u + c]"
-    value = value.replace("from", "to")
+    value = re.sub(r"\bfrom\b", "to", value)
     add = loop("c", channels, f"{sums} = (float)({sums} + {value});")
     pixels = loop("pixel", frames.out_rows * frames.out_columns, maps.place("pixel"), maps.reached(add))
     return zeros + pixels + end
@@ -474,7 +474,10 @@ def norm(program: Program, stage: Stage) -> str:
         program.value(f"{what}_{stage.number}", values, "j", size)
         for what, values in zip(("centre", "factor", "added"), numbers, strict=True)
     )
-    mapped = f"y[j] = (float)((float)((float)(VALUE - {middle}) * {factor}) + {added});"
+
+    def mapped(value: str) -> str:
+        return f"y[j] = (float)((float)((float)({value} - {middle}) * {factor}) + {added});"
+
     if stage.given.spikes:
-        return stored(stage.given, "y") + "\n" + loop("j", size, mapped.replace("VALUE", "y[j]"))
-    return loop("j", size, mapped.replace("VALUE", "x[j]"))
+        return stored(stage.given, "y") + "\n" + loop("j", size, mapped("y[j]"))
+    return loop("j", size, mapped("x[j]"))

@@ -21,6 +21,13 @@ from cuslayer.kernels.step.kind import Kind, is_condition
 _MOST_FACTOR = 32767
 # Bits of a value in a step at most: products with factors of 16 bits then fit into 64.
 MOST_FRACTION = 30
+# The same of a step that multiplies two of its values, and the bits of such a value.
+MOST_OF_PRODUCTS = 15
+PRODUCT_BITS = 31
+# Bits of a weighted input.
+INPUT_BITS = 40
+# A shift at most, of numbers of 64 bits.
+MOST_SHIFT = 62
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,7 @@ class Factor:
         numbers = np.asarray(value, np.float64)
         largest = float(np.abs(numbers).max(initial=0.0))
         shift = 0 if largest == 0 else math.floor(math.log2(most / largest))
+        shift = min(shift, MOST_SHIFT)
         if largest and round(largest * 2.0**shift) > most:
             shift -= 1
         return cls(np.rint(numbers * 2.0**shift).astype(np.int64), shift)
@@ -163,7 +171,8 @@ class Evaluate:
         factor, other = factor_of(value, self.step.constants)
         if factor is not None:
             return factor.times(self.value(other))
-        return shifted(self.value(value.left) * self.value(value.right), self.step.fraction)
+        left, right = (saturated(self.value(part), PRODUCT_BITS) for part in (value.left, value.right))
+        return shifted(left * right, self.step.fraction)
 
     def call(self, value: ast.Call) -> Array:
         function = cast(ast.Name, value.func).id
@@ -218,6 +227,16 @@ def factor_of(value: ast.BinOp, constants: Mapping[str, Any]) -> tuple[Factor | 
     if left is not None:
         return Factor.of(left), value.right
     return (None if right is None else Factor.of(right)), value.left
+
+
+def multiplies(kind: Kind, constants: Mapping[str, Any]) -> bool:
+    """Return whether a step multiplies two values that depend on the input."""
+    products = (node for _, value in kind.body for node in ast.walk(value) if isinstance(node, ast.BinOp))
+    return any(
+        constant_of(node.left, constants) is None and constant_of(node.right, constants) is None
+        for node in products
+        if isinstance(node.op, ast.Mult)
+    )
 
 
 def unsupported(kind: Kind) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from cuslayer import kernels
 from cuslayer._tape import Pullback, Tensor, as_tensor, differentiable, save_for_backward
 from cuslayer.backend import Array
-from cuslayer.interchange.integers.fixed import Factor, FixedStep
+from cuslayer.interchange.integers.fixed import INPUT_BITS, Factor, FixedStep, saturated
 from cuslayer.layers import Layer
 from cuslayer.layers.base import Shape
 from cuslayer.neurons.base import Neuron
@@ -103,6 +103,7 @@ def _run(x: Array, /, *, neurons: IntegerNeurons, state: Carried) -> tuple[Array
         if neurons.layer is not None and len(fired) >= neurons.delay:
             sent = neurons.layer(Tensor(fired[-neurons.delay][None])).data[0].reshape(shape)
             weighted = weighted + neurons.back.times(np.rint(sent).astype(np.int64))  # type: ignore[union-attr]
+        weighted = saturated(weighted, INPUT_BITS)
         past = {}
         for earlier in kind.past:
             lag = step.lags[earlier.lag]

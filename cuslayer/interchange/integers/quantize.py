@@ -12,7 +12,16 @@ import numpy as np
 from cuslayer._base import check
 from cuslayer._tape import Tensor, no_grad
 from cuslayer.backend import Array, to_numpy
-from cuslayer.interchange.integers.fixed import ARITHMETIC, MOST_FRACTION, Evaluate, Factor, FixedStep, unsupported
+from cuslayer.interchange.integers.fixed import (
+    ARITHMETIC,
+    MOST_FRACTION,
+    MOST_OF_PRODUCTS,
+    Evaluate,
+    Factor,
+    FixedStep,
+    multiplies,
+    unsupported,
+)
 from cuslayer.interchange.integers.neurons import MOST_SCALE, IntegerNeurons, IntegerReadOut
 from cuslayer.interchange.recordings import recording_of
 from cuslayer.kernels.constants import side_by_side
@@ -114,7 +123,7 @@ class _Quantizing:
         elif form == "same" and before in self.scales:
             self.scales[number] = self.scales[before]
         elif not spikes:
-            raise self._refused(node, "it takes numbers; integers need neurons before each layer")
+            raise self._refused(node, "it takes numbers, also of added branches; integers need spikes")
         elif form == "read_out":
             self._replace(node, self._read_out(node, inputs[0]))
         elif form in ("dense", "conv", "conv_transpose", "pool", "unpool"):
@@ -176,6 +185,8 @@ class _Quantizing:
         if layer.weight.dtype != np.float32:
             raise self._refused(node, f"its weight must be float32, got {layer.weight.dtype}")
         weight = to_numpy(layer.effective_weight().data)
+        if not np.isfinite(weight).all():
+            raise self._refused(node, "its weight must be finite")
         view, per_output = layer.per_output_shapes()
         axes = tuple(axis for axis, size in enumerate(per_output) if size == 1)
         numbers, scale = whole_channels(weight, self.bits, view, axes)
@@ -214,8 +225,9 @@ class _Quantizing:
         constants = _constants(by_step, shape)
         largest = _largest(FixedStep(kind, constants, 0, (), 64, lags), stage, x, integrator is not None)
         points = tuple(self.states - 1 - _HEADROOM - _exponent(most) for most in largest)
-        points = tuple(min(point, MOST_FRACTION - _MORE) for point in points)
-        fraction = min(max(points, default=0) + _MORE, MOST_FRACTION)
+        most = MOST_OF_PRODUCTS if multiplies(kind, constants) else MOST_FRACTION
+        points = tuple(min(point, most - _MORE) for point in points)
+        fraction = min(max(points, default=0) + _MORE, most)
         step = FixedStep(kind, constants, fraction, points, self.states, lags)
         unit = 2.0**fraction
         whole_added = np.rint(_of_neurons(added * unit, shape)).astype(np.int64)

@@ -27,9 +27,33 @@ def number(value: Any) -> str:
 
 
 def word(name: str) -> str:
-    """Return a name of a step as a name of C: ASCII, and no word of the language."""
-    letters = (letter if letter.isascii() and letter.isalnum() else f"_{ord(letter):x}_" for letter in name)
-    return "n_" + "".join("_" if letter == "_5f_" else letter for letter in letters)
+    """Return a name of a step as a local name of C: ASCII, no word of the language, and no name of a file's own.
+
+    A file's own names begin with a letter.
+
+    >>> word("while_"), word("größe_")
+    ('_nwhile_', '_ugr_f6__df_e_5f_')
+    """
+    return f"_n{name}" if _plain(name) else f"_u{_escaped(name)}"
+
+
+def field_of(number: int, state: str) -> str:
+    """Return the name of a state or constant of layer `number` in C.
+
+    >>> field_of(1, "v"), field_of(1, "ö")
+    ('layer1_v', 'layer1u_f6_')
+    """
+    return f"layer{number}_{state}" if _plain(state) else f"layer{number}u{_escaped(state)}"
+
+
+def _plain(name: str) -> bool:
+    """Return whether a name is one of C; names of the library's own, such as of an earlier value, may be none."""
+    return name.isascii() and name.isidentifier()
+
+
+def _escaped(name: str) -> str:
+    """Return a name in ASCII, by which names that differ differ."""
+    return "".join(letter if letter.isascii() and letter.isalnum() else f"_{ord(letter):x}_" for letter in name)
 
 
 class C(CFamily):

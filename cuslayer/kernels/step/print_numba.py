@@ -67,7 +67,7 @@ class Printer:
         if isinstance(value, ast.BoolOp):
             strength = _AND if isinstance(value.op, ast.And) else _OR
             word = self.logic("and" if strength == _AND else "or")
-            return word.join(self.show(operand, strength + 1, True) for operand in value.values), strength
+            return word.join(self.show(operand, _COMPARE, True) for operand in value.values), strength
         if isinstance(value, ast.Compare):
             sign = _SIGNS[type(value.ops[0])]
             return f"{self.show(value.left, _SUM)} {sign} {self.show(value.comparators[0], _SUM)}", _COMPARE
