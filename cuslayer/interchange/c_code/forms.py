@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from cuslayer.interchange.c_code.synapses import (
     pool,
     row_of_flags,
     row_of_sums,
+    weight_of,
 )
 from cuslayer.interchange.integers.neurons import IntegerNeurons, IntegerReadOut
 from cuslayer.kernels.constants import Window
@@ -82,7 +84,7 @@ def _write_recurrent(program: Program, stage: Stage) -> None:
     lags = 1 if delays is None else delays.lags
     rows = layer.steps + lags - 1
     sums = program.state("float", f"back_{stage.number}", size)
-    weight = np.asarray(to_numpy(inner.effective_weight().data))
+    weight = weight_of(replace(stage, part=inner))
     name = program.array(f"weight_{stage.number}", weight)
     ring = Ring.of(program, f"sent_{stage.number}", f"{program.name}_index", rows, size)
     counts = Ring.of(program, f"sent_count_{stage.number}", "uint32_t", rows, 1)
