@@ -119,7 +119,10 @@ class _Export:
     """A network on its way to a C file."""
 
     def __init__(self, graph: Graph, recording: Array, name: str, base: Path) -> None:
-        self.graph, self.recording, self.name, self.base = graph, recording, name, base
+        self.graph = graph
+        self.recording = recording
+        self.name = name
+        self.base = base
         self.steps = list(steps_of(graph.nodes, recording))
         first, _ = self.steps[0]
         largest = max(value.size for value in first.values())

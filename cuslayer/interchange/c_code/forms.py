@@ -12,8 +12,8 @@ from cuslayer.backend import to_numpy
 from cuslayer.interchange.c_code.integers import write_integers
 from cuslayer.interchange.c_code.neurons import filtered_read_out, write_filter, write_sampled, write_step
 from cuslayer.interchange.c_code.program import Program, Ring, Stage, loop, stored
+from cuslayer.interchange.c_code.returning import Returning, conv_of_returns
 from cuslayer.interchange.c_code.synapses import (
-    Frames,
     conv,
     conv_transpose,
     dense,
@@ -82,53 +82,34 @@ def _write_recurrent(program: Program, stage: Stage) -> None:
     size = stage.output.size
     delays = inner.delays
     lags = 1 if delays is None else delays.lags
-    rows = layer.steps + lags - 1
+    own = replace(stage, part=inner)
     sums = program.state("float", f"back_{stage.number}", size)
-    weight = weight_of(replace(stage, part=inner))
+    weight = weight_of(own)
     name = program.array(f"weight_{stage.number}", weight)
-    ring = Ring.of(program, f"sent_{stage.number}", f"{program.name}_index", rows, size)
-    counts = Ring.of(program, f"sent_count_{stage.number}", "uint32_t", rows, 1)
-    back = ring.before(layer.steps)
-    returns = f"{counts.before(layer.steps)}[0]"
+    returning = Returning.of(program, stage, layer.steps + lags - 1)
     if form_of(inner) == "conv":
-        frames = Frames(inner, stage.output.shape, stage.output.shape)
-        inputs, outputs = weight.shape[2:]
-        share = outputs // inner.groups
-        taps = f"""
-            const uint32_t group = channel / {inputs}u * {share}u;
-            const float *taps = {name} + (tap * {inputs}u + channel % {inputs}u) * {outputs}u + group;
-            float *out = {sums} + to * {outputs}u + group;
-            {loop("k", share, "out[k] = (float)(out[k] + taps[k]);")}
-        """
-        reached = frames.of_events(frames.reached(taps), events="back", count="returns")
         before = f"""
-            const {program.name}_index *back = {back};
-            const uint32_t returns = {returns};
+            {returning.before(layer.steps)}
             {loop("k", size, f"{sums}[k] = 0.0f;")}
-            {reached}
+            {conv_of_returns(own, name, weight.shape, sums)}
         """
     elif delays is None:
         add = program.call("add_rows")
-        before = f"{add}({name}, {size}u, {back}, {returns}, 0u, {row_of_sums(program, size)}, {sums});"
+        before = f"""
+            {returning.before(layer.steps)}
+            {add}({name}, {size}u, back, returns, 0u, {row_of_sums(program, size)}, {sums});
+        """
     else:
         lag = program.array(f"lag_{stage.number}", to_numpy(delays.whole_lags()), "uint16_t")
-        before = _delayed_rows(program, stage, ring, counts, (name, lag, sums), layer.steps, lags)
+        before = _delayed_rows(program, stage, returning, (name, lag, sums), layer.steps, lags)
     by_step = as_neuron(layer.neuron).as_step
     if by_step is None:
         raise stage.refused("its neurons must be written as a step")
-    keep = f"""
-        for (uint32_t k = 0; k < number; k++) {{
-        {ring.now}[k] = fired[k];
-        }}
-        {counts.now}[0] = number;
-        {ring.turn}
-        {counts.turn}
-    """
-    write_step(program, stage, by_step, f"(float)({sums}[j] + x[j])", before, keep)
+    write_step(program, stage, by_step, f"(float)({sums}[j] + x[j])", before, returning.keep)
 
 
 def _delayed_rows(
-    program: Program, stage: Stage, ring: Ring, counts: Ring, arrays: tuple[str, str, str], delay: int, lags: int
+    program: Program, stage: Stage, returning: Returning, arrays: tuple[str, str, str], delay: int, lags: int
 ) -> str:
     """Return the statements that add the rows of earlier spikes, those of six neighbours to each other first.
 
@@ -143,8 +124,7 @@ def _delayed_rows(
         {loop("j", size, f"{sums}[j] = 0.0f;", f"{six}[j] = 0.0f;")}
         for (uint32_t lag = 0; lag < {lags}u; lag++) {{
         const uint32_t before = lag + {delay}u;
-        const {program.name}_index *back = {ring.before("before")};
-        const uint32_t returns = {counts.before("before")}[0];
+        {returning.before("before")}
         for (uint32_t e = 0; e < returns; e++) {{
         const uint32_t i = back[e];
         if ((lag * {size}u + i) / 6u != group) {{

@@ -12,7 +12,8 @@ import numpy as np
 from cuslayer.backend import Array, to_numpy
 from cuslayer.interchange.c_code.neurons import sent, used_names
 from cuslayer.interchange.c_code.program import Program, Ring, Stage, loop
-from cuslayer.interchange.c_code.synapses import Frames, dense
+from cuslayer.interchange.c_code.returning import Returning, conv_of_returns
+from cuslayer.interchange.c_code.synapses import dense
 from cuslayer.interchange.integers.fixed import (
     INPUT_BITS,
     PRODUCT_BITS,
@@ -35,7 +36,9 @@ class _Printer(CFamily):
 
     def __init__(self, program: Program, stage: Stage, step: FixedStep) -> None:
         super().__init__(step.kind.conditions)
-        self.program, self.stage, self.step = program, stage, step
+        self.program = program
+        self.stage = stage
+        self.step = step
         self.size = stage.output.size
 
     def show_name(self, name: str) -> str:
@@ -180,34 +183,15 @@ def _back(program: Program, stage: Stage, neurons: IntegerNeurons) -> tuple[str,
     weight: Array = np.asarray(to_numpy(layer.weight.data)).astype(np.int64)
     name = program.array(f"weight_{stage.number}", weight, "int8_t")
     sums = program.state("int32_t", f"back_{stage.number}", size)
-    ring = Ring.of(program, f"sent_{stage.number}", f"{program.name}_index", neurons.delay, size)
-    counts = Ring.of(program, f"sent_count_{stage.number}", "uint32_t", neurons.delay, 1)
+    returning = Returning.of(program, stage, neurons.delay)
     if form_of(layer) == "conv":
-        frames = Frames(layer, stage.output.shape, stage.output.shape)
-        inputs, outputs = weight.shape[2:]
-        share = outputs // layer.groups
-        taps = f"""
-            const uint32_t group = channel / {inputs}u * {share}u;
-            const int8_t *taps = {name} + (tap * {inputs}u + channel % {inputs}u) * {outputs}u + group;
-            int32_t *out = {sums} + to * {outputs}u + group;
-            {loop("k", share, "out[k] += taps[k];")}
-        """
-        added = frames.of_events(frames.reached(taps), events="back", count="returns")
+        added = conv_of_returns(replace(stage, part=layer), name, weight.shape, sums)
     else:
         row = f"const int8_t *row = {name} + back[e] * {size}u;"
         added = f"for (uint32_t e = 0; e < returns; e++) {{\n{row}\n{loop('j', size, f'{sums}[j] += row[j];')}\n}}"
     before = f"""
-        const {program.name}_index *back = {ring.before(neurons.delay)};
-        const uint32_t returns = {counts.before(neurons.delay)}[0];
+        {returning.before(neurons.delay)}
         {loop("k", size, f"{sums}[k] = 0;")}
         {added}
     """
-    keep = f"""
-        for (uint32_t k = 0; k < number; k++) {{
-        {ring.now}[k] = fired[k];
-        }}
-        {counts.now}[0] = number;
-        {ring.turn}
-        {counts.turn}
-    """
-    return before, keep, sums
+    return before, returning.keep, sums

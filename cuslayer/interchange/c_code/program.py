@@ -138,7 +138,7 @@ class Program:
         self.helpers.setdefault(helper, HELPERS[helper].replace("NAME_", f"{self.name}_"))
         return f"{self.name}_{helper}"
 
-    def function(self, stage: Stage, body: str, *, potentials: bool = False, suffix: str = "") -> None:
+    def function(self, stage: Stage, body: str, *, potentials: bool = False) -> None:
         """Add the function of a stage, and its call; `body` has the statements.
 
         It takes ``events`` and ``count`` of spikes, or ``x`` of numbers, of several inputs with a number at the end.
@@ -171,7 +171,7 @@ class Program:
             parameters.append("float *potentials")
             arguments.append(f"potentials ? potentials + {self.neurons} : NULL")
             self.neurons += stage.output.size
-        name = f"{self.name}_{stage.number}{suffix}"
+        name = f"{self.name}_{stage.number}"
         comment = f"/* Layer {stage.node}: {plain(stage.layer)} */"
         head = textwrap.fill(f"static {result} {name}({', '.join(parameters)})", _WIDTH, subsequent_indent="    ")
         block = tidy(f"{{\n{body}\n}}")

@@ -121,7 +121,8 @@ class Evaluate:
     """Evaluates the expressions of a step on arrays of whole numbers."""
 
     def __init__(self, step: FixedStep, values: dict[str, Any]) -> None:
-        self.step, self.values = step, values
+        self.step = step
+        self.values = values
 
     def constant(self, value: ast.expr) -> Any:
         """Return an expression of constants as a number; None if it depends on the input."""

@@ -59,8 +59,13 @@ class IntegerNeurons(Layer, Neuron):
         delay: int = 0,
         sends_potential: bool = False,
     ) -> None:
-        self.neuron, self.step, self.factor, self.added = neuron, step, factor, added
-        self.layer, self.back, self.delay = layer, back, delay
+        self.neuron = neuron
+        self.step = step
+        self.factor = factor
+        self.added = added
+        self.layer = layer
+        self.back = back
+        self.delay = delay
         self.sends_potential = sends_potential or not step.kind.fires
 
     @property

@@ -97,7 +97,9 @@ class _Quantizing:
 
     def __init__(self, graph: Graph, twin_graph: Graph, twin: Any, bits: int, states: int) -> None:
         self.nodes, self.output = graph.nodes, graph.output
-        self.twin, self.bits, self.states = twin, bits, states
+        self.twin = twin
+        self.bits = bits
+        self.states = states
         self.own = [node.stage for node in twin_graph.nodes]
         # By the number of a stage of numbers: the value of a sum of 1, and what is added, for each channel.
         self.scales: dict[int, tuple[Array, Array]] = {}
@@ -216,14 +218,16 @@ class _Quantizing:
         lags = dict(zip(kind.lags, by_step.spiking.lags, strict=True))
         if neuron is not None and neuron.srm_form is not None:
             lags = dict.fromkeys(lags, 0)
-        layer, back, back_scale = None, None, np.zeros(1)
+        layer = None
+        back = None
+        back_scale = np.zeros(1)
         if recurrent:
             layer = copy.deepcopy(stage.layer)
             if layer.delays is not None:
                 raise self._refused(node, "its synapses to itself have delays")
             back_scale, _ = self._whole(layer, node)
         constants = _constants(by_step, shape)
-        largest = _largest(FixedStep(kind, constants, 0, (), 64, lags), stage, x, integrator is not None)
+        largest = _largest(FixedStep(kind, constants, 0, (), 64, lags), stage, x)
         points = tuple(self.states - 1 - _HEADROOM - _exponent(most) for most in largest)
         most = MOST_OF_PRODUCTS if multiplies(kind, constants) else MOST_FRACTION
         points = tuple(min(point, most - _MORE) for point in points)
@@ -277,7 +281,7 @@ def _exponent(most: float) -> int:
     return math.frexp(most)[1] if most > 0 else 0
 
 
-def _largest(step: FixedStep, stage: Any, x: Array, integrates: bool) -> list[float]:
+def _largest(step: FixedStep, stage: Any, x: Array) -> list[float]:
     """Return the largest absolute value of each state for a weighted input (T, N, ...), in float64."""
     kind = step.kind
     shape = x.shape[1:]
