@@ -7,13 +7,16 @@ import re
 import subprocess
 import sys
 import threading
+import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer._base import jit
+from cuslayer._base import jit, parallel
 from tests.test_kernel_cache import SOURCE
 
 pytestmark = pytest.mark.all
@@ -87,7 +90,7 @@ def test_parts_cover_the_range_once_in_whole_grains(cores, size, grain):
         counts[first:last] += 1
         parts.append((first, last))
 
-    jit.parallel_for(kernel, size, grain=grain)
+    parallel.parallel_for(kernel, size, grain=grain)
     assert (counts == 1).all()
     assert all(first % grain == 0 and (last % grain == 0 or last == size) for first, last in parts)
 
@@ -95,7 +98,7 @@ def test_parts_cover_the_range_once_in_whole_grains(cores, size, grain):
 def test_the_last_parts_are_small():
     """All threads end at about the same time, and small parts are few."""
     for grains, threads in [(16, 2), (128, 2), (2550, 2), (2550, 64), (3, 8)]:
-        sizes = [last - first for first, last in jit._shares(grains, 1, threads)]
+        sizes = [last - first for first, last in parallel._shares(grains, 1, threads)]
         assert sum(sizes) == grains
         assert sizes == sorted(sizes, reverse=True) or sizes[:-1] == sorted(sizes[:-1], reverse=True)
         assert sizes[-1] <= max(1, grains / (16 * threads))
@@ -115,7 +118,7 @@ def test_each_thread_has_memory_of_its_own():
         def kernel(first, last, own, used=used):
             used.append((own, threading.get_ident()))
 
-        jit.parallel_for(kernel, 64, grain=1, memory=memory)
+        parallel.parallel_for(kernel, 64, grain=1, memory=memory)
         assert len(begun) == cores
         assert len(set(used)) == len({own for own, _ in used}) == len({thread for _, thread in used})
 
@@ -128,4 +131,32 @@ def test_an_error_of_any_part_is_raised():
             raise ValueError("the last part")
 
     with pytest.raises(ValueError, match="the last part"):
-        jit.parallel_for(kernel, 64, grain=1)
+        parallel.parallel_for(kernel, 64, grain=1)
+
+
+def test_a_thread_without_work_keeps_no_array():
+    cs.threads(2)
+    x = np.zeros(1000)
+    ended = weakref.ref(x)
+    parallel.parallel_for(lambda first, last, x: None, 64, x, grain=1)
+    del x
+    assert ended() is None
+
+
+def test_callers_in_several_threads():
+    """Each waits for its own parts, also where the threads serve the parts of another."""
+    cs.threads(2)
+    sums = np.zeros((4, 200))
+
+    def call(row):
+        def kernel(first, last):
+            time.sleep(0.0001 * (last % 3))
+            sums[row, first:last] += row
+
+        for _ in range(5):
+            parallel.parallel_for(kernel, 200, grain=50)
+        return sums[row].copy()
+
+    with ThreadPoolExecutor(4) as callers:
+        for row, total in enumerate(callers.map(call, range(4))):
+            assert (total == 5 * row).all()

@@ -8,7 +8,7 @@ from threading import Barrier
 import pytest
 
 import cuslayer as cs
-from cuslayer._base import jit, threads
+from cuslayer._base import parallel, threads
 
 NAMES = threads.VARIABLES
 
@@ -109,7 +109,7 @@ def test_kernels_run_in_as_many_threads():
     for number in (1, 3):
         with cs.threads(number):
             barrier = Barrier(number, timeout=20)
-            jit.parallel_for(lambda first, last, barrier=barrier: barrier.wait(), number, grain=1)
+            parallel.parallel_for(lambda first, last, barrier=barrier: barrier.wait(), number, grain=1)
 
 
 def run(program, **variables):

@@ -1,26 +1,16 @@
-"""Compilation of CPU kernels, blocks of columns, and parallel execution. It imports Numba, so import it on first use.
+"""Compilation of CPU kernels. It imports Numba, so import it on first use.
 
 A kernel is a plain loop ``kernel(first, last, *arguments)`` over the part [first, last) of its range. Numba compiles it
-without the GIL and caches it on disk. `parallel_for` runs the parts on the library's thread pool. Numba's own parallel
-loops compile several times slower, and one of its threading layers aborts when two threads use it at once, such as a
-loader's and a trainer's.
-
-Loops over time take a signal (T, ...) as a matrix (T, columns), in blocks of columns. The states of a block stay in the
-first-level cache, and the inner loop runs over neighbouring columns, which the compiler turns into SIMD. All states of
-a block lie in one array at fixed distances. With separate arrays, the compiler would have to check at run time that
-none overlap, and would give up after a few.
+without the GIL and caches it on disk. `parallel_for` in `parallel.py` runs the parts.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
-import os
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -30,8 +20,6 @@ from numba.core.ccallback import CFunc
 from numba.core.compiler_lock import global_compiler_lock
 
 from cuslayer._base.kernel_cache import check_files
-from cuslayer._base.threads import thread_count
-from cuslayer.backend import Array
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -147,7 +135,7 @@ def inlined(function: Callable[P, R]) -> Callable[P, R]:
 
 def _sources() -> list[Path]:
     """Return the files of the package that may have compiled functions."""
-    patterns = "_base/jit.py", "data/**/*.py", "kernels/**/*.py"
+    patterns = "_base/jit.py", "_base/parallel.py", "data/**/*.py", "kernels/**/*.py"
     return sorted(file for pattern in patterns for file in Path(__file__).parents[1].glob(pattern))
 
 
@@ -155,64 +143,3 @@ def _sources() -> list[Path]:
 def _stamp() -> str:
     """Return a digest of the content of all files that may have compiled functions."""
     return hashlib.sha256(b"".join(file.read_bytes() for file in _sources())).hexdigest()
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="cuslayer")
-
-
-if hasattr(os, "register_at_fork"):
-    # After a fork, the child has none of its parent's threads: the parent's pool would wait for ever.
-    os.register_at_fork(after_in_child=_pool.cache_clear)
-
-
-@lru_cache(4096)
-def _shares(size: int, grain: int, threads: int) -> tuple[tuple[int, int], ...]:
-    """Return the parts of [0, size), large ones first: free threads take the next part, so that all end together."""
-    grains = -(-size // grain)
-    least = max(1, grains // (16 * threads))
-    parts = []
-    first = 0
-    while first < grains:
-        last = min(first + max(least, (grains - first) // (2 * threads)), grains)
-        parts.append((first * grain, min(last * grain, size)))
-        first = last
-    return tuple(parts)
-
-
-def parallel_for(
-    kernel: Callable[..., None], size: int, *arguments: Any, grain: int, memory: Callable[[], tuple[Any, ...]] = tuple
-) -> None:
-    """Run ``kernel(first, last, *arguments)`` over [0, size) on every core, in parts that are multiples of `grain`.
-
-    The parts must be independent: the result must not depend on their number. `memory` returns further arguments,
-    separate for each thread, which its parts reuse. If a kernel allocated memory itself, the system would clear it,
-    page by page, for each part.
-    """
-    threads = thread_count()
-    if threads == 1 or size <= grain:
-        kernel(0, size, *arguments, *memory())
-        return
-    parts = iter(_shares(size, grain, threads))
-
-    def work() -> None:
-        own = memory()
-        for first, last in parts:
-            kernel(first, last, *arguments, *own)
-
-    others = [_pool(threads - 1).submit(work) for _ in range(threads - 1)]
-    work()
-    for other in others:
-        other.result()
-
-
-# The columns of a block.
-BLOCK = 2048
-# The minimum number of columns in one thread's part.
-GRAIN = 128
-
-
-def columns(x: Array) -> Array:
-    """Return x (T, ...) as the matrix (T, columns), without a copy."""
-    return x.reshape(x.shape[0], math.prod(x.shape[1:]))

@@ -132,7 +132,7 @@ def add_up(given: Sum, out: Array | None = None) -> Array:
             total += each
     elif given is not total:
         # Imports Numba on first use.
-        from cuslayer._base.jit import parallel_for
+        from cuslayer._base.parallel import parallel_for
 
         def pieces(first: int, last: int) -> None:
             for n in range(first, last):

@@ -5,7 +5,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer import functions
-from cuslayer._base.jit import BLOCK
+from cuslayer._base.parallel import BLOCK
 from cuslayer.kernels import cpu, gpu
 from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.kernels.fused import cpu as fused

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer._base.jit import parallel_for
+from cuslayer._base.parallel import parallel_for
 from cuslayer.kernels import cpu
 from cuslayer.kernels.host import memory
 from cuslayer.kernels.synapse.dense.cpu import matmul

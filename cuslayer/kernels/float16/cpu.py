@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer._base.jit import compiled, parallel_for
+from cuslayer._base.jit import compiled
+from cuslayer._base.parallel import parallel_for
 from cuslayer.backend import Array
 from cuslayer.kernels.host.llvm import bits_of_float, float_of_bits
 from cuslayer.kernels.host.memory import empty

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from cuslayer import kernels
-from cuslayer._base.jit import parallel_for
+from cuslayer._base.parallel import parallel_for
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Pooling, Product, Window, narrow
 from cuslayer.kernels.fused.loop import Blocks, Checkpoints, Pooled, Stage, checkpoints, no_checkpoints, stage_of

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer._base.jit import parallel_for
+from cuslayer._base.parallel import parallel_for
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Pooling, Window, places_of
 from cuslayer.kernels.fused.cpu import dense_blocks, map_of

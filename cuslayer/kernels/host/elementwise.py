@@ -38,7 +38,7 @@ def _write(function: Callable[..., Any], out: Array, arrays: tuple[Array, ...], 
     if out.size < _LEAST:
         function(*arrays, out=out, **options)
         return out
-    from cuslayer._base.jit import parallel_for
+    from cuslayer._base.parallel import parallel_for
 
     settings = np.geterr()
     flat = all(x.ndim == 0 or (x.shape == out.shape and x.flags.c_contiguous) for x in arrays)
@@ -59,7 +59,7 @@ def _write(function: Callable[..., Any], out: Array, arrays: tuple[Array, ...], 
 
 def sum_of_first(x: Array) -> Array:
     """Return the sum of x over its first axis."""
-    from cuslayer._base.jit import parallel_for
+    from cuslayer._base.parallel import parallel_for
 
     flat = x.reshape(len(x), math.prod(x.shape[1:]))
     sums = np.empty(flat.shape[1], x.dtype)

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer._base.jit import compiled, parallel_for
+from cuslayer._base.jit import compiled
+from cuslayer._base.parallel import parallel_for
 from cuslayer.backend import Array
 
 # The minimum number of signals for each thread.

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cuslayer._base.jit import inlined, parallel_for
+from cuslayer._base.jit import inlined
+from cuslayer._base.parallel import parallel_for
 from cuslayer._base.threads import thread_count
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Product

@@ -1,7 +1,7 @@
 """Neurons of every kind over time on the CPU: twins of `scan.cuh`.
 
-The loops run over blocks of columns; see `cuslayer/_base/jit.py`. The states, constants and other rows of a block lie
-one after the other in one array. `blocks.py` has the scan of a block.
+The loops run over blocks of columns; see `cuslayer/_base/parallel.py`. The states, constants and other rows of a block
+lie one after the other in one array. `blocks.py` has the scan of a block.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer._base.jit import BLOCK, GRAIN, columns, compiled, parallel_for
+from cuslayer._base.jit import compiled
+from cuslayer._base.parallel import BLOCK, GRAIN, columns, parallel_for
 from cuslayer.backend import Array
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.rows import copy, scratch, scratch_rows

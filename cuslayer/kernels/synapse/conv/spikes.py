@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cuslayer._base.jit import compiled, inlined, native_address, parallel_for, uncounted
+from cuslayer._base.jit import compiled, inlined, native_address, uncounted
+from cuslayer._base.parallel import parallel_for
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.llvm import VECTOR_BYTES, run

@@ -28,7 +28,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cuslayer._base.jit import compiled, parallel_for, uncounted
+from cuslayer._base.jit import compiled, uncounted
+from cuslayer._base.parallel import parallel_for
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.llvm import Emitted, Emitter, Flat, Int, generated

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cuslayer._base.jit import compiled, parallel_for
+from cuslayer._base.jit import compiled
+from cuslayer._base.parallel import parallel_for
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.memory import empty

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer._base.jit import compiled, inlined, parallel_for
+from cuslayer._base.jit import compiled, inlined
+from cuslayer._base.parallel import parallel_for
 from cuslayer._base.threads import thread_count
 from cuslayer.backend import Array
 from cuslayer.kernels.host.llvm import VECTOR_BYTES

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cuslayer._base.jit import compiled, parallel_for, uncounted
+from cuslayer._base.jit import compiled, uncounted
+from cuslayer._base.parallel import parallel_for
 from cuslayer.backend import Array, numeric_type
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.rows import LANES, add_row, copy, scratch, transpose

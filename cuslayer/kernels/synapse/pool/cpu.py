@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer._base.jit import compiled, inlined, parallel_for
+from cuslayer._base.jit import compiled, inlined
+from cuslayer._base.parallel import parallel_for
 from cuslayer.backend import Array, numeric_type
 from cuslayer.kernels.constants import Window, lowest
 from cuslayer.kernels.host.llvm import chosen

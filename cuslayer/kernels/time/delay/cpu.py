@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer._base.jit import GRAIN, columns, compiled, parallel_for
+from cuslayer._base.jit import compiled
+from cuslayer._base.parallel import GRAIN, columns, parallel_for
 from cuslayer.backend import Array
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.rows import copy, scratch, scratch_rows

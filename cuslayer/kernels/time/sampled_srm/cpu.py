@@ -1,6 +1,6 @@
 """Spike response neurons with a sampled refractory response on the CPU: twins of `sampled_srm.cu`.
 
-The loops run over blocks of columns; see `cuslayer/_base/jit.py`.
+The loops run over blocks of columns; see `cuslayer/_base/parallel.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import numba
 import numpy as np
 from numba import types
 
-from cuslayer._base.jit import BLOCK, GRAIN, columns, compiled, inlined, parallel_for
+from cuslayer._base.jit import compiled, inlined
+from cuslayer._base.parallel import BLOCK, GRAIN, columns, parallel_for
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import ScaledShape, flushed_taps, surrogate_numbers
 from cuslayer.kernels.host.llvm import VECTOR_BYTES, call

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer._base.jit import compiled, parallel_for
+from cuslayer._base.jit import compiled
+from cuslayer._base.parallel import parallel_for
 from cuslayer.backend import Array
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.memory import empty
