@@ -78,6 +78,24 @@ def test_layers_map_a_still_input_once(name, training):
             np.testing.assert_allclose(once, by_step, rtol=0, atol=1e-5 * max(1, np.abs(by_step).max()))
 
 
+@pytest.mark.parametrize("neuron", [cs.SRM(theta=1.0), cs.LIF(trained=True), cs.AdLIF(), cs.AdaptiveLIF()])
+@pytest.mark.parametrize("steps", [1, 7, 40])
+def test_neurons_sum_the_gradients_of_a_still_input(neuron, steps):
+    image = np.abs(RNG.standard_normal((3, 50)))
+    g = RNG.standard_normal((steps, 3, 50))
+    parameters = cs.Sequential(neuron).parameters()
+    gradients = []
+    for by_step in (True, False):
+        x = cs.Tensor(image, requires_grad=True)
+        repeated = x + np.zeros((steps, 1, 1)) if by_step else cs.functions.replicate(x, steps=steps)
+        for parameter in parameters:
+            parameter.grad = None
+        neuron(repeated).backward(g)
+        gradients.append([x.grad, *(parameter.grad for parameter in parameters)])
+    for expected, summed in zip(*gradients, strict=True):
+        np.testing.assert_allclose(summed, expected, rtol=1e-12, atol=1e-12)
+
+
 def test_steps_that_only_begin_alike_are_not_still():
     x = np.ones((3, 2, 4), np.float32)
     x[2, 1, 3] = 2

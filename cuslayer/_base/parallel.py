@@ -5,7 +5,8 @@ at once, such as a loader's and a trainer's.
 
 To wake a thread that sleeps takes some 50 us, longer than many kernels. So a thread without work watches a counter for
 a while before it sleeps. Only one thread at a time runs Python, and one that waits for another to leave Python sleeps
-as well. So a thread that sees a change gives the other one time to leave.
+as well. So a thread that sees a change gives the other one time to leave. Where other processes use the cores as well,
+threads sleep at once: one that watched would take their time, and would be late itself.
 
 Loops over time take a signal (T, ...) as a matrix (T, columns), in blocks of columns. The states of a block stay in the
 first-level cache, and the inner loop runs over neighbouring columns, which the compiler turns into SIMD. All states of
@@ -22,6 +23,7 @@ from collections.abc import Callable
 from functools import cache, lru_cache
 from queue import SimpleQueue
 from threading import Thread
+from time import monotonic
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -43,14 +45,16 @@ _STARTED, _ENDED = 0, 16
 # Loads of a counter, some 15 ns each: by a thread without work, by one that waits for the others to end, and after a
 # change, until the thread that made it has left Python.
 _PATIENCE, _ENDING, _LEAVING = 60_000, 8_000, 1_200
-_PAUSES = platform.machine() in ("x86_64", "AMD64")
+# Cycles between two loads if another process took the core, and the seconds for which threads then sleep at once.
+_LOST, _CROWDED = 1_000_000, 0.5
+_X86 = platform.machine() in ("x86_64", "AMD64")
 
 
 def _load(_context: Any, counters: Any, at: Any) -> Any:
     """Return an element of an array that another thread may change, and pause."""
 
     def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        if _PAUSES:
+        if _X86:
             pause = builder.module.declare_intrinsic("llvm.x86.sse2.pause", (), ir.FunctionType(ir.VoidType(), []))
             builder.call(pause, [])
         array = context.make_array(signature.args[0])(context, builder, values[0])
@@ -59,17 +63,41 @@ def _load(_context: Any, counters: Any, at: Any) -> Any:
     return types.int64(counters, at), emit
 
 
+def _time(_context: Any) -> Any:
+    """Return the cycles of the processor, 0 where programs may not read them."""
+
+    def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        number = ir.IntType(64)
+        if not _X86:
+            return ir.Constant(number, 0)
+        return builder.call(
+            builder.module.declare_intrinsic("llvm.readcyclecounter", (), ir.FunctionType(number, [])), []
+        )
+
+    return types.int64(), emit
+
+
 _loaded: Any = intrinsic(_load)
+_cycles: Any = intrinsic(_time)
 
 
 @compiled
-def _watch(counters: Any, at: int, before: int, loads: int, after: int) -> None:
-    """Wait until a counter is no longer `before`, for some loads at most; then for some loads after that."""
+def _watch(counters: Any, at: int, before: int, loads: int, after: int) -> bool:
+    """Wait until a counter is no longer `before`, for some loads at most; then for some loads after that.
+
+    Return whether another process took the core meanwhile.
+    """
+    lost = False
+    last = _cycles()
     for _ in range(loads):
+        now = _cycles()
+        lost |= now - last > _LOST
+        last = now
         if _loaded(counters, at) != before:
             for _ in range(after):
                 _loaded(counters, at)
             break
+    return lost
 
 
 # The first error of a thread, or None, for each thread that ends.
@@ -83,6 +111,7 @@ class _Team:
         self.size = size
         self.calls: SimpleQueue[tuple[Callable[[], None], _Ends]] = SimpleQueue()
         self.counters = np.zeros(32, np.int64)
+        self.crowded_until = 0.0
         for number in range(size):
             Thread(target=self._serve, name=f"cuslayer-{number}", daemon=True).start()
 
@@ -100,7 +129,12 @@ class _Team:
             ends.put(problem)
             # A thread that waits keeps no array.
             del work, ends, problem
-            _watch(counters, _STARTED, started, _PATIENCE, _LEAVING)
+            self._wait(_STARTED, started, _PATIENCE)
+
+    def _wait(self, at: int, before: int, loads: int) -> None:
+        """Wait until a counter changes, for some loads at most; not at all on cores that other processes use."""
+        if monotonic() > self.crowded_until and _watch(self.counters, at, before, loads, _LEAVING):
+            self.crowded_until = monotonic() + _CROWDED
 
     def start(self, work: Callable[[], None]) -> _Ends:
         """Have each thread call a function; return what `join` takes."""
@@ -115,7 +149,7 @@ class _Team:
         for _ in range(self.size):
             ended = int(self.counters[_ENDED])
             if ends.empty():
-                _watch(self.counters, _ENDED, ended, _ENDING, _LEAVING)
+                self._wait(_ENDED, ended, _ENDING)
             problem = ends.get()
             if problem is not None:
                 raise problem

@@ -170,11 +170,13 @@ def per_column(name: str, constants: Array, like: Array, features: tuple[int, ..
     Column m has the constant m % K. Constants below `least_factor` are 0.
     """
     xp = namespace(like)
-    try:
-        broadcast = xp.broadcast_to(constants, features)
-    except ValueError:
-        raise ValueError(f"{name} must broadcast to the neurons {features}, got shape {constants.shape}") from None
-    flat = constants.reshape(-1) if constants.size == 1 or constants.shape == features[-1:] else broadcast.reshape(-1)
+    flat = constants
+    if constants.shape not in ((), (1,), features[-1:]):
+        try:
+            flat = xp.broadcast_to(constants, features)
+        except ValueError:
+            raise ValueError(f"{name} must broadcast to the neurons {features}, got shape {constants.shape}") from None
+    flat = flat.reshape(-1)
     flat = xp.where(abs(flat) < least_factor(like.dtype), 0, flat)
     return xp.ascontiguousarray(check.as_type(name, flat, like.dtype))
 

@@ -178,6 +178,7 @@ def simulate(
     fixed: Sequence[Array] = (),
     states: States | PopulationStates | None = None,
     trained: bool = False,
+    repeats: int = 0,
 ) -> tuple[Array, Pullback]:
     """Return the spikes of neurons that are written as a step, for the weighted input x.
 
@@ -192,6 +193,7 @@ def simulate(
         fixed: these constants as host arrays instead; they have no gradients.
         states: the states between calls; None to begin with the states' start.
         trained: whether these constants have gradients.
+        repeats: the number of steps that all have the input x (1, N, ...); 0 if x has a row for each step.
 
     Returns:
         Spikes of x's shape: boolean, or numbers if they carry the potential, with 0 for no spike.
@@ -207,6 +209,8 @@ def simulate(
     """
     kind = spiking.kind
     check.weighted_input("x", x)
+    if repeats:
+        x = namespace(x).broadcast_to(x, (repeats, *x.shape[1:]))
     more, own = given[: len(kind.inputs) - 1], given[len(kind.inputs) - 1 :]
     for name, each in zip(kind.inputs[1:], more, strict=True):
         if each.shape != x.shape or each.dtype != x.dtype:
@@ -231,8 +235,8 @@ def simulate(
     def pullback(g: Array) -> tuple[Gradient, ...]:
         g = g.astype(dtype, copy=False)
         later = None if states is None else states.end(g, len(kind.states))
-        back = k.scan.adjoint
-        y, sums = back(g, potential(), kept, constants, spiking, before, trained, later, overwrite=kind.fires)
+        back = partial(k.scan.adjoint, overwrite=kind.fires, still=bool(repeats))
+        y, sums = back(g, potential(), kept, constants, spiking, before, trained, later)
         return _with_constants(y, sums, own, shape, trained)
 
     return out, pullback
@@ -566,6 +570,9 @@ class StepNeuron(Neuron):
         columns = tuple(self.columns.values())
         if self.backward is not None and any(map(_is_trained, columns)):
             raise ValueError("trained constants need the gradient of the step, got a neuron with its own backward")
+        step = as_tensor(x).step if states is None and not more else None
+        if step is not None and step.requires_grad:
+            return with_columns(simulate, step, columns=columns, spiking=self.spiking, repeats=len(x))
         return with_columns(simulate, x, *more, columns=columns, spiking=self.spiking, states=states)
 
     def __call__(self, x: TensorLike, *more: Any) -> Tensor:

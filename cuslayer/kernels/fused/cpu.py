@@ -33,6 +33,7 @@ from cuslayer.kernels.fused.sources import (
     ProductErrors,
 )
 from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.rows import repeated
 from cuslayer.kernels.norm.scaling import Applied, Scale, applied, shifted
 from cuslayer.kernels.scan.blocks import Block, backward_of, forward_of
 from cuslayer.kernels.spikes.cpu import SpikeList
@@ -195,7 +196,7 @@ def norm_neuron(
     s = empty((steps, columns), bool)
     neurons = forward_of(x.dtype, steps, constants, spiking)
     numbers = applied(scale)
-    repeated = (np.tile(a, pixels) for a in (numbers.centre, numbers.factor, numbers.added))
+    rows = repeated(np.stack(numbers[:3]), pixels)
     parallel_for(
         run_forward,
         b.number,
@@ -206,7 +207,7 @@ def norm_neuron(
         None,
         None,
         s.view(np.uint8),
-        NormalizedNumbers(np.ascontiguousarray(x).reshape(steps, columns), *repeated),
+        NormalizedNumbers(np.ascontiguousarray(x).reshape(steps, columns), *rows),
         grain=4,
     )
     return (u if keep is None else u.reshape(x.shape), s.reshape(x.shape)), numbers

@@ -22,7 +22,7 @@ from cuslayer._base.jit import compiled, inlined, uncounted
 from cuslayer.backend import Array
 from cuslayer.kernels.fused.pooled import Tiles, pool, spread
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.rows import copy, scratch, scratch_rows
+from cuslayer.kernels.host.rows import copy, repeated, scratch, scratch_rows
 from cuslayer.kernels.host.states import load_states, store_states
 from cuslayer.kernels.scan import blocks
 from cuslayer.kernels.scan.blocks import Block, begin, load_saved, padded
@@ -153,7 +153,7 @@ def stage_of(
     numbers = none
     if shift is not None:
         # Of some pixels side by side: short loops are slow.
-        numbers = np.tile(np.atleast_2d(shift), max(1, _TOGETHER // max(1, shift.shape[-1])))
+        numbers = repeated(np.atleast_2d(shift), max(1, _TOGETHER // max(1, shift.shape[-1])))
     return Stage(b, neurons, numbers, memory, u, apart)
 
 

@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -128,6 +128,7 @@ class _Block:
             with suppress(OSError):  # the kernel may lack huge pages
                 pages.madvise(mmap.MADV_HUGEPAGE)
         self.bytes = np.frombuffer(pages, np.uint8)
+        self.address = self.bytes.ctypes.data
         self.free = [(0, size)]
 
     def best_fit(self, size: int) -> tuple[int, int] | None:
@@ -157,6 +158,9 @@ class _Block:
         return self.free == [(0, self.bytes.size)]
 
 
+_Part: TypeAlias = tuple[_Block, tuple[int, int]]
+
+
 class MemoryPool:
     """Blocks of memory from which arrays are allocated.
 
@@ -168,7 +172,9 @@ class MemoryPool:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         # An allocation may end at any time in any thread, even within `take`, so it is only added to this queue.
-        self.released: deque[tuple[_Block, tuple[int, int]]] = deque()
+        self.released: deque[_Part] = deque()
+        # Released parts by their size, until another size is taken: each step of training takes the same sizes again.
+        self.waiting: dict[int, list[_Part]] = {}
         self.blocks: list[_Block] = []
         self.in_use = 0
         self.peak = 0
@@ -179,14 +185,22 @@ class MemoryPool:
         """The number of bytes of all blocks."""
         return sum(block.bytes.size for block in self.blocks)
 
-    def take(self, size: int) -> tuple[_Block, tuple[int, int]]:
+    def take(self, size: int) -> _Part:
         """Return a block and the allocated interval; to release it, append both to `released`."""
         size = -(-size // _ALIGNMENT) * _ALIGNMENT
         with self.lock:
             while self.released:
-                block, interval = self.released.popleft()
-                block.release(interval)
-                self.in_use -= interval[1] - interval[0]
+                block, (start, stop) = self.released.popleft()
+                self.waiting.setdefault(stop - start, []).append((block, (start, stop)))
+                self.in_use -= stop - start
+            if self.in_use and self.waiting.get(size):
+                self.in_use += size
+                self.peak = max(self.peak, self.in_use)
+                return self.waiting[size].pop()
+            for parts in self.waiting.values():
+                for block, interval in parts:
+                    block.release(interval)
+            self.waiting.clear()
             if not self.in_use and len(self.blocks) > 1:
                 self.combined = max(self.peak, min(self.size, self.combined + self.combined // 8))
                 self.blocks = [_Block(self.combined)]
@@ -215,9 +229,7 @@ _pool = MemoryPool()
 class _Allocation:
     """Memory that is released when the last array that refers to it is deleted."""
 
-    def __init__(
-        self, shape: tuple[int, ...], dtype: np.dtype[Any], pool: MemoryPool, part: tuple[_Block, tuple[int, int]]
-    ) -> None:
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], pool: MemoryPool, part: _Part) -> None:
         self.pool = pool
         self.part = part
         block, (start, _) = part
@@ -225,7 +237,7 @@ class _Allocation:
             "version": 3,
             "shape": shape,
             "typestr": dtype.str,
-            "data": (block.bytes.ctypes.data + start, False),
+            "data": (block.address + start, False),
         }
 
     def __del__(self) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from llvmlite import ir
 
 from cuslayer._base.jit import compiled, uncounted
+from cuslayer.backend import Array
 from cuslayer.kernels.host.llvm import I32, VECTOR_BYTES, Emitted, Emitter, Flat, Int, generated
 
 # Rows and columns of a transposed tile: a vector of float32 is a cache line.
@@ -26,6 +27,14 @@ def scratch(size: int, like: Any) -> Any:
 def scratch_rows(rows: int, width: int, like: Any) -> Any:
     """Return zeros (rows, width) as `scratch` does; each row begins at a line if the width is a multiple of a line."""
     return scratch(rows * width, like).reshape(rows, width)
+
+
+def repeated(values: Array, times: int) -> Array:
+    """Return rows that have values (..., n) some times each, (..., times n)."""
+    *rows, size = values.shape
+    repeats = np.empty((*rows, times, size), values.dtype)
+    repeats[...] = values[..., None, :]
+    return repeats.reshape(*rows, times * size)
 
 
 @uncounted

@@ -14,6 +14,7 @@ from cuslayer._base.jit import compiled
 from cuslayer._base.parallel import parallel_for
 from cuslayer.backend import Array
 from cuslayer.kernels.host.memory import empty
+from cuslayer.kernels.host.rows import repeated
 from cuslayer.kernels.norm.scaling import Applied, Scale, Scaling, applied, move
 
 # Parts of a sum, and numbers of a part that are summed before they are added to the part's channels.
@@ -85,8 +86,8 @@ def _sums(x: Array, other: Array, of_channel: Array) -> Array:
     """Return two sums of each channel in float64, (2, channels), by `_add_pairs`, or `_add_squares` without another."""
     flat, width = _wide(x)
     parts = np.zeros((_PARTS, 2, x.shape[-1]))
-    repeated = np.tile(of_channel, width // x.shape[-1])
-    parallel_for(_sum_parts, _PARTS, flat, np.ascontiguousarray(other).reshape(-1), width, repeated, parts, grain=1)
+    row = repeated(of_channel, width // x.shape[-1])
+    parallel_for(_sum_parts, _PARTS, flat, np.ascontiguousarray(other).reshape(-1), width, row, parts, grain=1)
     total: Array = parts.sum(axis=0)
     return total
 
@@ -118,8 +119,8 @@ def forward(x: Array, scale: Scale) -> tuple[Array, Applied]:
     dtype = np.result_type(x.dtype, numbers.centre.dtype)
     flat, width = _wide(x.astype(dtype, copy=False))
     y = empty(x.shape, dtype)
-    repeated = (np.tile(a.astype(dtype), width // max(x.shape[-1], 1)) for a in numbers[:3])
-    parallel_for(_normalize, -(-flat.size // max(width, 1)), flat, width, *repeated, y.reshape(-1), grain=_GRAIN)
+    rows = repeated(np.stack(numbers[:3]).astype(dtype), width // max(x.shape[-1], 1))
+    parallel_for(_normalize, -(-flat.size // max(width, 1)), flat, width, *rows, y.reshape(-1), grain=_GRAIN)
     return y, numbers
 
 
@@ -176,10 +177,10 @@ def adjoint(
             slope = (-numbers.factor * totals()[1] / numbers.divisor * share).astype(dtype)
         shift = (of_mean() * share).astype(dtype)
         flat, width = _wide(g)
-        repeated = (np.tile(a, width // x.shape[-1]) for a in (numbers.factor, slope, numbers.mean, shift))
+        rows = repeated(np.stack([numbers.factor, slope, numbers.mean, shift]), width // x.shape[-1])
         y = empty(x.shape, dtype)
-        rows = -(-flat.size // width)
-        parallel_for(_input_adjoint, rows, flat, x.reshape(-1), width, *repeated, y.reshape(-1), grain=_GRAIN)
+        flat_x = x.reshape(-1)
+        parallel_for(_input_adjoint, -(-flat.size // width), flat, flat_x, width, *rows, y.reshape(-1), grain=_GRAIN)
         return y
 
     if gain is None:

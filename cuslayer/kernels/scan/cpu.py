@@ -14,7 +14,7 @@ from cuslayer._base.jit import compiled
 from cuslayer._base.parallel import BLOCK, GRAIN, columns, parallel_for
 from cuslayer.backend import Array
 from cuslayer.kernels.host.memory import empty
-from cuslayer.kernels.host.rows import copy, scratch, scratch_rows
+from cuslayer.kernels.host.rows import add_row, copy, scratch, scratch_rows
 from cuslayer.kernels.host.states import load_states, store_states
 from cuslayer.kernels.scan import blocks
 from cuslayer.kernels.scan.blocks import Block, backward_of, begin, forward_of, load_saved, padded
@@ -138,7 +138,10 @@ def _adjoint(
                         place = (at_inputs + i - 1) * width
                         copy(y[i, k, low:high], memory[place : place + width])
             for k in range(t, end):
-                copy(y[0, k, low:high], written[k % _CHUNK, :width])
+                if y.shape[1] == steps:
+                    copy(y[0, k, low:high], written[k % _CHUNK, :width])
+                else:
+                    add_row(y[0, 0, low:high], written[k % _CHUNK, :width])
         store_states(later, memory, low, width)
         store_states(sums, memory[at_sums * width :], low, width)
 
@@ -154,6 +157,7 @@ def adjoint(
     later: Array | None = None,
     *,
     overwrite: bool = False,
+    still: bool = False,
 ) -> tuple[Array, Array]:
     """Return the gradients of the inputs, (inputs, T, ...), and of the constants by column, (constants, columns).
 
@@ -168,6 +172,7 @@ def adjoint(
         later: the gradients of the states after the last step; the gradients before the first overwrite them. By
             default 0.
         overwrite: whether the gradient of the only input may overwrite u.
+        still: whether all steps have the same input; the gradient of it is (1, 1, ...), the sum over the steps.
     """
     kind = spiking.kind
     flat = columns(np.ascontiguousarray(g))
@@ -175,7 +180,10 @@ def adjoint(
     count = len(kind.inputs)
     old = np.array(spiking.old(trained), np.int64)
     in_place = overwrite and count == 1 and not old.size
-    y = potential[None] if in_place else empty((count, *flat.shape), g.dtype)
+    if still:
+        y = np.zeros((1, 1, flat.shape[1]), g.dtype)
+    else:
+        y = potential[None] if in_place else empty((count, *flat.shape), g.dtype)
     sums = np.empty((len(kind.columns) if trained else 0, flat.shape[1]), g.dtype)
     nothing = np.empty((0, flat.shape[1]), g.dtype)
     if states is None:
@@ -194,4 +202,4 @@ def adjoint(
         backward_of(g.dtype, len(g), constants, spiking, trained),
         grain=GRAIN,
     )
-    return y.reshape(count, *g.shape), sums
+    return y.reshape(*y.shape[:2], *g.shape[1:]), sums

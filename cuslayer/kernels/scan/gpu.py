@@ -61,6 +61,7 @@ def adjoint(
     later: Array | None = None,
     *,
     overwrite: bool = False,
+    still: bool = False,
 ) -> tuple[Array, Array]:
     """Return the gradients of the inputs, and of the constants by column; see the twin in `cpu.py`.
 
@@ -88,7 +89,7 @@ def adjoint(
         graded=spiking.graded,
         **adjoint_constants(constants, spiking, dtype, steps),
     )
-    return y, sums
+    return y.sum(axis=1, keepdims=True) if still else y, sums
 
 
 def kernel_for(name: str, dtype: np.dtype[Any], spiking: StepSpiking) -> Kernel:

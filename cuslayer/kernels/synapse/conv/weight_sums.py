@@ -248,7 +248,7 @@ def order_of(x: SpikeList, m: Maps, window: Window, groups: int, dtype: Any) -> 
 
 def bounds(size: int) -> Array:
     """Return the first elements of the parts of [0, size), and the end."""
-    return np.linspace(0, size, PARTS + 1).astype(np.int64)
+    return np.arange(PARTS + 1) * size // PARTS
 
 
 def new_parts(x: SpikeList, m: Maps, window: Window, groups: int, dtype: Any) -> Array:

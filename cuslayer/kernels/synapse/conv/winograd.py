@@ -23,7 +23,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -250,14 +250,20 @@ def _blocks(
             _join(band // b.bands, band % b.bands, (band - begin) * b.tiles, products, b, pixels, x)
 
 
-def _transform_taps(w: Array) -> Array:
-    """Return ``G w G'`` of the flipped windows, (elements, outputs, C), computed in float64."""
-    kernel = len(w)
+@cache
+def _of_taps(kernel: int) -> Array:
+    """Return the matrix (elements, taps) of ``w -> G w G'``."""
     # A row has the powers of a point over its distance to the others; the last one is infinity's.
     rows = [[p**i / math.prod(p - other for other in _POINTS if other != p) for i in range(kernel)] for p in _POINTS]
     g = np.array([*rows, [0.0] * (kernel - 1) + [1.0]])
+    return np.kron(g, g)
+
+
+def _transform_taps(w: Array) -> Array:
+    """Return ``G w G'`` of the flipped windows, (elements, outputs, C), computed in float64."""
+    kernel = len(w)
     windows = w[::-1, ::-1].swapaxes(2, 3).reshape(kernel**2, -1).astype(np.float64)
-    taps = np.einsum("ek,kn->en", np.kron(g, g), windows)
+    taps = np.einsum("ek,kn->en", _of_taps(kernel), windows)
     return taps.reshape(_ELEMENTS**2, w.shape[3], w.shape[2])
 
 
