@@ -44,7 +44,7 @@ GRAIN = 128
 _STARTED, _ENDED = 0, 16
 # Loads of a counter, some 15 ns each: by a thread without work, by one that waits for the others to end, and after a
 # change, until the thread that made it has left Python.
-_PATIENCE, _ENDING, _LEAVING = 60_000, 8_000, 1_200
+_PATIENCE, _ENDING, _LEAVING = 60_000, 8_000, 1_500
 # Cycles between two loads if another process took the core, and the seconds for which threads then sleep at once.
 _LOST, _CROWDED = 1_000_000, 0.5
 _X86 = platform.machine() in ("x86_64", "AMD64")
@@ -125,10 +125,10 @@ class _Team:
             except BaseException as error:
                 problem = error
             started = int(counters[_STARTED])
-            counters[_ENDED] += 1
             ends.put(problem)
             # A thread that waits keeps no array.
             del work, ends, problem
+            counters[_ENDED] += 1
             self._wait(_STARTED, started, _PATIENCE)
 
     def _wait(self, at: int, before: int, loads: int) -> None:

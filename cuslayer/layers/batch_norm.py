@@ -297,7 +297,7 @@ def _norm_neuron(
     if fused:
         keep = wanted_dtype(x.dtype)
         run = partial(fused.norm_neuron, x, constants=placed, spiking=spiking, keep=keep)
-        (u, s), back = _normalized(x, given, norm, run)
+        (u, s), back = _normalized(x, given, norm, run, overwrite=True)
     else:
         y, back = _of_own_steps(x, given, norm, lengths)
         u, s = fire(k, y, len(x), placed, spiking)
@@ -332,11 +332,12 @@ def _of_own_steps(x: Array, given: tuple[Array, ...], norm: BatchNorm, lengths: 
 
 
 def _normalized(
-    x: Array, given: tuple[Array, ...], norm: BatchNorm, run: Callable[[Scale], Any]
+    x: Array, given: tuple[Array, ...], norm: BatchNorm, run: Callable[[Scale], Any], *, overwrite: bool = False
 ) -> tuple[Any, Callable[[Array], list[Any]]]:
     """Return the first result of `run` for x (T, N, ..., features), and the pullback of the normalization.
 
-    The second result of `run` are the numbers for the gradients.
+    The second result of `run` are the numbers for the gradients. With `overwrite`, the pullback may overwrite what it
+    gets.
     """
     trained = sum(parameter is not None for parameter in (norm.gain, norm.offset))
     k = kernels.of(x).norm
@@ -357,7 +358,8 @@ def _normalized(
     y, numbers = run(Scale(mean, var, centre, gain, offset, scaling))
 
     def pullback(g: Array) -> list[Any]:
-        of_x, of_mean, *affine = k.adjoint(g, x, numbers, gain, scaling, of_batch, through_hook)
+        back = partial(k.adjoint, overwrite=overwrite)
+        of_x, of_mean, *affine = back(g, x, numbers, gain, scaling, of_batch, through_hook)
         return [of_x, *affine[:trained], of_mean][: 1 + len(given)]
 
     return y, pullback

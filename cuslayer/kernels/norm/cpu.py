@@ -145,11 +145,13 @@ def adjoint(
     scaling: Scaling,
     of_batch: bool,
     hook: Callable[[Array], Array] | None,
+    *,
+    overwrite: bool = False,
 ) -> tuple[Callable[[], Array], Callable[[], Array], Array | None, Array | None]:
     """Return the gradients of x and of the mean, which are computed on demand, of the gain and of the offset.
 
     With `of_batch`, mean and variance are x's, and the gradient goes through them. `hook` maps the gradient of `centre`
-    to the mean's; it is None if both are equal.
+    to the mean's; it is None if both are equal. With `overwrite`, the gradient of x may overwrite g.
     """
     dtype = numbers.divisor.dtype
     g = np.ascontiguousarray(g.astype(dtype, copy=False))
@@ -178,7 +180,7 @@ def adjoint(
         shift = (of_mean() * share).astype(dtype)
         flat, width = _wide(g)
         rows = repeated(np.stack([numbers.factor, slope, numbers.mean, shift]), width // x.shape[-1])
-        y = empty(x.shape, dtype)
+        y = g if overwrite else empty(x.shape, dtype)
         flat_x = x.reshape(-1)
         parallel_for(_input_adjoint, -(-flat.size // width), flat, flat_x, width, *rows, y.reshape(-1), grain=_GRAIN)
         return y

@@ -91,8 +91,13 @@ def adjoint(
     scaling: Scaling,
     of_batch: bool,
     hook: Callable[[Array], Array] | None,
+    *,
+    overwrite: bool = False,
 ) -> tuple[Callable[[], Array], Callable[[], Array], Array | None, Array | None]:
-    """Return the gradients of x and of the mean, on demand, of gain and of offset; see the function of the CPU."""
+    """Return the gradients of x and of the mean, on demand, of gain and of offset; see the function of the CPU.
+
+    It never overwrites g.
+    """
     dtype = numbers.divisor.dtype
     trained = gain is not None
     g, x = (contiguous(a.astype(dtype, copy=False)) for a in (g, x))
