@@ -242,7 +242,7 @@ def read_batch(run: Run, paths: Sequence[str | os.PathLike[str]]) -> Any:
 
 
 @check.operation("report")
-def example(run: Run, *, data: str | None = None) -> tuple[Array, Any, str]:
+def example(run: Run, *, data: str | None = None) -> tuple[Array, object, str]:
     """Return the first recording of a run's test set as a batch (T, 1, ...), its target, and a title.
 
     Args:
