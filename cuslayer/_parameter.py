@@ -37,7 +37,7 @@ class Bounded(Tensor):
 
     __slots__ = ("least", "most")
 
-    def __init__(self, data: object, *, least: float | None = None, most: float | None = None) -> None:
+    def __init__(self, data: TensorLike, *, least: float | None = None, most: float | None = None) -> None:
         super().__init__(data, requires_grad=True)
         self.least = -math.inf if least is None else check.number("least", least)
         self.most = math.inf if most is None else check.number("most", most)

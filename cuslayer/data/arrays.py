@@ -138,7 +138,7 @@ class Arrays:
 
     def __init__(
         self,
-        x: Any,
+        x: object,
         y: object,
         *,
         shape: int | Sequence[int] | None = None,

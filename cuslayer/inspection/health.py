@@ -62,7 +62,12 @@ _STEPS = 10
 
 @check.operation
 def diagnose(
-    net: Container, loader: Iterable[object], *, loss: Any = None, optimizer: Optimizer | None = None, batches: int = 1
+    net: Container,
+    loader: Iterable[object],
+    *,
+    loss: Callable[..., Tensor] | None = None,
+    optimizer: Optimizer | None = None,
+    batches: int = 1,
 ) -> NetworkHealth:
     """Diagnose a network and suggest settings to change.
 
@@ -325,7 +330,9 @@ def _recurrent_advice(net: Container, x: Any, before: NetworkHealth) -> list[Adv
     return found
 
 
-def _scale_advice(net: Container, batches: Batches, loss: Callable[..., Tensor], before: NetworkHealth) -> list[Advice]:
+def _scale_advice(
+    net: Container, batches: Batches, loss: Callable[..., Tensor] | None, before: NetworkHealth
+) -> list[Advice]:
     """Return scales for layers before neurons out of range, from a copy of the network scaled as by `calibrate`."""
     neurons = {u.last.number: u for u in units(net) if u.neurons is not None}
     layers = dict(zip(neurons, before.layers, strict=True))
@@ -399,7 +406,7 @@ def _rounded(value: float) -> float:
 
 
 def _surrogate_advice(
-    net: Container, batches: Batches, loss: Callable[..., Tensor], before: NetworkHealth, adam: bool
+    net: Container, batches: Batches, loss: Callable[..., Tensor] | None, before: NetworkHealth, adam: bool
 ) -> list[Advice]:
     """Return wider surrogates for layers far from the threshold; if there are none, other heights."""
     if before.learned:
@@ -424,7 +431,9 @@ def _surrogate_advice(
     return found
 
 
-def _heights(net: Container, batches: Batches, loss: Callable[..., Tensor], before: NetworkHealth) -> list[Advice]:
+def _heights(
+    net: Container, batches: Batches, loss: Callable[..., Tensor] | None, before: NetworkHealth
+) -> list[Advice]:
     """Return heights of surrogates, with which the errors of all layers have the size of the last layer's."""
     found, after = list[Advice](), before
     with copied(net) as (twin,):

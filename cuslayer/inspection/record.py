@@ -27,6 +27,7 @@ from cuslayer.network.join import on_gradient
 from cuslayer.network.network import Where
 from cuslayer.network.walk import Unit, Visit, check_network, units
 from cuslayer.neurons.base import Neuron, SrmForm, is_stateful
+from collections.abc import Sequence
 
 if TYPE_CHECKING:
     from cuslayer.network.network import Container
@@ -40,7 +41,7 @@ def record(
     net: Container,
     layers: object = None,
     neurons: object = None,
-    samples: object = None,
+    samples: int | Sequence[int] | None = None,
     window: tuple[float, float] | None = None,
 ) -> AbstractContextManager[Recording]:
     """Open a context that records the arrays of a network's layers while it runs: ``recording[layer].potential``.
@@ -441,7 +442,9 @@ class Selection:
 class _Request:
     """The arguments of `record`, checked against a network."""
 
-    def __init__(self, net: Container, layers: Any, neurons: Any, samples: object, window: object) -> None:
+    def __init__(
+        self, net: Container, layers: Any, neurons: Any, samples: int | Sequence[int] | None, window: object
+    ) -> None:
         self.net = net
         by_layer = isinstance(neurons, Mapping)
         named = {find_unit(net, layer): chosen for layer, chosen in neurons.items()} if by_layer else {}

@@ -329,7 +329,7 @@ class Layer(metaclass=Listed):
         """Return the name and the value of the option that scales the output, for advice."""
         return "scale", 1.0
 
-    def continued(self) -> Callable[..., Any] | None:
+    def continued(self) -> Callable[[Tensor], Tensor] | None:
         """Return the layer with a state of its own, for streams and chunks of time; None if it cannot keep a state.
 
         Call the result with the chunks (T, N, ...) of the input in order, as tensors; it returns their outputs.
@@ -546,7 +546,12 @@ class Synapse(Hooked):
     delays: Any = None
 
     def __init__(
-        self, shape: Shape, fan_in: int, weight_scale: float | None, weight_hook: WeightHooks, bias: object = False
+        self,
+        shape: Shape,
+        fan_in: int,
+        weight_scale: float | None,
+        weight_hook: WeightHooks,
+        bias: bool | Tensor | None = False,
     ) -> None:
         self._scale = self.usual_scale if weight_scale is None else check.constant("weight_scale", weight_scale)
         self._check_hooks(weight_hook)

@@ -347,7 +347,7 @@ class ReadOut(_Flat):
         """Return the potentials (T, N, out_features) for x (T, N, ...); of each place as in `Dense`."""
         return self.filtered(self.biased(dense(x, self.effective_weight())))
 
-    def filtered(self, x: Any, states: States | None = None) -> Tensor:
+    def filtered(self, x: TensorLike, states: States | None = None) -> Tensor:
         """Return the potentials for the weighted input (T, N, ..., out_features); the call changes the states."""
         if self.neuron is not None:
             return as_tensor(as_neuron(self.neuron).psp(x))

@@ -194,7 +194,7 @@ def _weight_adjoint(k: Kernels, s: Array, y: Array, w: Array, geometry: Geometry
     return found
 
 
-def _for_the_loop(neuron: Neuron) -> Any:
+def _for_the_loop(neuron: Neuron) -> Neuron:
     """Return neurons with the gradient and the surrogate of a loop, where nobody chose them."""
     defaults: dict[str, Any] = {"gradient": "exact"} if is_usual(neuron, "gradient") else {}
     exact = "exact" in (neuron.gradient, defaults.get("gradient"))

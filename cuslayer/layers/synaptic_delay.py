@@ -13,6 +13,7 @@ from cuslayer._tape import Gradient, Pullback, Tensor, differentiable, note_chan
 from cuslayer.backend import Array, namespace
 from cuslayer.layers.base import Layer, Shape, changed_options, draw_uniform
 from cuslayer.neurons.base import USUAL_STEP, usual_or_step
+from cuslayer._base.array_like import TensorLike
 
 # The least width of a Gaussian whose delay learns, and the width for a Gaussian of 0, in steps.
 _NARROW, _ONE_LAG = 0.5, 1e-3
@@ -124,7 +125,7 @@ class _Delays(Bounded):
 
     __slots__ = ("before", "steps", "taken")
 
-    def __init__(self, data: object, *, least: float, most: float, taken: Tensor, steps: int) -> None:
+    def __init__(self, data: TensorLike, *, least: float, most: float, taken: Tensor, steps: int) -> None:
         super().__init__(data, least=least, most=most)
         self.taken, self.steps, self.before = taken, steps, self.data
 

@@ -105,7 +105,7 @@ class Calibration:
 @check.operation
 def calibrate(
     net: Container,
-    batches: list[object],
+    batches: Iterable[Any],
     rate: float = 30.0,
     *,
     output_rate: float | None = None,

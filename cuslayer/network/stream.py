@@ -336,7 +336,7 @@ _ROWS = 256
 _STEPS = 128
 
 
-def in_chunks(net: Any, graph: Graph, x: Tensor) -> Tensor | None:
+def in_chunks(net: object, graph: Graph, x: Tensor) -> Tensor | None:
     """Return the output of a network for x (T, N, ...), computed in chunks of time; None if it runs as a whole.
 
     This needs a call without gradients, on the CPU, for which the whole pass would need several times the memory of a

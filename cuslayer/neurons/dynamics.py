@@ -389,7 +389,7 @@ class StepNeuron(Neuron):
         return PopulationStates() if kind.past or kind.fading else States()
 
     @check.operation
-    def spread(self, count: int, **ranges: tuple[float, float]) -> Any:
+    def spread(self, count: int, **ranges: tuple[float, float]) -> Neuron:
         """Return these neurons with uniformly drawn constants, one for each neuron or channel.
 
         Args:

@@ -330,7 +330,7 @@ def surrogate(neuron: Neuron, ax: Axes | None = None) -> Axes:
 _GALLERY_RANGE = 4.0
 
 
-def surrogates(axes: object = None) -> list[Axes]:
+def surrogates(axes: Sequence[Axes] | None = None) -> list[Axes]:
     """Draw every surrogate f of `cs.surrogates` and its primitive F, the smooth step with slope f.
 
     The unit of z is the width, ``tau_rho theta``; 0 is the threshold.

@@ -138,7 +138,7 @@ class Tally:
         self.count()
 
     def add_outputs(
-        self, outputs: list[Tensor], samples: int, mean: Array | float, loss: Any, *, scale: float = 1.0
+        self, outputs: list[Tensor], samples: int, mean: Array | float, loss: Tensor | float, *, scale: float = 1.0
     ) -> None:
         """Add a batch of any outputs, whose samples have a mean score of one's own, 0 without one."""
         xp = namespace(outputs[0].data)
