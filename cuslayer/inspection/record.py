@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -27,7 +27,6 @@ from cuslayer.network.join import on_gradient
 from cuslayer.network.network import Where
 from cuslayer.network.walk import Unit, Visit, check_network, units
 from cuslayer.neurons.base import Neuron, SrmForm, is_stateful
-from collections.abc import Sequence
 
 if TYPE_CHECKING:
     from cuslayer.network.network import Container

@@ -8,12 +8,12 @@ from typing import cast
 import numpy as np
 
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer._parameter import Bounded
 from cuslayer._tape import Gradient, Pullback, Tensor, differentiable, note_change
 from cuslayer.backend import Array, namespace
 from cuslayer.layers.base import Layer, Shape, changed_options, draw_uniform
 from cuslayer.neurons.base import USUAL_STEP, usual_or_step
-from cuslayer._base.array_like import TensorLike
 
 # The least width of a Gaussian whose delay learns, and the width for a Gaussian of 0, in steps.
 _NARROW, _ONE_LAG = 0.5, 1e-3
