@@ -163,7 +163,7 @@ class ArrayLike(Generic[TensorT]):
         return interface
 
     @_OnTheClass
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: object) -> object:
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: object, **options: object) -> object:
         name = f"{_name(ufunc)}.{method}" if method != "__call__" else _name(ufunc)
         if method != "__call__":
             raise TypeError(f"{name}: not supported for Tensors; use {_INSTEAD.get(name, 'x.numpy()')}")

@@ -374,7 +374,7 @@ def finite_range(name: str, low: float, high: float) -> None:
     as_type(name, np.array([low, high], np.float64), np.float32)
 
 
-def as_type(name: str, x: Any, dtype: npt.DTypeLike, *, copy: bool = False) -> Any:
+def as_type(name: str, x: Any, dtype: npt.DTypeLike, *, copy: bool = False) -> npt.NDArray[np.generic]:
     """Return an array in another type of numbers, by default copied only if necessary; no number may become infinite.
 
     Numbers that are already on a GPU are not read back.
@@ -526,7 +526,7 @@ def time_first(name: str, x: Any, *, least_dimensions: int = 2) -> None:
         raise refusal(name, f"must be {layout}", x, f"shape {tuple(x.shape)}{hint}")
 
 
-def lengths(given: Any, shape: tuple[int, ...]) -> Any:
+def lengths(given: Any, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
     """Return the numbers of steps of recordings in a batch of a shape (T, N, ...) as int64 (N,), or raise an error."""
     if given.dtype.kind not in "iu":
         raise TypeError(f"lengths must be integers, got {given.dtype}")

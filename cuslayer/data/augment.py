@@ -400,7 +400,7 @@ class OtherVoice(SameSensor):
         if len(levels) != 2 or levels[0] > levels[1] or levels[1] > 0:
             raise ValueError(f"noise must be the least and the most, at most 0 dB, got {self.noise}")
 
-    def __call__(self, recording: Any, shape: Shape, rng: Generator | None = None) -> npt.NDArray[np.float32]:
+    def __call__(self, recording: npt.ArrayLike, shape: Shape, rng: Generator | None = None) -> npt.NDArray[np.float32]:
         rng, channels = generator(rng), self.to_numbers.bands.channels
         place, frequencies = np.arange(channels) / channels, self.to_numbers.bands.frequencies
         x = 2.0 * np.asarray(recording)[:, :channels]  # dB

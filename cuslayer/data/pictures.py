@@ -46,7 +46,7 @@ class OtherPicture(SameSensor):
         if check.not_negative("mirror", self.mirror) > 1:
             raise ValueError(f"mirror must lie in [0, 1], got {self.mirror:g}")
 
-    def __call__(self, recording: object, shape: Shape, rng: Generator | None = None) -> Array:
+    def __call__(self, recording: Array, shape: Shape, rng: Generator | None = None) -> Array:
         x = np.asarray(recording)
         if x.ndim != 4:
             raise ValueError(f"a recording must be (T, H, W, C), got shape {x.shape}")

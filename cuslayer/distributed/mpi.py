@@ -122,7 +122,7 @@ class MPIContext(Context):
         sys.stderr.flush()
         self._comm.Abort(code)
 
-    def report(self, kind: type[BaseException], problem: Any, where: TracebackType | None) -> None:
+    def report(self, kind: type[BaseException], problem: BaseException | None, where: TracebackType | None) -> None:
         """End all processes because of an uncaught error."""
         traceback.print_exception(kind, problem, where)
         self.fail(f"{kind.__name__}: {problem}")

@@ -391,7 +391,7 @@ def sent_labels(loss: Any, target: object, spikes: TensorLike) -> object:
     return loss.send_labels(target, spikes) if callable(getattr(loss, "send_labels", None)) else target
 
 
-def scored(loss: Any, output: Any, target: object) -> tuple[TensorLike, object]:
+def scored(loss: Any, output: TensorLike, target: object) -> tuple[TensorLike, object]:
     """Return output and target for a score, by `ClassLoss.scored`; unchanged without such a method."""
     return loss.scored(output, target) if callable(getattr(loss, "scored", None)) else (output, target)
 

@@ -50,7 +50,7 @@ class Progress(Tally):
 
     def __init__(
         self,
-        batches: Iterable[Any],
+        batches: Iterable[object],
         title: str,
         show: bool,
         total: int | None,
