@@ -166,7 +166,7 @@ class Params(MutableMapping[Any, Any]):
 
     __slots__ = ("_values",)
 
-    def __init__(self, source: str | Path | Mapping[object, object]) -> None:
+    def __init__(self, source: str | Path | Mapping[Any, Any]) -> None:
         found = source if isinstance(source, Mapping) else read_yaml(source)
         if not isinstance(found, Mapping):
             raise TypeError(f"{source} must hold a mapping, got {type(found).__name__}")
