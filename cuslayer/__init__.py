@@ -8,7 +8,7 @@ README.md begins with a complete example; docs/design.md has the conventions and
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cuslayer import functions as functions, surrogates as surrogates
 from cuslayer._base import instead as _instead
@@ -155,7 +155,7 @@ __all__ += ["distributed", "plot", "surrogates", *" ".join(_LATER.values()).spli
 __all__.remove("quantize")
 
 
-def _repr_html_(shown: Any) -> str:
+def _repr_html_(shown: object) -> str:
     """Return the HTML that a notebook shows."""
     from cuslayer.inspection.notebook import html
 
@@ -167,7 +167,7 @@ for _kind in (Events, Neuron, Sequential, Tensor):
 
 if not TYPE_CHECKING:
 
-    def __getattr__(name: str) -> Any:
+    def __getattr__(name: str) -> object:
         if name in _LATER:
             return import_module(f"cuslayer.{name}")
         for part, names in _LATER.items():
@@ -181,5 +181,5 @@ if not TYPE_CHECKING:
         raise AttributeError(f"cuslayer: {name} is {f'elsewhere; {meant}' if meant else 'no name of the package'}")
 
     def __dir__() -> list[str]:
-        hidden = {"Any", "TYPE_CHECKING", "import_module"}
+        hidden = {"TYPE_CHECKING", "import_module"}
         return sorted({n for n in (*globals(), *__all__, *_LATER) if n[:1] != "_" or n[:2] == "__"} - hidden)

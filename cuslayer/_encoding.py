@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer._still import repeat_step
 from cuslayer._tape import Tensor, as_tensor
 from cuslayer.backend import Array, generator, to_device, to_numpy
@@ -18,7 +19,7 @@ _BLOCK = 1 << 20
 
 @check.operation
 def encode_poisson(
-    x: Any, /, *, steps: int | None = None, rate: float = 100.0, dt: float = 1.0, seed: int | None = None
+    x: TensorLike, /, *, steps: int | None = None, rate: float = 100.0, dt: float = 1.0, seed: int | None = None
 ) -> Array:
     """Return spikes of independent Poisson processes with rates ``rate x``.
 
@@ -76,7 +77,14 @@ def encode_poisson(
 
 @check.operation
 def encode_latency(
-    x: Any, /, *, steps: int, dt: float = 1.0, largest: float = 1.0, tau: float | None = None, threshold: float = 0.01
+    x: TensorLike,
+    /,
+    *,
+    steps: int,
+    dt: float = 1.0,
+    largest: float = 1.0,
+    tau: float | None = None,
+    threshold: float = 0.01,
 ) -> Array:
     """Return at most one spike per neuron, earlier for larger values of x; a value of 0 has no spike.
 
@@ -139,7 +147,7 @@ def encode_latency(
 
 
 @check.operation
-def encode_delta(x: Any, /, *, threshold: float) -> Array:
+def encode_delta(x: TensorLike, /, *, threshold: float) -> Array:
     """Return a spike whenever a signal has changed by the threshold since its last spike (send-on-delta).
 
     The reference value is the signal at the first step, then at each step with a spike. A step has at most one spike,
@@ -202,7 +210,7 @@ def replicate(x: Any, /, *, steps: int) -> Tensor:
     return repeat_step(x.reshape(1, *x.shape), steps)
 
 
-def _real(x: Any) -> Array:
+def _real(x: TensorLike) -> Array:
     """Return x as a contiguous float32 or float64 array on the CPU."""
     given = to_numpy(x)
     if given.dtype.kind not in "biuf":

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer._tape import Tensor, no_grad
 from cuslayer.backend import to_device, to_numpy
 from cuslayer.kernels.step.smooth import error_of_adjoint, error_of_own
 
 
 @check.operation
-def gradcheck(fn: Callable[..., Tensor], *arrays: Any, seed: int = 0, step: float = 1e-5) -> float:
+def gradcheck(fn: Callable[..., Tensor], *arrays: TensorLike, seed: int = 0, step: float = 1e-5) -> float:
     """Return the relative error of the gradient of fn against its central difference.
 
     It compares in float64, for a random direction d of all arrays and random weights c of the result::

@@ -10,6 +10,7 @@ from weakref import WeakSet
 import numpy as np
 
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer._tape import Tensor, note_change
 from cuslayer.backend import namespace
 
@@ -36,7 +37,7 @@ class Bounded(Tensor):
 
     __slots__ = ("least", "most")
 
-    def __init__(self, data: Any, *, least: float | None = None, most: float | None = None) -> None:
+    def __init__(self, data: TensorLike, *, least: float | None = None, most: float | None = None) -> None:
         super().__init__(data, requires_grad=True)
         self.least = -math.inf if least is None else check.number("least", least)
         self.most = math.inf if most is None else check.number("most", most)
@@ -52,7 +53,7 @@ class Bounded(Tensor):
         self.data[...] = self.data.clip(self.least, self.most)
 
 
-def replaces(name: str, p: Tensor, value: Any) -> bool:
+def replaces(name: str, p: Tensor, value: TensorLike) -> bool:
     """Return whether a value takes the place of parameter p; if not, p gets its values.
 
     Raises:

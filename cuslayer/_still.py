@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer._tape import Pullback, Tensor, as_tensor, differentiable, saves
 from cuslayer.backend import Array, namespace
 from cuslayer.kernels.host.elementwise import sum_of_first
@@ -51,7 +52,7 @@ def each_step_alone(call: Call) -> Call:
     """
 
     @wraps(call)
-    def mapped(layer: Any, x: Any) -> Tensor:
+    def mapped(layer: Any, x: TensorLike) -> Tensor:
         x = as_tensor(x)
         step = still_step(x) if layer.memory == 0 else None
         if step is None:

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 import numpy as np
@@ -63,7 +63,7 @@ def _driver_problem() -> str | None:
     return failure and (duplicate_cupy() or failure)
 
 
-def _trial(cupy: Any) -> str | None:
+def _trial(cupy: ModuleType) -> str | None:
     """Return which test fails on the device, compiling and running a kernel or a matrix product; None if both work."""
     x = np.arange(4, dtype=np.float32).reshape(2, 2)
     what = "a kernel cannot be compiled and run"
@@ -103,7 +103,7 @@ def duplicate_cupy() -> str | None:
 
 
 @check.operation("device")
-def cupy() -> Any:
+def cupy() -> ModuleType:
     """Return the module cupy.
 
     Raises:
@@ -138,7 +138,7 @@ def use(device: str) -> None:
     _device = device
 
 
-def _check_device(name: str, device: Any) -> None:
+def _check_device(name: str, device: object) -> None:
     """Raise ValueError unless device is a known word; the error for other words for a GPU suggests "cuda"."""
     word = device.lower() if isinstance(device, str) else ""
     if device not in _DEVICES and word.startswith(_GPU_WORDS):
@@ -193,20 +193,20 @@ def card() -> str | None:
     return f"{socket.gethostname()} {cuda.runtime.deviceGetPCIBusId(cuda.Device().id)}"
 
 
-def process_group(size: int, rank: int) -> tuple[Any, Any]:
+def process_group(size: int, rank: int) -> tuple[Any, ModuleType]:
     """Return a communicator of `cupyx.distributed` for the processes of mpiexec, and CuPy's NCCL."""
     from cupyx.distributed import init_process_group
 
     return init_process_group(size, rank, use_mpi=True), cupy().cuda.nccl
 
 
-def namespace(x: Any) -> Any:
+def namespace(x: object) -> ModuleType:
     """Return the module of the array x, numpy or cupy; see `cupy.get_array_module`."""
     loaded = sys.modules.get("cupy")
     return loaded if loaded is not None and isinstance(x, loaded.ndarray) else np
 
 
-def to_device(x: Any) -> Array:
+def to_device(x: object) -> Array:
     """Return x as a C-contiguous array on the device in use, copied only if necessary."""
     if device() == "cuda":
         if namespace(x) is np:
@@ -226,12 +226,14 @@ def sent_once(constants: Array, beside: Array) -> Array:
 
 # Never dropped: a captured graph reads them at their addresses as long as it lives.
 @cache
-def _sent(content: bytes, dtype: np.dtype[Any], shape: tuple[int, ...], module: Any, device: int) -> Array:
+def _sent(
+    content: bytes, dtype: np.dtype[np.generic], shape: tuple[int, ...], module: ModuleType, device: int
+) -> Array:
     check_upload()
     return cast("Array", module.asarray(np.frombuffer(content, dtype).reshape(shape)))
 
 
-def to_numpy(x: Any) -> Array:
+def to_numpy(x: object) -> Array:
     """Return x as a NumPy array, copied only from a GPU; all arrays from users pass through this function."""
     if type(x) is np.ndarray:
         return x
@@ -247,12 +249,12 @@ def numeric(x: Array) -> Array:
     return x.astype(numeric_type(x.dtype), copy=False)
 
 
-def numeric_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def numeric_type(dtype: np.dtype[np.generic]) -> np.dtype[Any]:
     """Return the numeric type for a type, float32 for spikes."""
     return np.dtype(np.float32) if dtype.kind == "b" else dtype
 
 
-def contiguous(x: Any) -> Array:
+def contiguous(x: Array) -> Array:
     """Return x as a C-contiguous array with the same axes, copied only if necessary."""
     xp = namespace(x)
     return xp.ascontiguousarray(x) if x.ndim else xp.asarray(x)
@@ -303,7 +305,7 @@ def device_draws() -> int:
     return _device_random.uses
 
 
-def generator_state() -> dict[str, Any]:
+def generator_state() -> dict[str, object]:
     """Return the state of the random generator and, under "device", of a GPU's generator if it has been used."""
     state, on_device = dict(_generator.bit_generator.state), _device_random.state(to_numpy)
     return state if on_device is None else state | {"device": list(on_device)}

@@ -18,7 +18,7 @@ import math
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 
@@ -285,7 +285,7 @@ SURROGATES: dict[str, type[Surrogate]] = {
 }
 
 
-def as_surrogate(given: Any) -> Surrogate:
+def as_surrogate(given: object) -> Surrogate:
     """Return a surrogate, given as itself, by its name, or as a mapping of ``type`` and constants.
 
     >>> as_surrogate("triangle"), as_surrogate({"type": "multi_gaussian", "h": 0.2})
@@ -307,7 +307,7 @@ def as_surrogate(given: Any) -> Surrogate:
     return SURROGATES[check.one_of("surrogate", given, SURROGATES)]()
 
 
-def as_constant(surrogate: Surrogate) -> Any:
+def as_constant(surrogate: Surrogate) -> object:
     """Return a surrogate for a file, in a form for `as_surrogate`: None for the exponential, a name, or a mapping."""
     constants = {each.name: getattr(surrogate, each.name) for each in fields(surrogate) if each.init}
     if not constants:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from cuslayer._array_functions.table import Row, binary, function, implements, operands
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer._tape import Gradient, Pullback, Tensor, apply, to_shape
 from cuslayer.backend import Array, namespace, numeric, to_numpy
 from cuslayer.kernels.host.elementwise import computed
@@ -45,7 +46,7 @@ def _masked(chosen: Array, g: Array) -> Array:
     return namespace(g).where(chosen, g, g.dtype.type(0))
 
 
-def _where(chosen: Any, a: Any, b: Any) -> Any:
+def _where(chosen: Array, a: Array, b: Array) -> Array:
     """Return a where chosen, and b elsewhere; all may be scalars."""
     if isinstance(chosen, np.generic):
         return a if chosen else b
@@ -58,7 +59,7 @@ def _truth(x: Array) -> Array:
 
 
 @binary(np.add, operators="__add__ __radd__", commutes=True, saves="nothing")
-def add(x1: Any, x2: Any) -> Row:
+def add(x1: Array, x2: Array) -> Row:
     """Return x1 + x2, broadcast.
 
     Raises:
@@ -73,7 +74,7 @@ def add(x1: Any, x2: Any) -> Row:
 
 
 @binary(np.subtract, operators="__sub__ __rsub__", saves="nothing")
-def subtract(x1: Any, x2: Any) -> Row:
+def subtract(x1: Array, x2: Array) -> Row:
     """Return x1 - x2, broadcast. Errors: see `add`.
 
     >>> subtract([1.0, 2.0], 1).tolist()
@@ -84,7 +85,7 @@ def subtract(x1: Any, x2: Any) -> Row:
 
 
 @binary(np.multiply, operators="__mul__ __rmul__", commutes=True, saves="others")
-def multiply(x1: Any, x2: Any) -> Row:
+def multiply(x1: Array, x2: Array) -> Row:
     """Return x1 x2, element by element, broadcast. Errors: see `add`.
 
     >>> multiply([1.0, 2.0], [[2.0], [3.0]]).tolist()
@@ -103,7 +104,7 @@ def product(a: Array, b: Array) -> tuple[Array, Pullback]:
 
 
 @binary(np.divide, operators="__truediv__ __rtruediv__")
-def divide(x1: Any, x2: Any) -> Row:
+def divide(x1: Array, x2: Array) -> Row:
     """Return x1 / x2, element by element, broadcast. Errors: see `add`.
 
     >>> divide([1.0, 2.0], 2).tolist()
@@ -115,7 +116,7 @@ def divide(x1: Any, x2: Any) -> Row:
 
 
 @binary(np.power, operators="__pow__ __rpow__")
-def power(x1: Any, x2: Any) -> Row:
+def power(x1: Array, x2: Array) -> Row:
     """Return x1 to the power of x2, element by element, broadcast. Errors: see `add`.
 
     The gradient of the exponent is ``out log(x1)``, 0 where x1 is 0.
@@ -137,7 +138,7 @@ def power(x1: Any, x2: Any) -> Row:
 
 
 @binary(np.maximum)
-def maximum(x1: Any, x2: Any) -> Row:
+def maximum(x1: Array, x2: Array) -> Row:
     """Return the larger of x1 and x2, element by element, broadcast. Equal elements share the gradient evenly.
 
     Errors: see `add`.
@@ -149,7 +150,7 @@ def maximum(x1: Any, x2: Any) -> Row:
 
 
 @binary(np.minimum)
-def minimum(x1: Any, x2: Any) -> Row:
+def minimum(x1: Array, x2: Array) -> Row:
     """Return the smaller of x1 and x2, element by element, broadcast. Equal elements share the gradient evenly.
 
     Errors: see `add`.
@@ -160,7 +161,7 @@ def minimum(x1: Any, x2: Any) -> Row:
     return _extremum("minimum", operator.lt, x1, x2)
 
 
-def _extremum(name: str, wins: Callable[[Any, Any], Any], a: Array, b: Array) -> Row:
+def _extremum(name: str, wins: Callable[[Array, Array], Array], a: Array, b: Array) -> Row:
     a, b = numeric(a), numeric(b)
     # One may be a scalar, which has no device.
     xp = namespace(b if isinstance(a, np.generic) else a)
@@ -174,7 +175,7 @@ def _extremum(name: str, wins: Callable[[Any, Any], Any], a: Array, b: Array) ->
 
 @implements(np.where)
 @check.operation
-def where(condition: Any, x: Any, y: Any) -> Tensor:
+def where(condition: TensorLike, x: TensorLike, y: TensorLike) -> Tensor:
     """Return x where the condition is true, and y elsewhere, broadcast.
 
     Args:
@@ -201,7 +202,7 @@ def _chosen(condition: Array, a: Array, b: Array) -> Row:
     )
 
 
-def _compared(compare: Callable[[Any, Any], Any], a: Any, b: Any) -> Row:
+def _compared(compare: Callable[[Array, Array], Array], a: Array, b: Array) -> Row:
     # NumPy would convert a scalar on the left to an array.
     if isinstance(a, np.generic):
         a, b, compare = b, a, _SWAPPED.get(compare, compare)
@@ -217,7 +218,7 @@ _SWAPPED: dict[Any, Callable[[Any, Any], Any]] = {
 
 
 @binary(np.equal, operators="__eq__")
-def equal(x1: Any, x2: Any) -> Row:
+def equal(x1: Array, x2: Array) -> Row:
     """Return x1 == x2, element by element, broadcast. Errors: see `add`.
 
     >>> equal([1.0, 2.0], 2).tolist()
@@ -227,7 +228,7 @@ def equal(x1: Any, x2: Any) -> Row:
 
 
 @binary(np.not_equal, operators="__ne__")
-def not_equal(x1: Any, x2: Any) -> Row:
+def not_equal(x1: Array, x2: Array) -> Row:
     """Return x1 != x2, element by element, broadcast. Errors: see `add`.
 
     >>> not_equal([1.0, 2.0], 2).tolist()
@@ -237,7 +238,7 @@ def not_equal(x1: Any, x2: Any) -> Row:
 
 
 @binary(np.less, operators="__lt__")
-def less(x1: Any, x2: Any) -> Row:
+def less(x1: Array, x2: Array) -> Row:
     """Return x1 < x2, element by element, broadcast. Errors: see `add`.
 
     >>> less([1.0, 2.0], 2).tolist()
@@ -247,7 +248,7 @@ def less(x1: Any, x2: Any) -> Row:
 
 
 @binary(np.less_equal, operators="__le__")
-def less_equal(x1: Any, x2: Any) -> Row:
+def less_equal(x1: Array, x2: Array) -> Row:
     """Return x1 <= x2, element by element, broadcast. Errors: see `add`.
 
     >>> less_equal([1.0, 3.0], 2).tolist()
@@ -257,7 +258,7 @@ def less_equal(x1: Any, x2: Any) -> Row:
 
 
 @binary(np.greater, operators="__gt__")
-def greater(x1: Any, x2: Any) -> Row:
+def greater(x1: Array, x2: Array) -> Row:
     """Return x1 > x2, element by element, broadcast. Errors: see `add`.
 
     >>> greater([1.0, 3.0], 2).tolist()
@@ -267,7 +268,7 @@ def greater(x1: Any, x2: Any) -> Row:
 
 
 @binary(np.greater_equal, operators="__ge__")
-def greater_equal(x1: Any, x2: Any) -> Row:
+def greater_equal(x1: Array, x2: Array) -> Row:
     """Return x1 >= x2, element by element, broadcast. Errors: see `add`.
 
     >>> greater_equal([1.0, 2.0], 2).tolist()
@@ -277,7 +278,7 @@ def greater_equal(x1: Any, x2: Any) -> Row:
 
 
 @binary(np.logical_and)
-def logical_and(x1: Any, x2: Any) -> Row:
+def logical_and(x1: Array, x2: Array) -> Row:
     """Return where x1 and x2 are not 0. Errors: see `add`.
 
     >>> logical_and([True, True], [True, False]).tolist()
@@ -287,7 +288,7 @@ def logical_and(x1: Any, x2: Any) -> Row:
 
 
 @binary(np.logical_or)
-def logical_or(x1: Any, x2: Any) -> Row:
+def logical_or(x1: Array, x2: Array) -> Row:
     """Return where x1 or x2 is not 0. Errors: see `add`.
 
     >>> logical_or([True, False], [False, False]).tolist()
@@ -297,7 +298,7 @@ def logical_or(x1: Any, x2: Any) -> Row:
 
 
 @binary(np.logical_xor)
-def logical_xor(x1: Any, x2: Any) -> Row:
+def logical_xor(x1: Array, x2: Array) -> Row:
     """Return where exactly one of x1 and x2 is not 0. Errors: see `add`.
 
     >>> logical_xor([True, True], [True, False]).tolist()
@@ -307,7 +308,7 @@ def logical_xor(x1: Any, x2: Any) -> Row:
 
 
 @function(np.logical_not)
-def logical_not(x: Any) -> Row:
+def logical_not(x: Array) -> Row:
     """Return where x is 0.
 
     >>> logical_not([True, False]).tolist()
@@ -324,32 +325,32 @@ def _booleans(*arrays: Array) -> tuple[Array, ...]:
 
 
 @binary(np.bitwise_and, operators="__and__ __rand__", commutes=True)
-def bitwise_and(x1: Any, x2: Any) -> Row:
+def bitwise_and(x1: Array, x2: Array) -> Row:
     """Return x1 & x2 of boolean arrays."""
     return _compared(operator.and_, *_booleans(x1, x2))
 
 
 @binary(np.bitwise_or, operators="__or__ __ror__", commutes=True)
-def bitwise_or(x1: Any, x2: Any) -> Row:
+def bitwise_or(x1: Array, x2: Array) -> Row:
     """Return x1 | x2 of boolean arrays."""
     return _compared(operator.or_, *_booleans(x1, x2))
 
 
 @binary(np.bitwise_xor, operators="__xor__ __rxor__", commutes=True)
-def bitwise_xor(x1: Any, x2: Any) -> Row:
+def bitwise_xor(x1: Array, x2: Array) -> Row:
     """Return x1 ^ x2 of boolean arrays."""
     return _compared(operator.ne, *_booleans(x1, x2))
 
 
 @function(np.invert, methods="__invert__")
-def invert(x: Any) -> Row:
+def invert(x: Array) -> Row:
     """Return ~x of a boolean array."""
     (x,) = _booleans(x)
     return ~x, None
 
 
 @function(np.negative, methods="__neg__", saves="nothing")
-def negative(x: Any) -> Row:
+def negative(x: Array) -> Row:
     """Return -x.
 
     >>> negative([1.0, -2.0]).tolist()
@@ -359,7 +360,7 @@ def negative(x: Any) -> Row:
 
 
 @function(np.absolute, methods="abs __abs__")
-def absolute(x: Any) -> Row:
+def absolute(x: Array) -> Row:
     """Return the absolute value of x, with gradient 0 at 0.
 
     >>> absolute([-1.0, 2.0]).tolist()
@@ -373,7 +374,7 @@ abs = absolute
 
 
 @function(np.exp, methods="exp", saves="result")
-def exp(x: Any) -> Row:
+def exp(x: Array) -> Row:
     """Return the exponential of x.
 
     >>> exp([0.0]).tolist()
@@ -384,7 +385,7 @@ def exp(x: Any) -> Row:
 
 
 @function(np.log, methods="log")
-def log(x: Any) -> Row:
+def log(x: Array) -> Row:
     """Return the natural logarithm of x: -inf at 0 and NaN below 0, with NumPy's warnings.
 
     >>> log([1.0]).tolist()
@@ -395,7 +396,7 @@ def log(x: Any) -> Row:
 
 
 @function(np.sqrt, methods="sqrt", saves="result")
-def sqrt(x: Any) -> Row:
+def sqrt(x: Array) -> Row:
     """Return the square root of x, with an infinite gradient at 0.
 
     >>> sqrt([4.0]).tolist()
@@ -406,7 +407,7 @@ def sqrt(x: Any) -> Row:
 
 
 @function(np.square)
-def square(x: Any) -> Row:
+def square(x: Array) -> Row:
     """Return the square of x, element by element.
 
     >>> square([3.0]).tolist()
@@ -417,7 +418,7 @@ def square(x: Any) -> Row:
 
 
 @function(np.sin)
-def sin(x: Any) -> Row:
+def sin(x: Array) -> Row:
     """Return the sine of x, in radians.
 
     >>> sin([0.0]).tolist()
@@ -429,7 +430,7 @@ def sin(x: Any) -> Row:
 
 
 @function(np.cos)
-def cos(x: Any) -> Row:
+def cos(x: Array) -> Row:
     """Return the cosine of x, in radians.
 
     >>> cos([0.0]).tolist()
@@ -441,7 +442,7 @@ def cos(x: Any) -> Row:
 
 
 @function(np.tanh, methods="tanh")
-def tanh(x: Any) -> Row:
+def tanh(x: Array) -> Row:
     """Return the hyperbolic tangent of x.
 
     >>> tanh([0.0]).tolist()
@@ -459,7 +460,7 @@ def tanh(x: Any) -> Row:
 
 
 @function(saves="nothing")
-def sigmoid(x: Any) -> Row:
+def sigmoid(x: Array) -> Row:
     """Return ``1 / (1 + exp(-x))``, for x of any size without overflow.
 
     >>> sigmoid([-1000.0, 0.0, 1000.0]).tolist()
@@ -476,7 +477,14 @@ def sigmoid(x: Any) -> Row:
 
 @implements(np.clip, methods="clip")
 @check.operation
-def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Tensor:
+def clip(
+    a: TensorLike,
+    a_min: TensorLike | None = None,
+    a_max: TensorLike | None = None,
+    *,
+    min: TensorLike | None = None,
+    max: TensorLike | None = None,
+) -> Tensor:
     """Return a limited to ``[a_min, a_max]``. The gradient passes where a is within the bounds or equal to one.
 
     Args:
@@ -503,7 +511,7 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
     return apply(_clip, a, least=least, most=most)
 
 
-def _clip(x: Array, *, least: Any, most: Any) -> Row:
+def _clip(x: Array, *, least: TensorLike | None, most: TensorLike | None) -> Row:
     x = numeric(x)
     xp = namespace(x)
     try:
@@ -539,7 +547,7 @@ def _clip_to(x: Array, *bounds: Array, has: tuple[bool, bool]) -> Row:
 
 
 @function(*([np.astype] if hasattr(np, "astype") else []), methods="astype", saves="nothing")
-def astype(x: Any, dtype: npt.DTypeLike) -> Row:
+def astype(x: Array, dtype: npt.DTypeLike) -> Row:
     """Return x in another type; backward converts the gradient back to the type of x.
 
     Args:

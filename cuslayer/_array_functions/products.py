@@ -15,6 +15,7 @@ from cuslayer import kernels
 from cuslayer._array_functions.elementwise import product
 from cuslayer._array_functions.table import Row, all_axes, binary, function, implements
 from cuslayer._base import check
+from cuslayer._base.array_like import Axis, TensorLike
 from cuslayer._tape import Pullback, Tensor, apply, saves, to_shape
 from cuslayer.backend import Array, contiguous, namespace, numeric
 
@@ -23,7 +24,7 @@ _Labelled: TypeAlias = "tuple[Array, Sequence[str]]"
 
 
 @binary(np.matmul, operators="__matmul__ __rmatmul__", saves="others")
-def matmul(x1: Any, x2: Any) -> Row:
+def matmul(x1: Array, x2: Array) -> Row:
     """Return the matrix product over the last two axes; other axes broadcast; a 1-D array is a vector.
 
     Spikes count as 1.0: the product of spikes and numbers has the numbers' type, the product of spikes is float32.
@@ -78,7 +79,7 @@ def _multiplied(a: Array, b: Array) -> Array:
 
 
 @binary(np.dot, methods="dot", saves="others")
-def dot(a: Any, b: Any) -> Row:
+def dot(a: Array, b: Array) -> Row:
     """Return the sum of products over the last axis of a and the second-to-last of b; for a scalar, the product.
 
     Raises:
@@ -96,7 +97,7 @@ def dot(a: Any, b: Any) -> Row:
 
 
 @function(np.tensordot, arrays=2, saves="others")
-def tensordot(a: Any, b: Any, axes: int | Sequence[Any] = 2) -> Row:
+def tensordot(a: Array, b: Any, axes: int | Sequence[Axis] = 2) -> Row:
     """Return the sum of products of a and b over pairs of axes.
 
     Args:
@@ -144,7 +145,7 @@ def _contracted(a: Array, b: Array, of_a: tuple[int, ...], of_b: tuple[int, ...]
 
 @implements(np.einsum)
 @check.operation
-def einsum(subscripts: str, *operands: Any, optimize: Any = False) -> Tensor:
+def einsum(subscripts: str, *operands: TensorLike, optimize: object = False) -> Tensor:
     """Return the sum of products of arrays with labelled axes; spikes count as 1.0.
 
     Args:
@@ -170,7 +171,7 @@ def _einsum(*arrays: Array, subscripts: str) -> tuple[Array, Pullback]:
     return _sum_of_products(arrays, inputs, result)
 
 
-def _labels(subscripts: Any, arrays: Sequence[Array]) -> tuple[list[list[str]], list[str]]:
+def _labels(subscripts: object, arrays: Sequence[Array]) -> tuple[list[list[str]], list[str]]:
     """Return the labels of each operand and of the result; an ellipsis's axes have labels that are not letters."""
     if not isinstance(subscripts, str):
         raise check.mistyped("subscripts", "must be a string", subscripts)

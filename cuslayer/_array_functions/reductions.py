@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import builtins
 import math
-from typing import Any
 
 import numpy as np
 
 from cuslayer._array_functions.table import Row, all_axes, function, implements, one_axis
 from cuslayer._base import check
-from cuslayer._base.array_like import Axis
+from cuslayer._base.array_like import Axis, TensorLike
 from cuslayer._tape import Pullback, Tensor, as_tensor
 from cuslayer.backend import Array, contiguous, namespace, numeric
 
@@ -26,7 +25,7 @@ def _reduced(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
 
 
 @function(np.sum, saves="nothing")
-def sum(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
+def sum(a: Array, axis: Axis = None, *, keepdims: bool = False) -> Row:
     """Return the sum of a over axes.
 
     Args:
@@ -45,7 +44,7 @@ def sum(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
 
 
 @function(np.mean, saves="nothing")
-def mean(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
+def mean(a: Array, axis: Axis = None, *, keepdims: bool = False) -> Row:
     """Return the mean of a over axes, 0 for no elements. Arguments and errors: see `sum`.
 
     >>> mean([[1.0, 2.0], [3.0, 4.0]], axis=1).tolist()
@@ -75,7 +74,7 @@ def _mean_of(a: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 
 @function(np.prod, methods="prod")
-def prod(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
+def prod(a: Array, axis: Axis = None, *, keepdims: bool = False) -> Row:
     """Return the product of a over axes, 1 for no elements. Arguments and errors: see `sum`.
 
     The gradient of an element is the product of the others, even if some are 0.
@@ -100,7 +99,7 @@ def prod(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
 
 
 @function(np.var, methods="var")
-def var(a: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Row:
+def var(a: Array, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Row:
     """Return the variance of a over axes, ``sum (a - mean)^2 / (n - ddof)`` for n elements.
 
     Other arguments and errors: see `sum`. ddof is 1 for an unbiased estimate; it is a ValueError if n is at most ddof.
@@ -112,7 +111,7 @@ def var(a: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -
 
 
 @function(np.std, methods="std")
-def std(a: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Row:
+def std(a: Array, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Row:
     """Return the standard deviation of a over axes, the square root of `var`, with gradient 0 at 0.
 
     >>> std([1.0, 2.0, 3.0], ddof=1).item()
@@ -136,7 +135,7 @@ def _variance(x: Array, axis: Axis, ddof: float, keepdims: bool) -> tuple[Array,
 
 
 @function(np.max, np.amax, methods="max")
-def max(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
+def max(a: Array, axis: Axis = None, *, keepdims: bool = False) -> Row:
     """Return the maximum of a over axes; equal elements share the gradient evenly.
 
     Arguments and errors: see `sum`. An empty array is a ValueError too.
@@ -148,7 +147,7 @@ def max(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
 
 
 @function(np.min, np.amin, methods="min")
-def min(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
+def min(a: Array, axis: Axis = None, *, keepdims: bool = False) -> Row:
     """Return the minimum of a over axes; equal elements share the gradient evenly.
 
     Arguments and errors: see `sum`. An empty array is a ValueError too.
@@ -181,7 +180,7 @@ def _has_elements(x: Array, axes: tuple[int, ...]) -> None:
 
 @implements(np.argmax, methods="argmax")
 @check.operation
-def argmax(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Array:
+def argmax(a: TensorLike, axis: int | None = None, *, keepdims: bool = False) -> Array:
     """Return the indices of the maxima along an axis, the first among equal elements. They have no gradient.
 
     Args:
@@ -204,7 +203,7 @@ def argmax(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Array:
 
 @implements(np.argmin, methods="argmin")
 @check.operation
-def argmin(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Array:
+def argmin(a: TensorLike, axis: int | None = None, *, keepdims: bool = False) -> Array:
     """Return the indices of the minima along an axis. Arguments, result and errors: see `argmax`.
 
     >>> argmin([[1.0, 2.0], [4.0, 3.0]], axis=1).tolist()
@@ -221,7 +220,7 @@ def _index(name: str, x: Array, axis: int | None, keepdims: bool) -> Array:
 
 
 @function(np.any, methods="any")
-def any(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
+def any(a: Array, axis: Axis = None, *, keepdims: bool = False) -> Row:
     """Return whether any element of a is not 0, over axes, without a gradient. Arguments: see `sum`.
 
     >>> any([[0.0, 2.0], [0.0, 0.0]], axis=1).tolist()
@@ -231,7 +230,7 @@ def any(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
 
 
 @function(np.all, methods="all")
-def all(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
+def all(a: Array, axis: Axis = None, *, keepdims: bool = False) -> Row:
     """Return whether all elements of a are not 0, over axes, without a gradient. Arguments: see `sum`.
 
     >>> all([[1.0, 2.0], [0.0, 1.0]], axis=1).tolist()
@@ -241,7 +240,7 @@ def all(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
 
 
 @function(np.cumsum, methods="cumsum", saves="nothing")
-def cumsum(a: Any, axis: int | None = None) -> Row:
+def cumsum(a: Array, axis: int | None = None) -> Row:
     """Return the cumulative sum of a along an axis, by default of the flattened array. Errors: see `sum`.
 
     >>> cumsum([[1.0, 2.0], [3.0, 4.0]], axis=0).tolist()
@@ -256,7 +255,7 @@ def cumsum(a: Any, axis: int | None = None) -> Row:
 
 
 @function(saves="result")
-def softmax(x: Any, axis: Axis = -1) -> Row:
+def softmax(x: Array, axis: Axis = -1) -> Row:
     """Return ``exp(x) / sum exp(x)`` over axes, for x of any size without overflow. Errors: see `sum`.
 
     Args:
@@ -274,7 +273,7 @@ def softmax(x: Any, axis: Axis = -1) -> Row:
 
 
 @function()
-def logsumexp(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
+def logsumexp(a: Array, axis: Axis = None, *, keepdims: bool = False) -> Row:
     """Return ``log(sum exp(a))`` over axes, for a of any size without overflow; its gradient is the softmax.
 
     Arguments and errors: see `sum`. An empty array is a ValueError too.
@@ -293,7 +292,7 @@ def logsumexp(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Row:
 
 
 @function(np.linalg.norm)
-def norm(x: Any, ord: Any = None, axis: Axis = None, *, keepdims: bool = False) -> Row:
+def norm(x: Array, ord: object = None, axis: Axis = None, *, keepdims: bool = False) -> Row:
     """Return the Euclidean norm of x over axes, the square root of the sum of squares, with gradient 0 at 0.
 
     Args:
@@ -318,7 +317,7 @@ def norm(x: Any, ord: Any = None, axis: Axis = None, *, keepdims: bool = False) 
 
 
 @function(np.sort, saves="nothing")
-def sort(a: Any, axis: int | None = -1) -> Row:
+def sort(a: Array, axis: int | None = -1) -> Row:
     """Return a in ascending order along an axis, by default the last; None sorts the flattened array.
 
     Raises:

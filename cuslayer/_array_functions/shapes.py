@@ -12,10 +12,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from cuslayer._array_functions.table import Row, all_axes, function, implements, one_axis
 from cuslayer._base import check
-from cuslayer._base.array_like import Axis
+from cuslayer._base.array_like import Axis, TensorLike
 from cuslayer._tape import Gradient, PartGradient, Pullback, Tensor, as_tensor, note_change, zeros_beside
 from cuslayer.backend import Array, contiguous, cupy, namespace, to_device, to_numpy
 from cuslayer.kernels.host.elementwise import in_order
@@ -24,7 +25,7 @@ _CPU, _CUDA = (1, 3), (2, 13)  # DLPack's device numbers: host memory, GPU memor
 
 
 @function(np.reshape, saves="nothing")
-def reshape(a: Any, shape: int | Sequence[int]) -> Row:
+def reshape(a: Array, shape: int | Sequence[int]) -> Row:
     """Return the elements of a in another shape, where one size may be -1.
 
     Raises:
@@ -50,7 +51,7 @@ def _reshape(a: Tensor, *shape: Any) -> Tensor:
 
 
 @implements(np.ravel, methods="ravel")
-def ravel(a: Any) -> Tensor:
+def ravel(a: TensorLike) -> Tensor:
     """Return the elements of a along one axis.
 
     >>> ravel([[1.0, 2.0], [3.0, 4.0]]).tolist()
@@ -66,7 +67,7 @@ def _flatten(a: Tensor) -> Tensor:
 
 
 @function(np.transpose, saves="nothing")
-def transpose(a: Any, axes: Sequence[int] | None = None) -> Row:
+def transpose(a: Array, axes: Sequence[int] | None = None) -> Row:
     """Return a with its axes in another order, by default reversed.
 
     Args:
@@ -83,7 +84,7 @@ def transpose(a: Any, axes: Sequence[int] | None = None) -> Row:
     return _transposed(a, tuple(reversed(range(a.ndim))) if axes is None else all_axes(axes, a.ndim), axes)
 
 
-def _transposed(x: Array, order: tuple[int, ...], given: Any = None) -> Row:
+def _transposed(x: Array, order: tuple[int, ...], given: object = None) -> Row:
     if len(order) != x.ndim:
         raise ValueError(f"axes must name all {x.ndim} axes of x, got {given}")
     back = tuple(order.index(n) for n in range(x.ndim))
@@ -97,7 +98,7 @@ def _transpose(a: Tensor, *axes: Any) -> Tensor:
 
 
 @function(np.swapaxes, methods="swapaxes", saves="nothing")
-def swapaxes(a: Any, axis1: int, axis2: int) -> Row:
+def swapaxes(a: Array, axis1: int, axis2: int) -> Row:
     """Return a with two axes exchanged. Errors: see `transpose`.
 
     >>> swapaxes([[1.0, 2.0], [3.0, 4.0]], 0, 1).tolist()
@@ -108,7 +109,7 @@ def swapaxes(a: Any, axis1: int, axis2: int) -> Row:
 
 
 @function(np.moveaxis, saves="nothing")
-def moveaxis(a: Any, source: int | Sequence[int], destination: int | Sequence[int]) -> Row:
+def moveaxis(a: Array, source: int | Sequence[int], destination: int | Sequence[int]) -> Row:
     """Return a with some axes at other positions, the others in order. Errors: see `transpose`.
 
     Args:
@@ -127,7 +128,7 @@ def moveaxis(a: Any, source: int | Sequence[int], destination: int | Sequence[in
 
 
 @function(np.squeeze, methods="squeeze", saves="nothing")
-def squeeze(a: Any, axis: Axis = None) -> Row:
+def squeeze(a: Array, axis: Axis = None) -> Row:
     """Return a without its axes of size 1, or without given axes of size 1. Errors: see `transpose`.
 
     >>> squeeze([[[1.0, 2.0]]], axis=0).tolist()
@@ -142,7 +143,7 @@ def squeeze(a: Any, axis: Axis = None) -> Row:
 
 
 @function(np.expand_dims, saves="nothing")
-def expand_dims(a: Any, axis: int | tuple[int, ...]) -> Row:
+def expand_dims(a: Array, axis: int | tuple[int, ...]) -> Row:
     """Return a with new axes of size 1, at the given positions of the result. Errors: see `transpose`.
 
     >>> expand_dims([1.0, 2.0], 0).tolist()
@@ -155,7 +156,7 @@ def expand_dims(a: Any, axis: int | tuple[int, ...]) -> Row:
 
 
 @function(np.concatenate, arrays=0, saves="nothing")
-def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Row:
+def concatenate(arrays: Sequence[Array], axis: int | None = 0) -> Row:
     """Return arrays joined along an axis.
 
     Args:
@@ -195,7 +196,7 @@ def joined(arrays: Sequence[Array], axis: int | None = 0) -> tuple[Array, Pullba
 
 
 @function(np.stack, arrays=0, saves="nothing")
-def stack(arrays: Sequence[Any], axis: int = 0) -> Row:
+def stack(arrays: Sequence[Array], axis: int = 0) -> Row:
     """Return arrays of one shape joined along a new axis at position `axis`. Errors: see `concatenate`.
 
     >>> stack([[1.0, 2.0], [3.0, 4.0]], axis=1).tolist()
@@ -212,7 +213,7 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Row:
 
 
 @function(np.flip, saves="nothing")
-def flip(m: Any, axis: Axis = None) -> Row:
+def flip(m: Array, axis: Axis = None) -> Row:
     """Return m with the elements along some axes, by default all, in reverse order. Errors: see `transpose`.
 
     >>> flip([[1.0, 2.0], [3.0, 4.0]], axis=0).tolist()
@@ -224,7 +225,13 @@ def flip(m: Any, axis: Axis = None) -> Row:
 
 
 @function(np.pad, saves="nothing")
-def pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: float = 0) -> Row:
+def pad(
+    array: Array,
+    pad_width: int | Sequence[int] | Sequence[Sequence[int]],
+    mode: str = "constant",
+    *,
+    constant_values: float = 0,
+) -> Row:
     """Return an array with a constant around it.
 
     Args:
@@ -265,7 +272,7 @@ def pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: 
 
 @implements(np.repeat, methods="repeat")
 @check.operation
-def repeat(a: Any, repeats: Any, axis: int | None = None) -> Tensor:
+def repeat(a: TensorLike, repeats: npt.ArrayLike, axis: int | None = None) -> Tensor:
     """Return a with each element repeated along an axis; None repeats the elements of the flattened array.
 
     Args:
@@ -291,7 +298,7 @@ def repeat(a: Any, repeats: Any, axis: int | None = None) -> Tensor:
 
 
 @function(np.copy, np.positive, methods="copy __pos__", saves="nothing")
-def copy(a: Any) -> Row:
+def copy(a: Array) -> Row:
     """Return a copy of a, through which the gradient passes.
 
     >>> copy([1.0, 2.0]).tolist()
@@ -301,7 +308,7 @@ def copy(a: Any) -> Row:
 
 
 @check.operation
-def from_dlpack(x: Any) -> Tensor:
+def from_dlpack(x: object) -> Tensor:
     """Return a tensor of another library's array, such as PyTorch's, through DLPack.
 
     Args:
@@ -330,13 +337,13 @@ def from_dlpack(x: Any) -> Tensor:
 
 
 @implements(methods="__getitem__")
-def _getitem(x: Tensor, index: Any) -> Tensor:
+def _getitem(x: Tensor, index: object) -> Tensor:
     return take(x, index=index)
 
 
 @implements(methods="__setitem__")
 @check.operation("item assignment")
-def _setitem(x: Tensor, index: Any, value: Any) -> None:
+def _setitem(x: Tensor, index: object, value: TensorLike) -> None:
     """Write to elements in place. A `backward` that needs the old elements raises an error."""
     if x._needs_gradient() or (isinstance(value, Tensor) and value._needs_gradient()):
         raise TypeError("a gradient would be lost; write within cs.no_grad(), or make another tensor with cs.where")
@@ -351,7 +358,7 @@ def _setitem(x: Tensor, index: Any, value: Any) -> None:
         x.data = data
 
 
-def _plain_index(index: Any) -> Any:
+def _plain_index(index: object) -> Any:
     """Return an index with arrays in place of tensors, which must be boolean."""
     if isinstance(index, tuple):
         return tuple(map(_plain_index, index))
@@ -363,7 +370,7 @@ def _plain_index(index: Any) -> Any:
 
 
 @function(saves="nothing")
-def take(x: Any, *, index: Any) -> Row:
+def take(x: Array, *, index: Any) -> Row:
     """Return x[index], for any index that NumPy accepts.
 
     An integer index array on the device is read back once.
@@ -410,12 +417,12 @@ def _picked(x: Array, index: tuple[Any, ...]) -> Array:
     return rows.transpose((*before, *range(count), *range(count + first, rows.ndim)))
 
 
-def _is_basic(part: Any) -> bool:
+def _is_basic(part: object) -> bool:
     """Return whether a part of an index is an integer, a slice or a new axis, so that no element occurs twice."""
     return part is Ellipsis or isinstance(part, int) or _is_axis(part)
 
 
-def add_at(x: Array, index: tuple[Any, ...], g: Array) -> None:
+def add_at(x: Array, index: tuple[object, ...], g: Array) -> None:
     """Add g to x[index], as ``np.add.at(x, index, g)``, on any device, for an index with an array on the host."""
     xp = namespace(x)
     view, arrays, first = _arrays_in_front(x, index)
@@ -432,7 +439,7 @@ def add_at(x: Array, index: tuple[Any, ...], g: Array) -> None:
     view[tuple(map(xp.asarray, np.unravel_index(named, sizes)))] = sums.reshape(len(named), *others)
 
 
-def _arrays_in_front(x: Array, index: tuple[Any, ...]) -> tuple[Array, list[Array], int]:
+def _arrays_in_front(x: Array, index: tuple[object, ...]) -> tuple[Array, list[Array], int]:
     """Return a view of x with the array-indexed axes in front, the index arrays, and the first axis of their result."""
     # This axis has the position of the first array if the arrays are neighbours, else 0. The other axes keep their
     # order.
@@ -445,7 +452,7 @@ def _arrays_in_front(x: Array, index: tuple[Any, ...]) -> tuple[Array, list[Arra
     return whole.transpose((*picked, *others)), [entries[n] for n in picked], picked[0] if neighbours else 0
 
 
-def _entries(index: tuple[Any, ...], ndim: int) -> list[Any]:
+def _entries(index: tuple[object, ...], ndim: int) -> list[Any]:
     """Return an index with an entry for each axis: a slice, None for a new axis, or integers of one broadcast shape."""
     entries: list[Any] = []
     for part in index:
@@ -464,7 +471,7 @@ def _entries(index: tuple[Any, ...], ndim: int) -> list[Any]:
     return [entry if _is_axis(entry) else next(arrays) for entry in entries]
 
 
-def _is_axis(entry: Any) -> bool:
+def _is_axis(entry: object) -> bool:
     return entry is None or isinstance(entry, slice)
 
 

@@ -97,7 +97,7 @@ class Archive:
         return array
 
 
-def check_finite(name: str, array: npt.NDArray[Any]) -> None:
+def check_finite(name: str, array: npt.NDArray[np.generic]) -> None:
     """Raise ValueError if an array has NaN or an infinity."""
     if not np.isfinite(array).all():
         raise ValueError(f"{name} has NaN or an infinity")
@@ -125,7 +125,7 @@ def open_archive(path: str | os.PathLike[str]) -> Iterator[Archive]:
         yield Archive(file)
 
 
-def write_archive(path: Path, about: Any, arrays: Mapping[str, Any], *, durable: bool = False) -> None:
+def write_archive(path: Path, about: object, arrays: Mapping[str, Any], *, durable: bool = False) -> None:
     """Write an npz file of arrays and the JSON text `about`; arguments and errors: see `write_whole`."""
     text = np.array(json.dumps(about))
     write_whole(path, lambda file: np.savez(file, about=text, **arrays), durable=durable)

@@ -54,10 +54,10 @@ _INSTEAD = {
 class _OnTheClass:
     """A method that an instance does not have: CuPy looks for it there, and leaves ``array + x`` to the tensor."""
 
-    def __init__(self, method: Callable[..., Any]) -> None:
+    def __init__(self, method: Callable[..., object]) -> None:
         self._method = method
 
-    def __get__(self, instance: Any, owner: type) -> Any:
+    def __get__(self, instance: object, owner: type) -> Callable[..., object] | None:
         return self._method if instance is None else None
 
 
@@ -141,7 +141,7 @@ class ArrayLike(Generic[TensorT]):
         return converted.copy() if copy and converted is self.data else converted
 
     @check.operation("dlpack")
-    def __dlpack__(self, **options: Any) -> Any:
+    def __dlpack__(self, **options: Any) -> object:
         """Return data as a DLPack capsule, without a copy."""
         self._check_export()
         return self.data.__dlpack__(**options)
@@ -152,7 +152,7 @@ class ArrayLike(Generic[TensorT]):
         return int(kind), int(number)
 
     @property
-    def __cuda_array_interface__(self) -> dict[str, Any]:
+    def __cuda_array_interface__(self) -> dict[str, object]:
         """The address of data on the GPU, for Numba, PyTorch and others."""
         # An AttributeError, so that libraries find no attribute and leave the operation to the tensor's operators.
         if namespace(self.data) is np:
@@ -163,7 +163,7 @@ class ArrayLike(Generic[TensorT]):
         return interface
 
     @_OnTheClass
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: object, **options: object) -> object:
         name = f"{_name(ufunc)}.{method}" if method != "__call__" else _name(ufunc)
         if method != "__call__":
             raise TypeError(f"{name}: not supported for Tensors; use {_INSTEAD.get(name, 'x.numpy()')}")
@@ -174,7 +174,9 @@ class ArrayLike(Generic[TensorT]):
             return IMPLEMENTATIONS[ufunc](*inputs)
         return _on_arrays(ufunc, name, inputs, {})
 
-    def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
+    def __array_function__(
+        self, function: Callable[..., object], types: object, arguments: tuple[object, ...], options: dict[str, object]
+    ) -> object:
         name = _name(function)
         if function not in IMPLEMENTATIONS or (function is np.where and len(arguments) == 1):
             return _on_arrays(function, name, arguments, options)
@@ -183,7 +185,7 @@ class ArrayLike(Generic[TensorT]):
         _check_arguments(name, _signature(implementation), arguments, given)
         return implementation(*arguments, **given)
 
-    def __contains__(self, value: Any) -> bool:
+    def __contains__(self, value: object) -> bool:
         found = self == value
         return isinstance(found, ArrayLike) and bool(found.data.any())
 
@@ -225,8 +227,8 @@ class ArrayLike(Generic[TensorT]):
         def __rand__(self, other: TensorLike) -> TensorT: ...
         def __ror__(self, other: TensorLike) -> TensorT: ...
         def __rxor__(self, other: TensorLike) -> TensorT: ...
-        def __eq__(self, other: Any) -> TensorT: ...  # type: ignore[override]
-        def __ne__(self, other: Any) -> TensorT: ...  # type: ignore[override]
+        def __eq__(self, other: object) -> TensorT: ...  # type: ignore[override]
+        def __ne__(self, other: object) -> TensorT: ...  # type: ignore[override]
         def __lt__(self, other: TensorLike) -> TensorT: ...
         def __le__(self, other: TensorLike) -> TensorT: ...
         def __gt__(self, other: TensorLike) -> TensorT: ...
@@ -235,14 +237,21 @@ class ArrayLike(Generic[TensorT]):
         def __pos__(self) -> TensorT: ...
         def __abs__(self) -> TensorT: ...
         def __invert__(self) -> TensorT: ...
-        def __getitem__(self, index: Any) -> TensorT: ...
-        def __setitem__(self, index: Any, value: Any) -> None: ...
+        def __getitem__(self, index: object) -> TensorT: ...
+        def __setitem__(self, index: object, value: TensorLike) -> None: ...
         def exp(self) -> TensorT: ...
         def log(self) -> TensorT: ...
         def sqrt(self) -> TensorT: ...
         def tanh(self) -> TensorT: ...
         def abs(self) -> TensorT: ...
-        def clip(self, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> TensorT: ...
+        def clip(
+            self,
+            a_min: TensorLike | None = None,
+            a_max: TensorLike | None = None,
+            *,
+            min: TensorLike | None = None,
+            max: TensorLike | None = None,
+        ) -> TensorT: ...
         def astype(self, dtype: npt.DTypeLike) -> TensorT: ...
         def copy(self) -> TensorT: ...
         def sum(self, axis: Axis = None, keepdims: bool = False) -> TensorT: ...
@@ -259,15 +268,17 @@ class ArrayLike(Generic[TensorT]):
         def argmin(self, axis: int | None = None, *, keepdims: bool = False) -> Array: ...
         def cumsum(self, axis: int | None = None) -> TensorT: ...
         def dot(self, other: TensorLike) -> TensorT: ...
-        def reshape(self, *shape: Any) -> TensorT: ...
+        def reshape(self, *shape: int | Sequence[int]) -> TensorT: ...
         def ravel(self) -> TensorT: ...
         def flatten(self) -> TensorT: ...
-        def transpose(self, *axes: Any) -> TensorT: ...
+        def transpose(self, *axes: int | Sequence[int]) -> TensorT: ...
         def swapaxes(self, axis1: int, axis2: int) -> TensorT: ...
         def squeeze(self, axis: Axis = None) -> TensorT: ...
 
 
-def _check_arguments(name: str, signature: inspect.Signature, arguments: Any, options: Any) -> None:
+def _check_arguments(
+    name: str, signature: inspect.Signature, arguments: tuple[object, ...], options: dict[str, object]
+) -> None:
     """Raise TypeError if a NumPy function was called with an argument that its implementation lacks."""
     for option in options.keys() - signature.parameters.keys():
         raise TypeError(f"{name}: {option}= is not supported for Tensors")
@@ -278,7 +289,7 @@ def _check_arguments(name: str, signature: inspect.Signature, arguments: Any, op
         raise TypeError(f"{name}: {problem}; for Tensors its arguments are {allowed}") from None
 
 
-def _name(function: Any) -> str:
+def _name(function: Callable[..., object]) -> str:
     """Return the name of a NumPy function, such as np.linalg.norm."""
     name = str(function.__name__)
     if getattr(np, name, None) is function:
@@ -286,7 +297,9 @@ def _name(function: Any) -> str:
     return f"{function.__module__}.{name}".replace("numpy.", "np.", 1) if hasattr(function, "__module__") else name
 
 
-def _on_arrays(function: Any, name: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+def _on_arrays(
+    function: Callable[..., object], name: str, arguments: tuple[object, ...], options: dict[str, object]
+) -> Any:
     """Return NumPy's result for the arrays of tensors; raise TypeError if it would lose a gradient."""
     if function not in _WITHOUT_GRADIENT and any(x._needs_gradient() for x in _tensors((arguments, options))):
         instead = _INSTEAD.get(name, "a function of cuslayer.functions")
@@ -294,7 +307,7 @@ def _on_arrays(function: Any, name: str, arguments: tuple[Any, ...], options: di
     return function(*_arrays(arguments), **_arrays(options))
 
 
-def _tensors(value: Any) -> Iterable[ArrayLike[Any]]:
+def _tensors(value: object) -> Iterable[ArrayLike[Any]]:
     """Yield each tensor in nested lists, tuples and dictionaries."""
     if isinstance(value, ArrayLike):
         yield value

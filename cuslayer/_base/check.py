@@ -99,7 +99,7 @@ def _name_methods(kind: type) -> None:
 
 
 @contextmanager
-def about(what: Any) -> Iterator[None]:
+def about(what: object) -> Iterator[None]:
     """Prefix this package's errors within the block with a text, such as the name of a file."""
     try:
         yield
@@ -110,17 +110,17 @@ def about(what: Any) -> Iterator[None]:
         raise
 
 
-def _door(function: F, name: Callable[[Any], str]) -> F:
+def _door(function: F, name: Callable[[object], str]) -> F:
     """Return a function that adds a name to this package's errors that leave it."""
 
-    def door(*given: Any, **options: Any) -> Any:
+    def door(*given: object, **options: object) -> Any:
         try:
             return function(*given, **options)
         except _NAMED as problem:
             _name(problem, name(given[0] if given else None))
             raise
 
-    def steps(*given: Any, **options: Any) -> Any:
+    def steps(*given: object, **options: object) -> Any:
         try:
             return (yield from function(*given, **options))
         except _NAMED as problem:
@@ -167,7 +167,7 @@ def reason(problem: BaseException) -> str:
     return str(problem.__dict__.get("reason", problem))
 
 
-def refusal(argument: str, rule: str, value: Any, got: Any, kind: type[E] = ValueError) -> E:  # type: ignore[assignment]
+def refusal(argument: str, rule: str, value: object, got: object, kind: type[E] = ValueError) -> E:  # type: ignore[assignment]
     """Return the error for an argument that breaks a rule; it has argument, rule and value as attributes.
 
     `got` is the value as the message shows it, with a hint after it, if any.
@@ -181,13 +181,13 @@ def refusal(argument: str, rule: str, value: Any, got: Any, kind: type[E] = Valu
     return problem
 
 
-def mistyped(argument: str, rule: str, value: Any, hint: str = "") -> TypeError:
+def mistyped(argument: str, rule: str, value: object, hint: str = "") -> TypeError:
     """Return the error for an argument of the wrong type."""
     got = "type" if isinstance(value, type) else type(value).__name__
     return refusal(argument, rule, value, f"{got}{hint}", TypeError)
 
 
-def number(name: str, value: Any) -> float:
+def number(name: str, value: object) -> float:
     """Return value as a finite float."""
     if isinstance(value, bool) or not hasattr(value, "__float__") or getattr(value, "ndim", 0) != 0:
         raise mistyped(name, "must be a number", value)
@@ -197,20 +197,20 @@ def number(name: str, value: Any) -> float:
     return result
 
 
-def flag(name: str, value: Any) -> bool:
+def flag(name: str, value: object) -> bool:
     """Return value if it is a bool."""
     if not isinstance(value, bool):
         raise mistyped(name, "must be a bool", value)
     return value
 
 
-def instance(name: str, value: Any) -> None:
+def instance(name: str, value: object) -> None:
     """Raise TypeError if value is a class, not an object."""
     if isinstance(value, type):
         raise TypeError(f"{name} is the class {value.__name__}; write {value.__name__}(...)")
 
 
-def positive(name: str, value: Any) -> float:
+def positive(name: str, value: object) -> float:
     """Return value as a finite float above zero."""
     result = number(name, value)
     if result <= 0:
@@ -218,7 +218,7 @@ def positive(name: str, value: Any) -> float:
     return result
 
 
-def not_negative(name: str, value: Any) -> float:
+def not_negative(name: str, value: object) -> float:
     """Return value as a finite float of at least zero."""
     result = number(name, value)
     if result < 0:
@@ -226,7 +226,7 @@ def not_negative(name: str, value: Any) -> float:
     return result
 
 
-def fraction(name: str, value: Any) -> float:
+def fraction(name: str, value: object) -> float:
     """Return value as a float in [0, 1), also in float32."""
     result = number(name, value)
     if not 0 <= result < 1 - 2.0**-25:
@@ -240,12 +240,12 @@ def fraction(name: str, value: Any) -> float:
 _LEAST, _MOST = 2.0**-126, 2.0**31
 
 
-def factor(name: str, value: Any) -> float:
+def factor(name: str, value: object) -> float:
     """Return value as a float from 0 to 2^31, by which kernels multiply in float32."""
     return signed_factor(name, not_negative(name, value))
 
 
-def signed_factor(name: str, value: Any) -> float:
+def signed_factor(name: str, value: object) -> float:
     """Return value as a float from -2^31 to 2^31, by which kernels multiply in float32."""
     result = number(name, value)
     if abs(result) > _MOST:
@@ -254,7 +254,7 @@ def signed_factor(name: str, value: Any) -> float:
     return result
 
 
-def constant(name: str, value: Any) -> float:
+def constant(name: str, value: object) -> float:
     """Return value as a float from 2^-126 to 2^31, by which kernels multiply and divide in float32."""
     result = factor(name, positive(name, value))
     if result < _LEAST:
@@ -266,7 +266,7 @@ def constant(name: str, value: Any) -> float:
 _SECONDS, _MICROSECONDS = 1e-3, 1e3
 
 
-def time_step(name: str, value: Any) -> float:
+def time_step(name: str, value: object) -> float:
     """Return a step in ms, like `constant`; warn if it looks like seconds or microseconds."""
     step = constant(name, value)
     if not _SECONDS < step < _MICROSECONDS:
@@ -288,7 +288,7 @@ def integer(name: str, value: Any, *, least: int) -> int:
     return result
 
 
-def pair(name: str, value: Any, *, least: int) -> tuple[int, int]:
+def pair(name: str, value: object, *, least: int) -> tuple[int, int]:
     """Return (rows, columns) from one integer or two."""
     given = value if isinstance(value, (tuple, list)) else (value, value)
     if len(given) != 2:
@@ -299,21 +299,21 @@ def pair(name: str, value: Any, *, least: int) -> tuple[int, int]:
     return rows, columns
 
 
-def two(name: str, value: Any, rule: str = "must be two numbers") -> Any:
+def two(name: str, value: object, rule: str = "must be two numbers") -> Any:
     """Return a tuple or a list of two values."""
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise refusal(name, rule, value, one_line(value))
     return value
 
 
-def sequence(name: str, value: Any) -> Any:
+def sequence(name: str, value: object) -> Any:
     """Return a sequence other than a text, or an array."""
     if not isinstance(value, (Sequence, np.ndarray)) or isinstance(value, (str, bytes)):
         raise mistyped(name, "must be a sequence", value)
     return value
 
 
-def index(name: str, value: Any, size: int, what: str = "") -> int:
+def index(name: str, value: object, size: int, what: str = "") -> int:
     """Return value as an index from 0 into `size` items, which messages call `what`, such as "steps"."""
     place = integer(name, value, least=-sys.maxsize)
     if not 0 <= place < size:
@@ -374,7 +374,7 @@ def finite_range(name: str, low: float, high: float) -> None:
     as_type(name, np.array([low, high], np.float64), np.float32)
 
 
-def as_type(name: str, x: Any, dtype: npt.DTypeLike, *, copy: bool = False) -> Any:
+def as_type(name: str, x: Any, dtype: npt.DTypeLike, *, copy: bool = False) -> npt.NDArray[np.generic]:
     """Return an array in another type of numbers, by default copied only if necessary; no number may become infinite.
 
     Numbers that are already on a GPU are not read back.
@@ -390,18 +390,18 @@ def as_type(name: str, x: Any, dtype: npt.DTypeLike, *, copy: bool = False) -> A
     return converted
 
 
-def fits(name: str, x: Any, dtype: np.dtype[Any]) -> None:
+def fits(name: str, x: object, dtype: np.dtype[np.generic]) -> None:
     """Raise ValueError if an array, or a list of spikes, has a finite number that is infinite in another type."""
     if narrows(x, dtype):
         as_type(name, x, dtype)
 
 
-def narrows(x: Any, dtype: np.dtype[Any]) -> bool:
+def narrows(x: object, dtype: np.dtype[np.generic]) -> bool:
     """Return whether a type of floating numbers is narrower than that of an array on the CPU."""
     return isinstance(x, (np.ndarray, np.floating)) and x.dtype.kind == "f" and dtype.itemsize < x.dtype.itemsize
 
 
-def unmasked(x: Any) -> None:
+def unmasked(x: object) -> None:
     """Raise TypeError if x, or an item of a list, has masked elements, whose numbers would count."""
     if isinstance(x, np.ma.MaskedArray):
         hidden = int(np.ma.getmaskarray(x).sum())
@@ -429,7 +429,7 @@ def pixels(name: str, low: float, high: float, whole: Callable[[], bool]) -> str
     )
 
 
-def path(name: str, value: Any) -> Path:
+def path(name: str, value: object) -> Path:
     """Return value as a path; raise TypeError if it is not a path, ValueError if it has a zero byte."""
     if not isinstance(value, (str, os.PathLike)):
         raise mistyped(name, "must be a path", value)
@@ -454,7 +454,7 @@ def _machine_memory() -> int:
         return sys.maxsize
 
 
-def one_line(value: Any, most: int = 200) -> str:
+def one_line(value: object, most: int = 200) -> str:
     """Return the repr of a value in one line, cut after `most` characters."""
     text = " ".join(repr(value).split())
     return text if len(text) <= most else f"{text[: most - 3]}..."
@@ -492,7 +492,7 @@ def columns(rows: Iterable[Sequence[str]], *, left: bool = False) -> list[str]:
     return found
 
 
-def shown(owner: Any, *hidden: str, **other: Any) -> str:
+def shown(owner: object, *hidden: str, **other: object) -> str:
     """Return an object as text: its class, and the arguments of its constructor that are not None or `hidden`.
 
     The object has an attribute for each argument, or `other` has a value instead.
@@ -503,7 +503,7 @@ def shown(owner: Any, *hidden: str, **other: Any) -> str:
     return f"{type(owner).__name__}({', '.join(text)})"
 
 
-def one_of(name: str, value: Any, known: Iterable[str]) -> str:
+def one_of(name: str, value: object, known: Iterable[str]) -> str:
     """Return value if it is one of the known words; raise a ValueError that suggests the nearest."""
     words = list(known)
     if isinstance(value, str) and value in words:
@@ -511,7 +511,7 @@ def one_of(name: str, value: Any, known: Iterable[str]) -> str:
     raise refusal(name, f"must be one of {', '.join(words)}", value, f"{one_line(value)}{nearest(value, words)}")
 
 
-def nearest(word: Any, known: Iterable[Any]) -> str:
+def nearest(word: object, known: Iterable[object]) -> str:
     """Return '; did you mean X?' with the known word nearest to `word`, or '' if none is near."""
     lowered = {str(k).lower(): str(k) for k in known}
     close = get_close_matches(str(word).lower(), lowered, n=1, cutoff=0.6)
@@ -526,7 +526,7 @@ def time_first(name: str, x: Any, *, least_dimensions: int = 2) -> None:
         raise refusal(name, f"must be {layout}", x, f"shape {tuple(x.shape)}{hint}")
 
 
-def lengths(given: Any, shape: tuple[int, ...]) -> Any:
+def lengths(given: Any, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
     """Return the numbers of steps of recordings in a batch of a shape (T, N, ...) as int64 (N,), or raise an error."""
     if given.dtype.kind not in "iu":
         raise TypeError(f"lengths must be integers, got {given.dtype}")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from types import ModuleType
 
 
-def optional(module: str, extra: str) -> Any:
+def optional(module: str, extra: str) -> ModuleType:
     """Import and return a module of an optional library, which an extra installs.
 
     >>> optional("no_such_library.samplers", "sweep")

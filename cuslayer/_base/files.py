@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 # The advice for each system error.
 _ADVICE = {
@@ -169,7 +169,9 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
-def write_table(path: str | Path, header: list[str], rows: Iterable[Iterable[Any]], *, durable: bool = False) -> None:
+def write_table(
+    path: str | Path, header: list[str], rows: Iterable[Iterable[object]], *, durable: bool = False
+) -> None:
     """Write rows as CSV, atomically; None becomes an empty field. With `durable`, wait for the disk."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

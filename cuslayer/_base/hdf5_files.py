@@ -13,13 +13,14 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any, BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 
 from cuslayer._base import check
 from cuslayer._base.extras import optional
+from cuslayer.backend import Array
 
 # The bytes that the arrays of any file may take.
 FEW = 1 << 24
@@ -100,7 +101,7 @@ def attribute(data: Any, name: str) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def blocks(column: Any, size: int = 1 << 16) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+def blocks(column: Any, size: int = 1 << 16) -> Iterator[tuple[int, Array]]:
     """Yield the first index and the values of each part of a column in order, in whole chunks."""
     chunk = column.chunks[0] if column.chunks else 1
     step = max(1, size // chunk) * chunk
@@ -110,13 +111,13 @@ def blocks(column: Any, size: int = 1 << 16) -> Iterator[tuple[int, npt.NDArray[
         yield first, values
 
 
-def tree(group: Any, most: int) -> dict[str, Any]:
+def tree(group: Any, most: int) -> dict[str, object]:
     """Return a group as a dictionary of numbers, texts (the first of several) and arrays, of at most `most` bytes."""
     return _tree(group, [most], set(), 0)
 
 
 @contextmanager
-def checked(path: str | Path, max_bytes: int | None) -> Iterator[tuple[BinaryIO, dict[str, Any]]]:
+def checked(path: str | Path, max_bytes: int | None) -> Iterator[tuple[BinaryIO, dict[str, object]]]:
     """Yield an open file and its `tree`, of at most `max_bytes`; errors within the block name the file.
 
     By default the limit is 16 MB or eight times the size of the file, whichever is more.
@@ -137,7 +138,7 @@ def checked(path: str | Path, max_bytes: int | None) -> Iterator[tuple[BinaryIO,
         raise ValueError(f"{path} is damaged or no HDF5: {problem}") from None
 
 
-def _tree(group: Any, left: list[int], seen: set[Any], depth: int) -> dict[str, Any]:
+def _tree(group: Any, left: list[int], seen: set[object], depth: int) -> dict[str, object]:
     h5py = optional("h5py", "hdf5")
     if depth > _DEEPEST:
         raise Damaged(f"its groups must not be nested deeper than {_DEEPEST}")
@@ -182,7 +183,7 @@ def _plain(data: Any, left: list[int]) -> Any:
     return texts if texts.ndim > 1 else next(iter(texts.ravel()), "")
 
 
-def _check_group(h5py: Any, group: Any, path: str) -> None:
+def _check_group(h5py: ModuleType, group: Any, path: str) -> None:
     """Refuse a group with compressed names: they expand without a bound."""
     made = group.id.get_create_plist()
     # h5py reads filters only of data sets; both kinds of objects have the same list.
@@ -192,7 +193,7 @@ def _check_group(h5py: Any, group: Any, path: str) -> None:
         raise Damaged(f"{path} has names that are compressed, which are not read")
 
 
-def _check(h5py: Any, data: Any, path: str) -> None:
+def _check(h5py: ModuleType, data: Any, path: str) -> None:
     """Refuse a data set that reads other files, has neither numbers nor text, is incomplete, or expands too far."""
     made = data.id.get_create_plist()
     if made.get_external_count():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from cuslayer._base import check
 
@@ -107,7 +107,7 @@ ARGUMENTS = {
 def attributes(kind: str) -> Callable[[C], C]:
     """Let the instances of a class answer a name in ``ATTRIBUTES[kind]`` that they lack with its replacement."""
 
-    def missing(instance: Any, name: str) -> Any:
+    def missing(instance: object, name: str) -> object:
         replacement = ATTRIBUTES[kind].get(name)
         if replacement is None:
             return object.__getattribute__(instance, name)  # raises Python's error
@@ -150,7 +150,7 @@ def _written(signature: inspect.Signature) -> str:
     return ", ".join(p.name if p.default is p.empty else f"{p.name}=" for p in parameters)
 
 
-def _unknown(options: Mapping[str, Any], signature: inspect.Signature, cured: Callable[..., str] | None) -> str:
+def _unknown(options: Mapping[str, object], signature: inspect.Signature, cured: Callable[..., str] | None) -> str:
     """Return an error text for the first argument that a constructor lacks, '' if it has all."""
     known = list(signature.parameters)[1:]
     unknown = next((name for name in options if name not in known), None)

@@ -34,7 +34,7 @@ class _Notice(event.Listener):
         if kernel is not None and kernel.py_func.__module__.startswith("cuslayer."):
             _say_compiling()
 
-    def on_end(self, event: Any) -> None:
+    def on_end(self, event: object) -> None:
         """Do nothing."""
 
 
@@ -104,7 +104,7 @@ def uncounted(function: Callable[P, R]) -> Callable[P, R]:
 _addressed: list[Any] = []
 
 
-def address_of(function: Callable[..., Any], signature: Any) -> int:
+def address_of(function: Callable[..., object], signature: Any) -> int:
     """Return the address of a function compiled for C types, cached on disk if possible."""
     made: Any = CFunc(function, (signature.args, signature.return_type), {}, {"error_model": "numpy"})
     with suppress(RuntimeError):  # no folder for the cache is writable
@@ -116,7 +116,7 @@ def address_of(function: Callable[..., Any], signature: Any) -> int:
     return cast(int, made.address)
 
 
-def native_address(function: Any, *examples: Any) -> int:
+def native_address(function: Any, *examples: object) -> int:
     """Return the address of a compiled function without a result, for arguments of the examples' types.
 
     `llvm.run` calls it. In this way, large functions of several kernels are compiled only once.

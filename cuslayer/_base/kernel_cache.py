@@ -27,7 +27,7 @@ def check_files(dispatcher: Any, stamp: str) -> None:
     cache._cache_file = CheckedCacheFile(cache._cache_file, stamp)
     save = cache.save_overload
 
-    def save_overload(*arguments: Any) -> None:
+    def save_overload(*arguments: object) -> None:
         with suppress(OSError):  # the disk is full, or the folder is no longer writable
             save(*arguments)
 
@@ -37,16 +37,16 @@ def check_files(dispatcher: Any, stamp: str) -> None:
 class CheckedCacheFile(IndexDataCacheFile):
     """Numba's index and files of one kernel; a damaged file counts as missing, and is replaced."""
 
-    def __init__(self, other: Any, stamp: str) -> None:
+    def __init__(self, other: object, stamp: str) -> None:
         vars(self).update(vars(other))
         self._source_stamp = stamp
 
-    def save(self, key: Any, data: Any) -> None:
+    def save(self, key: object, data: object) -> None:
         """Store a kernel."""
         files: Any = super()  # Numba has no types
         files.save(key, (key, data))
 
-    def load(self, key: Any) -> Any:
+    def load(self, key: object) -> Any:
         """Return a kernel, or None if it is missing, damaged, or has another key."""
         files: Any = super()
         found = files.load(key)
@@ -58,16 +58,16 @@ class CheckedCacheFile(IndexDataCacheFile):
             return {}
         return found[2]
 
-    def _save_index(self, overloads: Any) -> None:
+    def _save_index(self, overloads: object) -> None:
         self._write(self._index_path, (self._version, self._source_stamp, overloads))
 
     def _load_data(self, name: str) -> Any:
         return _read(os.path.join(self._cache_path, name))
 
-    def _save_data(self, name: str, data: Any) -> None:
+    def _save_data(self, name: str, data: object) -> None:
         self._write(os.path.join(self._cache_path, name), data)
 
-    def _write(self, path: str, content: Any) -> None:
+    def _write(self, path: str, content: object) -> None:
         files: Any = self
         raw = files._dump(content)
         with files._open_for_write(path) as file:

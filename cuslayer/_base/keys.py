@@ -61,7 +61,7 @@ def read(kind: type, given: Any, at: str, missing: list[str], of: str = "") -> d
     return found
 
 
-def write(owner: Any, into: dict[str, Any] | None = None, *, nulls: bool = False) -> dict[str, Any]:
+def write(owner: object, into: dict[str, object] | None = None, *, nulls: bool = False) -> dict[str, Any]:
     """Return the sections of a file, or add them to `into`; without None values unless `nulls`."""
     document: dict[str, Any] = {} if into is None else into
     for each, key, path in keys(type(owner)):
@@ -73,7 +73,7 @@ def write(owner: Any, into: dict[str, Any] | None = None, *, nulls: bool = False
     return document
 
 
-def put(document: Any, path: str, value: Any) -> None:
+def put(document: Any, path: str, value: object) -> None:
     """Set the value at a path, such as "layer[1].dim", of a document; create sections; items must exist."""
     *outer, last = path.replace("[", ".").replace("]", "").split(".")
     for name in outer:
@@ -81,7 +81,7 @@ def put(document: Any, path: str, value: Any) -> None:
     document[last] = value
 
 
-def known(*kinds: type) -> dict[str, Any]:
+def known(*kinds: type) -> dict[str, object]:
     """Return the keys of dataclasses as nested mappings; a key without a section has an empty one."""
     tree: dict[str, Any] = {}
     for _, key, path in chain.from_iterable(map(keys, kinds)):
@@ -89,14 +89,14 @@ def known(*kinds: type) -> dict[str, Any]:
     return tree
 
 
-def named_keys(given: Any, at: str) -> dict[str, Any]:
+def named_keys(given: object, at: str) -> dict[str, object]:
     """Return a section with text as keys; YAML reads true and false as booleans."""
     if not isinstance(given, dict):
         raise TypeError(f"{at or 'the document'} must be a mapping, got {type(given).__name__}")
     return {str(key).lower() if isinstance(key, bool) else str(key): value for key, value in given.items()}
 
 
-def check_keys(given: Any, tree: Mapping[str, Any], whole: Mapping[str, Any] | None = None, at: str = "") -> Any:
+def check_keys(given: object, tree: Mapping[str, Any], whole: Mapping[str, object] | None = None, at: str = "") -> Any:
     """Return a section with text as keys; raise an error for an unknown key, or a value in place of a section."""
     whole, found = tree if whole is None else whole, {}
     for name, value in named_keys(given, at).items():
@@ -117,20 +117,20 @@ def _section_of(key: str, tree: Mapping[str, Any], at: str = "") -> str:
     return next(filter(None, found), "")
 
 
-def plain_number(value: Any) -> Any:
+def plain_number(value: object) -> Any:
     """Convert a decimal number such as 1e-3, in YAML 1.1 text; return any other value unchanged."""
     return float(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
 
 
-def choice(known: Iterable[str]) -> Callable[[str, Any], Any]:
+def choice(known: Iterable[str]) -> Callable[[str, object], str]:
     """Return the rule for one of the known words."""
     return lambda name, value: check.one_of(name, value, known)
 
 
-def of_type(kind: type, what: str) -> Callable[[str, Any], Any]:
+def of_type(kind: type, what: str) -> Callable[[str, object], Any]:
     """Return the rule for a value of a type."""
 
-    def rule(name: str, value: Any) -> Any:
+    def rule(name: str, value: object) -> object:
         if not isinstance(value, kind):
             raise TypeError(f"{name} must be {what}, got {value!r}")
         return value
@@ -138,7 +138,7 @@ def of_type(kind: type, what: str) -> Callable[[str, Any], Any]:
     return rule
 
 
-def a_path(name: str, value: Any) -> Any:
+def a_path(name: str, value: object) -> str:
     """Return a path as text; an empty one would be the current folder."""
     if not isinstance(value, str) or not value:
         raise TypeError(f"{name} must be a path, got {value!r}")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cuslayer._base.array_like import TensorLike
 from cuslayer._tape import Tensor
 from cuslayer.backend import Array, namespace, to_numpy
 
@@ -22,7 +23,9 @@ def is_one_hot(x: Array) -> bool:
     return bool(((x == 0) | (x == 1)).all() and (x.sum(axis=1) == 1).all())
 
 
-def class_numbers(name: str, labels: Any, most: int | None = None, *, whole: bool = False) -> npt.NDArray[np.int64]:
+def class_numbers(
+    name: str, labels: TensorLike, most: int | None = None, *, whole: bool = False
+) -> npt.NDArray[np.int64]:
     """Return labels, (N,) or one-hot (N, classes), as int64 (N,) on the CPU; raise if one is no class from 0.
 
     Args:

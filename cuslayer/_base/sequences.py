@@ -7,6 +7,7 @@ change a recording's own steps. Sums over time or samples use these functions.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from cuslayer.backend import Array, namespace, numeric_type, to_device
 Lengths = npt.NDArray[np.int64]
 
 
-def own_steps(lengths: Lengths, steps: int, xp: Any = np) -> Array:
+def own_steps(lengths: Lengths, steps: int, xp: ModuleType = np) -> Array:
     """Return which steps in a padded batch belong to a recording, boolean (T, N).
 
     >>> own_steps(np.array([1, 3]), 3).astype(int).tolist()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cuslayer._base import check
 
@@ -18,7 +18,7 @@ class TimeWindow(NamedTuple):
     stop: float
 
     @classmethod
-    def of(cls, name: str, window: Any) -> TimeWindow:
+    def of(cls, name: str, window: object) -> TimeWindow:
         """Return an argument as a window; raise ValueError unless it is (start, stop)."""
         if not isinstance(window, (tuple, list)) or len(window) != 2:
             raise ValueError(f"{name} must be (start, stop) in ms, got {window!r}")
@@ -45,7 +45,7 @@ class TimeWindow(NamedTuple):
         return repr(tuple(self))
 
 
-def steps_of(name: str, length: Any, dt: float) -> int:
+def steps_of(name: str, length: object, dt: float) -> int:
     """Return a length of time in ms as steps; raise ValueError if that is none."""
     steps = round(check.positive(name, length) / dt)
     if steps < 1:

@@ -133,5 +133,5 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _show_warning(message: Warning | str, *where: Any, **more: Any) -> None:
+def _show_warning(message: Warning | str, *where: object, **more: object) -> None:
     errors.say(errors.one_line(message), kind="warning: ")

@@ -8,7 +8,6 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from cuslayer import backend, training
 from cuslayer._base import check
@@ -110,7 +109,7 @@ def progress_log(options: argparse.Namespace) -> Callable[[str], None]:
     return lambda line: print(check.visible(line, keep="\n"), file=stream, flush=True)
 
 
-def print_json(result: Any) -> None:
+def print_json(result: object) -> None:
     """Print a result: an object on one line, each object of a list on a line. Numbers that are not finite are null."""
     if isinstance(result, list):
         print("[", ",\n".join(f"  {_dumped(each)}" for each in result), "]", sep="\n")
@@ -118,11 +117,11 @@ def print_json(result: Any) -> None:
         print(_dumped(result))
 
 
-def _dumped(value: Any) -> str:
+def _dumped(value: object) -> str:
     return json.dumps(_finite(value), allow_nan=False)
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
     """Return a JSON value with None for infinities and NaN."""
     if isinstance(value, dict):
         return {name: _finite(each) for name, each in value.items()}

@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from contextlib import suppress
-from typing import Any
+from typing import TextIO
 
 from cuslayer._base import check
 
@@ -28,7 +28,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _WRITING = (*_FULL, errno.EFBIG, errno.EBADF)
 
 
-def one_line(text: Any) -> str:
+def one_line(text: object) -> str:
     """Return a text in one line."""
     return " ".join(str(text).split())
 
@@ -68,7 +68,7 @@ def describe(problem: BaseException) -> tuple[str, int]:
     return f"{line}; please report it with what {TRACEBACK}=1 shows", BUG
 
 
-def close(stream: Any) -> None:
+def close(stream: TextIO) -> None:
     """Drop unwritten output of standard output or error, so that the end of the program does not fail."""
     with suppress(OSError, ValueError, AttributeError):
         null = os.open(os.devnull, os.O_WRONLY)
@@ -100,7 +100,7 @@ def _where(problem: BaseException) -> str:
     return f", {os.path.relpath(frames[-1].filename, os.path.dirname(package))} line {frames[-1].lineno}"
 
 
-def colored(stream: Any) -> bool:
+def colored(stream: TextIO) -> bool:
     """Return whether a stream shows colours: none where NO_COLOR is set (https://no-color.org)."""
     # The console of old versions of Windows prints escape sequences; its Terminal sets this variable.
     plain = os.name == "nt" and not os.environ.get("WT_SESSION")
@@ -112,6 +112,6 @@ def colored(stream: Any) -> bool:
         return False
 
 
-def painted(text: str, style: str, stream: Any) -> str:
+def painted(text: str, style: str, stream: TextIO) -> str:
     """Return a text in a style if the stream shows it, else the text."""
     return f"\x1b[{style}m{text}\x1b[0m" if colored(stream) else text

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from cuslayer import training
 from cuslayer._base import check
@@ -66,5 +65,5 @@ def _table(found: Sequence[training.Prediction]) -> list[str]:
     return check.columns((heads, *rows), left=True)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return "-" if value is None else f"{value:g}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from cuslayer.cli.arguments import add_json, integer, path, print_json, progress_log
 from cuslayer.cli.errors import INVALID
@@ -49,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     return INVALID if any(result.status == FAILED for result in found) else 0
 
 
-def _row(keys: tuple[str, ...], result: Result) -> dict[str, Any]:
+def _row(keys: tuple[str, ...], result: Result) -> dict[str, object]:
     """Return the values of `JSON` for a run."""
     values = dict(zip(keys, result.point, strict=True))
     rest = {name: getattr(result, name) for name in ("status", "accuracy", "loss", "epoch", "error")}

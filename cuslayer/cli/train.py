@@ -81,7 +81,7 @@ _RULES = dict.fromkeys(("lr", "clip_norm", "clip_value"), check.positive)
 _RULES |= {name: key.rule for name, (_, key) in _KEYS.items()}
 
 
-def _configs(prefix: str, **more: Any) -> list[str]:
+def _configs(prefix: str, **more: object) -> list[str]:
     """Return the completions of CONFIG: the names of configurations, and files."""
     from argcomplete.completers import FilesCompleter
 
@@ -211,7 +211,7 @@ def _run(options: argparse.Namespace, context: Context) -> int:
     return stop.exit_code
 
 
-def _result(out: Path, config: Config) -> dict[str, Any]:
+def _result(out: Path, config: Config) -> dict[str, object]:
     """Return the values of `JSON` for a complete run."""
     rows = training.load_stats(out / METRICS)
     last, best = rows[-1], training.Stats(rows).best or rows[-1]

@@ -138,8 +138,8 @@ class Arrays:
 
     def __init__(
         self,
-        x: Any,
-        y: Any,
+        x: object,
+        y: object,
         *,
         shape: int | Sequence[int] | None = None,
         classes: int | None = None,
@@ -202,7 +202,7 @@ class Arrays:
         return f"Arrays({len(self)} samples of {self._kind}, {steps}shape {self.shape}, {what})"
 
 
-def _sensor(recordings: Sequence[Any], shape: int | Sequence[int] | None) -> tuple[int, ...]:
+def _sensor(recordings: Sequence[Events], shape: int | Sequence[int] | None) -> tuple[int, ...]:
     """Return the sensor of a list of `Events`: the given one, or the smallest that holds them."""
     for i, each in enumerate(recordings):
         if not isinstance(each, Events):
@@ -346,7 +346,7 @@ def _labels(y: Array, whole: bool) -> tuple[npt.NDArray[np.int64], int]:
     return labels, y.shape[1] if y.ndim == 2 else int(labels.max()) + 1
 
 
-def _lengths(x: Any, targets: Sequence[Any] | Array, time_first: bool) -> str:
+def _lengths(x: Any, targets: Sequence[object] | Array, time_first: bool) -> str:
     """Return the lengths of x and y for an error, and the order of axes in which they would be equal."""
     shape: tuple[int, ...] = getattr(x, "shape", (len(x),))
     own, other = (1, 0) if time_first else (0, 1)

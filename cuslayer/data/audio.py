@@ -416,7 +416,9 @@ class Waves(Recordings):
     ((60, 4, 32), [0, 1, 2, 0])
     """
 
-    def __init__(self, waves: Sequence[Any], y: Any, to_spikes: AudioToSpikes, *, classes: int | None = None) -> None:
+    def __init__(
+        self, waves: Sequence[Any], y: npt.ArrayLike, to_spikes: AudioToSpikes, *, classes: int | None = None
+    ) -> None:
         if not isinstance(to_spikes, AudioToSpikes):
             raise TypeError(f"to_spikes must be AudioToSpikes, got {type(to_spikes).__name__}")
         if not len(waves):

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from cuslayer import backend
 from cuslayer._base import check
 from cuslayer._base.time_window import TimeWindow
+from cuslayer.backend import Array
 from cuslayer.data.audio import AudioToNumbers
 from cuslayer.data.events import Events, on_sensor, sensor_shape
 
@@ -84,7 +85,7 @@ def generator(rng: Generator | None) -> Generator:
     return backend.generator() if rng is None else rng
 
 
-def changed(events: Events, mask: npt.NDArray[np.bool_] | None = None, **changes: npt.NDArray[Any]) -> Events:
+def changed(events: Events, mask: npt.NDArray[np.bool_] | None = None, **changes: Array) -> Events:
     """Return the events where a mask is True, with some columns replaced by unchecked ones."""
     columns = {name: changes.get(name, getattr(events, name)) for name in "txyp"}
     if mask is not None and not mask.all():
@@ -399,7 +400,7 @@ class OtherVoice(SameSensor):
         if len(levels) != 2 or levels[0] > levels[1] or levels[1] > 0:
             raise ValueError(f"noise must be the least and the most, at most 0 dB, got {self.noise}")
 
-    def __call__(self, recording: Any, shape: Shape, rng: Generator | None = None) -> npt.NDArray[np.float32]:
+    def __call__(self, recording: npt.ArrayLike, shape: Shape, rng: Generator | None = None) -> npt.NDArray[np.float32]:
         rng, channels = generator(rng), self.to_numbers.bands.channels
         place, frequencies = np.arange(channels) / channels, self.to_numbers.bands.frequencies
         x = 2.0 * np.asarray(recording)[:, :channels]  # dB
@@ -539,7 +540,7 @@ def _factor(most: float, rng: Generator) -> float:
     return math.exp(rng.uniform(-limit, limit))
 
 
-def _between(x: npt.NDArray[Any], places: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _between(x: Array, places: Array) -> Array:
     """Return rows of x, interpolated between its indices."""
     places = np.clip(places, 0, len(x) - 1)
     row = places.astype(np.int64)
@@ -547,7 +548,7 @@ def _between(x: npt.NDArray[Any], places: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return x[row] * (1 - share) + x[np.minimum(row + 1, len(x) - 1)] * share
 
 
-def moves_time(transform: Any) -> bool:
+def moves_time(transform: object) -> bool:
     """Return whether a transform of the library may move recordings in time."""
     if isinstance(transform, Compose):
         return any(map(moves_time, transform.steps))

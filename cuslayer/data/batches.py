@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cuslayer._base.array_like import TensorLike
 from cuslayer._tape import Tensor, as_tensor
 from cuslayer.data.loader import Loader
 
 
-def pairs(batches: Iterable[Any], source: Any = None) -> Iterator[tuple[Any, Any]]:
+def pairs(batches: Iterable[object], source: Any = None) -> Iterator[tuple[TensorLike, object]]:
     """Yield each batch as (x, target)."""
     check_batches(batches if source is None else source)
     for batch in batches:
@@ -24,21 +25,21 @@ def pairs(batches: Iterable[Any], source: Any = None) -> Iterator[tuple[Any, Any
         yield batch[0], batch[1]
 
 
-def check_batches(batches: Any) -> None:
+def check_batches(batches: Iterable[object]) -> None:
     """Raise TypeError unless something may be batches, before one of them is read."""
     got = _wrong(batches)
     if got:
         raise TypeError(f"batches must be pairs (x, target), such as a Loader has, got {got}")
 
 
-def none_in(batches: Any) -> str:
+def none_in(batches: Iterable[object]) -> str:
     """Return what batches without a sample are, with the cure where an iterator may have ended, for an error."""
     hint = "; an iterator gives its batches once, pass a list or a Loader" if isinstance(batches, Iterator) else ""
     return f"got none{hint}"
 
 
 @contextmanager
-def preserved_epoch(batches: Any) -> Iterator[None]:
+def preserved_epoch(batches: Iterable[object]) -> Iterator[None]:
     """Give a `Loader` its epoch back after the block, which looks at some of its batches and is no epoch itself."""
     if not isinstance(batches, Loader):
         yield
@@ -50,7 +51,7 @@ def preserved_epoch(batches: Any) -> Iterator[None]:
         batches.epoch = epoch
 
 
-def _wrong(batches: Any) -> str:
+def _wrong(batches: Iterable[object]) -> str:
     """Return what batches are instead of batches, and what to do; '' if they may be some."""
     if isinstance(batches, Loader):
         return ""
@@ -80,7 +81,7 @@ class Shares:
     """
 
     def __init__(
-        self, batches: Iterable[Any], micro: int, part: Callable[[int], range], *, at_steps: bool = True
+        self, batches: Iterable[object], micro: int, part: Callable[[int], range], *, at_steps: bool = True
     ) -> None:
         self._batches, self._micro, self._part = batches, micro, part
         self._at_steps = at_steps
@@ -91,16 +92,16 @@ class Shares:
             raise TypeError("the number of batches is not known")
         return len(self._batches)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[object]:
         return self.batches_from(0)
 
-    def batches_from(self, first: int) -> Iterator[Any]:
+    def batches_from(self, first: int) -> Iterator[object]:
         """Return an iterator over the shares of the batches from number `first` on."""
         if isinstance(self._batches, Loader):
             return self._of_loader(self._batches, first)
         return map(self._of_batch, islice(self._batches, first, None))
 
-    def _of_loader(self, loader: Loader, first: int) -> Iterator[Any]:
+    def _of_loader(self, loader: Loader, first: int) -> Iterator[object]:
         samples, read = loader.parts_from(first)
         cuts = [self._cuts(len(each)) for each in samples]
         owned = [self._part(len(cut)) for cut in cuts]
@@ -108,7 +109,7 @@ class Shares:
         for cut, own in zip(cuts, owned, strict=True):
             yield Share(len(cut), own, islice(flat, len(own))), None
 
-    def _of_batch(self, batch: Any) -> Any:
+    def _of_batch(self, batch: object) -> object:
         if not isinstance(batch, (tuple, list)) or len(batch) != 2:
             return batch  # `pairs` says what is wrong
         x, target = as_tensor(batch[0]), batch[1]
@@ -135,6 +136,6 @@ def _at_each_step(target: Any, times: tuple[int, ...], at_steps: bool) -> bool:
     return at_steps and target.dtype.kind in "iu" and not bool(((target == 1).sum(axis=1) == 1).all())
 
 
-def _cut(x: Tensor, part: slice) -> Any:
+def _cut(x: Tensor, part: slice) -> object:
     """Return some recordings of a batch."""
     return x.data[:, part] if x.lengths is None else Tensor(x.data[:, part], lengths=x.lengths[part])

@@ -11,9 +11,10 @@ import numpy.typing as npt
 from cuslayer._base import check
 from cuslayer._base.extras import optional
 from cuslayer._base.time_window import steps_of
+from cuslayer.backend import Array
 from cuslayer.data.arrays import Arrays
 from cuslayer.data.augment import FromStart
-from cuslayer.data.datasets import Recordings
+from cuslayer.data.datasets import Dataset, Recordings
 from cuslayer.data.events import Events, sensor_shape
 from cuslayer.data.time_series import PICTURES, READERS
 
@@ -90,7 +91,7 @@ class FromTonic(Recordings):
         return f"FromTonic({name}, {len(self)} recordings, shape {self.shape}, {self.classes} classes)"
 
 
-def _fields(events: Any) -> tuple[str, ...]:
+def _fields(events: object) -> tuple[str, ...]:
     """Return the field names of a structured array, () for anything else."""
     return getattr(getattr(events, "dtype", None), "names", None) or ()
 
@@ -140,7 +141,7 @@ class Loaded(Recordings):
         steps: the number of steps T.
     """
 
-    def __init__(self, name: str, split: str, source: FromTonic, order: Any, dt: float) -> None:
+    def __init__(self, name: str, split: str, source: FromTonic, order: Array, dt: float) -> None:
         self.name, self.split = name, split
         self.shape, self.classes = source.shape, source.classes
         self.duration, self.dt, self.steps = source.duration, dt, round(source.duration / dt)
@@ -257,10 +258,10 @@ arrays, braille, braille-spikes, psmnist, qtdb, smnist, got 'mnist'; did you mea
     return Loaded(name, split, of_tonic, order, dt)
 
 
-def _without_download(kind: Any, name: str, folder: os.PathLike[str]) -> Any:
+def _without_download(kind: type, name: str, folder: os.PathLike[str]) -> Any:
     """Return a class of tonic that raises ValueError instead of a download; tonic names the folder by its class."""
 
-    def download(self: Any) -> None:
+    def download(self: object) -> None:
         there = os.path.join(folder, kind.__name__)
         raise ValueError(f"{name} must be in {there}, which lacks files of it; download=True fetches them")
 
@@ -276,7 +277,7 @@ def _list_classes(source: Any) -> None:
             source.targets = opened["labels"][()].astype(np.int64)
 
 
-def _order(source: Any) -> Any:
+def _order(source: Dataset) -> Any:
     """Return the indices of recordings in the order of their paths, if tonic lists files in a folder's order."""
     paths = getattr(source, "data", None)
     if not (isinstance(paths, list) and len(paths) == len(source) and all(isinstance(p, str) for p in paths)):
@@ -284,7 +285,7 @@ def _order(source: Any) -> Any:
     return np.array(sorted(range(len(paths)), key=lambda i: paths[i].split(os.sep)), dtype=np.int64)
 
 
-def _is_test(labels: Any) -> Any:
+def _is_test(labels: Array) -> Any:
     """Return whether each recording is for testing: every tenth of each class."""
     chosen = np.zeros(len(labels), np.bool_)
     for label in np.unique(labels):

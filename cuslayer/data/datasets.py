@@ -72,7 +72,7 @@ class Dataset(Protocol):
         """
 
 
-def name_of(dataset: Any, sample: int) -> str:
+def name_of(dataset: object, sample: int) -> str:
     """Return the name of a recording of a data set, for messages."""
     return str(dataset.where(sample)) if hasattr(dataset, "where") else f"sample {sample}"
 
@@ -85,11 +85,11 @@ class Recordings:
     classes: int
     labels: npt.NDArray[np.int64]
 
-    def _set_labels(self, labels: Any) -> None:
+    def _set_labels(self, labels: object) -> None:
         self.labels = np.array(labels, dtype=np.int64)
         self.labels.setflags(write=False)
 
-    def _sample(self, place: int) -> tuple[Any, Any]:
+    def _sample(self, place: int) -> tuple[object, object]:
         raise NotImplementedError
 
     def __len__(self) -> int:

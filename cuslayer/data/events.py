@@ -13,6 +13,7 @@ from cuslayer import backend
 from cuslayer._base import check
 from cuslayer._base.array_like import TensorLike
 from cuslayer._tape import Tensor
+from cuslayer.backend import Array
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -147,7 +148,7 @@ class Events:
     def __len__(self) -> int:
         return len(self._t)
 
-    def __array__(self, *arguments: Any, **options: Any) -> Any:
+    def __array__(self, *arguments: object, **options: object) -> Array:
         raise TypeError("a recording is no array; to_spikes(shape, steps) makes one, (T, H, W, C) or (T, C)")
 
     def __getitem__(self, index: Any) -> Any:
@@ -187,7 +188,7 @@ class Events:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return Events, (self._t, self._x, self._y, self._p)
 
     def __repr__(self) -> str:
@@ -303,7 +304,7 @@ def on_sensor(events: Events, shape: int | Sequence[int], *, from_zero: bool = F
     raise ValueError(f"events must lie within {rule}, event {first} is at {position}")
 
 
-def _column(name: str, values: Any) -> npt.NDArray[Any]:
+def _column(name: str, values: npt.ArrayLike) -> Array:
     """Return values as a 1-D array of numbers."""
     if values is None:
         raise TypeError(f"{name} must be 1-D, got None")
@@ -316,7 +317,7 @@ def _column(name: str, values: Any) -> npt.NDArray[Any]:
     return column
 
 
-def times(name: str, values: Any, *, what: str = "event") -> Floats:
+def times(name: str, values: npt.ArrayLike, *, what: str = "event") -> Floats:
     """Return times in ms as a read-only float64 copy; raise ValueError or TypeError."""
     column = _column(name, values)
     if column.dtype.kind not in "iuf":
@@ -329,7 +330,7 @@ def times(name: str, values: Any, *, what: str = "event") -> Floats:
     return copy
 
 
-def integers(name: str, values: Any, *, what: str = "event") -> Ints:
+def integers(name: str, values: npt.ArrayLike, *, what: str = "event") -> Ints:
     """Return non-negative integers as a read-only int64 copy; raise ValueError or TypeError."""
     column = _column(name, values)
     # np.asarray([]) is float64, so an empty column has no type to check.

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer._base.jit import compiled
+from cuslayer.backend import Array
 from cuslayer.data.events import EDGE
 from cuslayer.data.packed import PackedEvents, begins
 from cuslayer.kernels.spikes.packed import event_fields
@@ -25,7 +26,7 @@ _US_PER_MS = 1000.0
 
 
 @compiled
-def _place(raw: Any, at: int, height: int, width: int, channels: int, dt: float, nearest: bool) -> Any:
+def _place(raw: Array, at: int, height: int, width: int, channels: int, dt: float, nearest: bool) -> Any:
     """Return the step of the event at a byte, a float, and its flat sensor index, -1 outside the sensor."""
     x, y, p = np.int64(raw[at]), np.int64(raw[at + 1]), np.int64(raw[at + 2]) >> 7
     if x >= width or y >= height or (channels > 1 and p >= channels):
@@ -37,7 +38,7 @@ def _place(raw: Any, at: int, height: int, width: int, channels: int, dt: float,
 
 
 @compiled
-def _bin(raw: Any, ends: Any, spikes: Any, events: Any, bits: int, kept: Any, *window: Any) -> bool:
+def _bin(raw: Array, ends: Array, spikes: Array, events: Array, bits: int, kept: Array, *window: Any) -> bool:
     """Set the bins of all events in spikes, or pack the events, and count them; return False if one is outside."""
     height, width, channels, steps, dt, nearest = window
     begin = count = 0
@@ -86,7 +87,7 @@ def pack_recordings(
     return PackedEvents(events[: begin[-1]], begin), kept
 
 
-def _filled(recordings: Sequence[bytes], spikes: Any, events: Any, bits: int, window: Any) -> Counts | None:
+def _filled(recordings: Sequence[bytes], spikes: Array, events: Array, bits: int, window: Any) -> Counts | None:
     """Fill spikes or events and return the number of events within the bins; None if a recording is invalid."""
     if any(not raw or len(raw) % EVENT_BYTES for raw in recordings):
         return None

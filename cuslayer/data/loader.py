@@ -16,6 +16,7 @@ import numpy.typing as npt
 from cuslayer import backend
 from cuslayer._base import check, instead
 from cuslayer._tape import Tensor
+from cuslayer.backend import Array
 from cuslayer.data.arrays import MOST_CLASSES, TARGETS, bins_of, numbers, to_steps
 from cuslayer.data.augment import Transform, moves_time
 from cuslayer.data.datasets import Dataset, name_of
@@ -347,14 +348,14 @@ class Loader:
         steps = self.steps if lengths is None else int(lengths.max())
         return _Prepared(self._collated(taken, steps), _stacked(targets, steps), steps, lengths, misfits.warnings())
 
-    def _collated(self, recordings: list[Any], steps: int) -> npt.NDArray[Any] | PackedEvents | PackedBits:
+    def _collated(self, recordings: list[Any], steps: int) -> Array | PackedEvents | PackedBits:
         """Return recordings, bins or arrays (T, ...), as they leave the host."""
         if backend.device() == "cuda" and all(isinstance(each, _Binned) for each in recordings):
             return pack_bins(recordings, steps, int(np.prod(self.shape)))
         x = _stack(recordings, self.shape, steps)
         return pack_frames(x) if backend.device() == "cuda" and x.dtype == np.bool_ else x
 
-    def _recording(self, sample: int, epoch: int, misfits: Misfits) -> tuple[Any, Any, int]:
+    def _recording(self, sample: int, epoch: int, misfits: Misfits) -> tuple[object, object, int]:
         """Return a recording as bins or as an array (T, ...), its class or target, an array, and its steps."""
         found, name = self.dataset[sample], name_of(self.dataset, sample)
         with check.about(name):
@@ -368,7 +369,7 @@ class Loader:
         own = 0 if isinstance(found[0], Events) else self._bins_of(len(found[0]))
         return binned, target, min(max(int(binned.step.max(initial=0)) + 1, own), self.steps)
 
-    def _unbinned(self, found: Any, sample: int, epoch: int) -> tuple[Any, Any]:
+    def _unbinned(self, found: object, sample: int, epoch: int) -> tuple[Any, object]:
         """Return a sample's recording after the transform, `Events` or an array (T, ...), and its target."""
         if not isinstance(found, (tuple, list)) or len(found) != 2:
             raise TypeError(f"a data set must return (recording, label), got {type(found).__name__}")
@@ -396,7 +397,7 @@ class Loader:
             recording = self._to_steps(recording)
         return recording, target
 
-    def _to_steps(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def _to_steps(self, x: Array) -> Array:
         """Return a recording (T, ...), or targets at each step, in bins."""
         return to_steps(x, self.steps, self.dt, self._own_dt, self.rounding)
 
@@ -404,7 +405,7 @@ class Loader:
         """Return the number of bins of a recording of so many steps."""
         return bins_of(length, self._own_dt or self.dt, self.dt, self.rounding)
 
-    def _target(self, label: Any, length: int | None) -> Any:
+    def _target(self, label: object, length: int | None) -> object:
         """Return a class as an int, labels at each step or numbers as an array (T,) or (C,), or an array (T, ...)."""
         whole = isinstance(label, Tensor) or self._targets == "classes"
         label = backend.to_numpy(label.data if isinstance(label, Tensor) else label)
@@ -458,7 +459,7 @@ class Loader:
         return spikes
 
 
-def _stack(recordings: list[Any], shape: tuple[int, ...], steps: int) -> npt.NDArray[Any]:
+def _stack(recordings: list[Array], shape: tuple[int, ...], steps: int) -> Array:
     """Return recordings, bins or arrays (T, ...), as one array (steps, N, ...)."""
     n, features = len(recordings), int(np.prod(shape))
     types = {x.dtype for x in recordings if not isinstance(x, _Binned) and x.dtype != np.bool_}
@@ -473,7 +474,7 @@ def _stack(recordings: list[Any], shape: tuple[int, ...], steps: int) -> npt.NDA
     return rows
 
 
-def _stacked(targets: list[Any], steps: int) -> npt.NDArray[Any]:
+def _stacked(targets: list[Any], steps: int) -> Array:
     """Return targets of one kind as one array: (N,), (N, outputs), (steps, N) or (steps, N, ...)."""
     kind, *others = sorted(set(map(_kind_of, targets)))
     if others:
@@ -492,7 +493,7 @@ def _stacked(targets: list[Any], steps: int) -> npt.NDArray[Any]:
     return np.stack(targets) if kind == "numbers" else _stack(targets, outputs, steps)
 
 
-def _kind_of(target: Any) -> str:
+def _kind_of(target: object) -> str:
     """Return what the target of a sample is, a name of TARGETS; several labels are numbers."""
     if not isinstance(target, np.ndarray):
         return "classes"
@@ -501,7 +502,7 @@ def _kind_of(target: Any) -> str:
     return "numbers" if target.dtype.kind == "f" else "steps"
 
 
-def _check_dataset(dataset: Any) -> None:
+def _check_dataset(dataset: object) -> None:
     """Raise TypeError unless dataset is a data set."""
     array = isinstance(dataset, (np.ndarray, Tensor)) or hasattr(dataset, "__array_interface__")
     if isinstance(dataset, type):
@@ -520,7 +521,7 @@ def _check_dataset(dataset: Any) -> None:
     raise TypeError(f"dataset must be a data set, got {got}")
 
 
-def _step_shape(shape: Any) -> tuple[int, ...]:
+def _step_shape(shape: object) -> tuple[int, ...]:
     """Return the shape of a recording at one time."""
     sides = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
     if not sides:
@@ -528,7 +529,7 @@ def _step_shape(shape: Any) -> tuple[int, ...]:
     return tuple(check.integer("dataset.shape", side, least=1) for side in sides)
 
 
-def _first_time(dataset: Any, kind: str) -> bool:
+def _first_time(dataset: object, kind: str) -> bool:
     """Return whether this is the first call for a data set and a kind of misfit."""
     key = id(dataset), kind
     known = _noted.get(key)

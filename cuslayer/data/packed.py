@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer import backend, kernels
+from cuslayer.backend import Array
 from cuslayer.kernels.spikes.packed import WORD, DeferredSpikes, PackedSpikes, event_fields, lines_of, words_of
 
 Words = npt.NDArray[np.uint32]
@@ -48,7 +49,7 @@ class PackedBits(NamedTuple):
         to.words.set(self.words.reshape(to.words.shape))  # type: ignore[attr-defined]
 
 
-def begins(lengths: Any) -> Ints:
+def begins(lengths: npt.ArrayLike) -> Ints:
     """Return the first index of each of several consecutive parts, and the end of the last."""
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64, copy=False)
 
@@ -77,7 +78,7 @@ def pack_frames(x: npt.NDArray[np.bool_]) -> PackedBits:
 class Resident:
     """The recordings of a data set on the GPU, as packed events or as bits; the labels on the host."""
 
-    def __init__(self, parts: Iterable[tuple[Any, npt.NDArray[Any]]], steps: int, shape: tuple[int, ...]) -> None:
+    def __init__(self, parts: Iterable[tuple[Any, Array]], steps: int, shape: tuple[int, ...]) -> None:
         self._steps, self._shape = steps, shape
         free, needed = backend.free_memory(), 0
         found: list[Any] = []
@@ -104,12 +105,12 @@ class Resident:
         else:
             self._held = _joined([x.words for x in found], axis=1)
 
-    def batch(self, samples: npt.NDArray[np.int64]) -> tuple[PackedSpikes, npt.NDArray[Any]]:
+    def batch(self, samples: npt.NDArray[np.int64]) -> tuple[PackedSpikes, Array]:
         """Return the spikes of some recordings, whose numbers it sends to the GPU, and their labels."""
         labels = self._labels.take(samples, axis=self._along)
         return self.spikes(backend.cupy().asarray(samples)), labels
 
-    def spikes(self, samples: Any) -> PackedSpikes:
+    def spikes(self, samples: Array) -> PackedSpikes:
         """Return the spikes (steps, samples, ...) of the recordings with numbers in an int64 array on the GPU."""
         shape = (self._steps, len(samples), *self._shape)
         if self._begin is None:
@@ -117,13 +118,13 @@ class Resident:
         found: PackedSpikes = kernels.gpu.spikes.from_events(self._held, self._begin, samples, shape)
         return found
 
-    def _take(self, samples: Any, to: PackedSpikes) -> None:
+    def _take(self, samples: Array, to: PackedSpikes) -> None:
         """Write the bits of some recordings to packed spikes."""
         frames = len(self._held), len(samples), *self._held.shape[2:]
         self._held.take(samples, axis=1, out=to.words.reshape(frames))
 
 
-def _joined(arrays: list[npt.NDArray[Any]], axis: int) -> Any:
+def _joined(arrays: list[Array], axis: int) -> Array:
     """Return arrays joined on the GPU."""
     shape = list(arrays[0].shape)
     shape[axis] = sum(array.shape[axis] for array in arrays)

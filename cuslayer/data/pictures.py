@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from cuslayer._base import check
+from cuslayer.backend import Array
 from cuslayer.data.augment import Generator, SameSensor, Shape, generator
 
 
@@ -45,7 +46,7 @@ class OtherPicture(SameSensor):
         if check.not_negative("mirror", self.mirror) > 1:
             raise ValueError(f"mirror must lie in [0, 1], got {self.mirror:g}")
 
-    def __call__(self, recording: Any, shape: Shape, rng: Generator | None = None) -> npt.NDArray[Any]:
+    def __call__(self, recording: Array, shape: Shape, rng: Generator | None = None) -> Array:
         x = np.asarray(recording)
         if x.ndim != 4:
             raise ValueError(f"a recording must be (T, H, W, C), got shape {x.shape}")
@@ -62,7 +63,7 @@ class OtherPicture(SameSensor):
         return np.broadcast_to(steps, x.shape)
 
 
-def _moved(x: npt.NDArray[Any], by: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+def _moved(x: Array, by: npt.NDArray[np.int64]) -> Array:
     """Return frames moved down and right by some pixels; what leaves the frame is lost."""
     moved = np.zeros_like(x)
     to_rows, from_rows = _overlap(x.shape[1], int(by[0]))
@@ -77,7 +78,7 @@ def _overlap(size: int, by: int) -> tuple[slice, slice]:
     return slice(max(by, 0), size + min(by, 0)), slice(max(-by, 0), size - max(by, 0))
 
 
-def _erase(x: npt.NDArray[Any], longest: int, rng: Generator) -> None:
+def _erase(x: Array, longest: int, rng: Generator) -> None:
     """Fill a rectangle of all frames with the same noise."""
     rows, columns = x.shape[1:3]
     height = int(rng.integers(1, min(longest, rows) + 1))

@@ -7,12 +7,12 @@ pixel sends an event, ON if brighter. The level then changes by the threshold, s
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cuslayer._base.jit import compiled
+from cuslayer.backend import Array
 from cuslayer.data.saccades import DARK
 
 # Initial capacity in events; a recording with more events is simulated again with enough capacity.
@@ -33,7 +33,7 @@ def record(
 
 
 @compiled
-def _record(canvas: Any, path: Any, thresholds: Any, events: Any) -> int:
+def _record(canvas: Array, path: Array, thresholds: Array, events: Array) -> int:
     """Fill events (capacity, 4) with time, x, y, p; return the number of events, which may exceed the capacity."""
     height, width = thresholds.shape[0], thresholds.shape[1]
     capacity = events.shape[0]

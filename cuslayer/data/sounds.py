@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from cuslayer._base import check
 from cuslayer._base.archive import Archive, Refused
+from cuslayer.backend import Array
 from cuslayer.data.arrays import MOST_CLASSES
 from cuslayer.data.formats import base
 from cuslayer.data.formats.base import read_file
@@ -45,7 +46,7 @@ class Sounds(NamedTuple):
     fields: dict[str, npt.NDArray[Any]]
 
     @check.operation("read_sounds")
-    def where(self, name: str, values: Any) -> npt.NDArray[np.bool_]:
+    def where(self, name: str, values: Iterable[object]) -> npt.NDArray[np.bool_]:
         """Return which recordings have one of some values in a field.
 
         Raises:
@@ -100,7 +101,7 @@ def read_sounds(path: str | os.PathLike[str]) -> Sounds:
     return Sounds([audio[a:b] for a, b in pairwise(edges)], label.astype(np.int64), fields)
 
 
-def _edges(audio: npt.NDArray[Any], start: npt.NDArray[Any], label: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+def _edges(audio: Array, start: Array, label: Array) -> npt.NDArray[np.int64]:
     """Return the edges of the waves of an archive, if its arrays fit."""
     if audio.ndim != 1 or audio.dtype.kind not in "if":
         raise ValueError(f"audio must be (samples,) signed integers or floating, got {audio.dtype} {audio.shape}")
@@ -129,10 +130,10 @@ def most_unfolded(size: int) -> int:
     return max(_FEW_BYTES, _MOST_TIMES * size)
 
 
-def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+def read_arrays(path: Path) -> dict[str, Array]:
     """Return the arrays of an archive, if they are not much larger than it and fit into memory."""
 
-    def read(file: BinaryIO, size: int) -> dict[str, npt.NDArray[Any]]:
+    def read(file: BinaryIO, size: int) -> dict[str, Array]:
         with _refusal():
             archive = Archive(file)
             if len(archive.names) > _MOST_ARRAYS:
@@ -167,7 +168,7 @@ def _refusal() -> Iterator[None]:
 
 
 @check.operation
-def read_wave(path: str | os.PathLike[str]) -> tuple[npt.NDArray[Any], int]:
+def read_wave(path: str | os.PathLike[str]) -> tuple[Array, int]:
     """Return the wave of a WAV file, (samples,), and its rate in Hz; the mean of several channels.
 
     Args:
@@ -178,7 +179,7 @@ def read_wave(path: str | os.PathLike[str]) -> tuple[npt.NDArray[Any], int]:
     """
     file_path = check.path("path", path)
 
-    def read(file: BinaryIO, size: int) -> tuple[npt.NDArray[Any], int]:
+    def read(file: BinaryIO, size: int) -> tuple[Array, int]:
         channels, width, rate, length = _wave_header(file, size)
         with check.about(file_path):
             check.memory("the samples", (length // (channels * width),), max(8, channels * width))

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from cuslayer._base import check
 from cuslayer._base.extras import optional
+from cuslayer.backend import Array
 from cuslayer.data.arrays import MOST_CLASSES, Arrays
 from cuslayer.data.codes import Delta
 from cuslayer.data.formats.base import Missing
@@ -87,7 +88,7 @@ def _check_variables(path: Path) -> None:
         raise ValueError(f"x and y must take at most {most:,} bytes, got {count:,}")
 
 
-def _variable(path: Path, name: str) -> npt.NDArray[Any]:
+def _variable(path: Path, name: str) -> Array:
     """Return an array of a MATLAB file."""
     array = np.asarray(optional("scipy.io", "mat").loadmat(str(path), variable_names=[name])[name])
     if array.dtype.kind not in "biuf":
@@ -127,7 +128,7 @@ def letters(root: Path, split: str, *, spikes: bool = False) -> Arrays:
     return made
 
 
-def _touch(pressure: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+def _touch(pressure: Array) -> npt.NDArray[np.float32]:
     """Return how much the pressure on taxels has fallen, as a share of that of untouched ones."""
     share: npt.NDArray[np.float32] = (1 - pressure / _REST).clip(0, 1).astype(np.float32)
     return share
@@ -138,7 +139,7 @@ def _changes(x: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     return np.concatenate([Delta(change)(x, 1.0) for change in _CHANGES], axis=1)
 
 
-def _named(path: Path, *names: str, more: str = "") -> list[npt.NDArray[Any]]:
+def _named(path: Path, *names: str, more: str = "") -> list[Array]:
     """Return arrays of an npz file by name, and one more if the file has it."""
     arrays = read_arrays(path)
     missing = [name for name in names if name not in arrays]
@@ -147,7 +148,7 @@ def _named(path: Path, *names: str, more: str = "") -> list[npt.NDArray[Any]]:
     return [arrays[name] for name in (*names, more) if name in arrays]
 
 
-def _ends(lengths: npt.NDArray[Any], steps: int, path: Path) -> npt.NDArray[np.int64]:
+def _ends(lengths: Array, steps: int, path: Path) -> npt.NDArray[np.int64]:
     """Return the ends of all recordings but the last, from their numbers of steps, which add up to `steps`."""
     if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or not lengths.size:
         raise ValueError(f"lengths must be integers from 1, got {lengths.dtype} of shape {lengths.shape}")

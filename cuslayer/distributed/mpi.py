@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from functools import cache
+from types import ModuleType, TracebackType
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,7 @@ def world() -> Context:
 class MPIContext(Context):
     """The processes of MPI's COMM_WORLD."""
 
-    def __init__(self, mpi: Any) -> None:
+    def __init__(self, mpi: ModuleType) -> None:
         self._mpi = mpi
         # Our own communicator, separate from users' messages.
         self._comm = mpi.COMM_WORLD.Dup()
@@ -91,7 +92,7 @@ class MPIContext(Context):
             self._machines.setdefault(host, {})[rank] = number
         self._here = self._machines[socket.gethostname()]
 
-    def gather(self, value: Any) -> list[Any]:
+    def gather(self, value: object) -> list[Any]:
         # By transfers with known partners and a time limit; MPI's own gather has no limit.
         mine = np.frombuffer(pickle.dumps(value), np.uint8)
         sizes = [np.array([mine.size if rank == self.rank else 0]) for rank in range(self.size)]
@@ -121,7 +122,7 @@ class MPIContext(Context):
         sys.stderr.flush()
         self._comm.Abort(code)
 
-    def report(self, kind: Any, problem: Any, where: Any) -> None:
+    def report(self, kind: type[BaseException], problem: BaseException | None, where: TracebackType | None) -> None:
         """End all processes because of an uncaught error."""
         traceback.print_exception(kind, problem, where)
         self.fail(f"{kind.__name__}: {problem}")
@@ -164,7 +165,7 @@ class MPIContext(Context):
 class _Transfers(Request):
     """MPI transfers, each with its partner process, None for all."""
 
-    def __init__(self, context: MPIContext, mpi: Any, begun: list[tuple[int | None, Any]]) -> None:
+    def __init__(self, context: MPIContext, mpi: ModuleType, begun: list[tuple[int | None, Any]]) -> None:
         self._context, self._mpi, self._begun = context, mpi, begun
         self._asked = time.monotonic()
         self._waited, self._look = 0.0, _LOOK

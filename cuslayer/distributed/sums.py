@@ -146,7 +146,7 @@ def add_up(given: Sum, out: Array | None = None) -> Array:
     return total
 
 
-def _arrays(given: Sum) -> list[Any]:
+def _arrays(given: Sum) -> list[Array]:
     return [*_arrays(given[0]), *_arrays(given[1])] if isinstance(given, tuple) else [given]
 
 

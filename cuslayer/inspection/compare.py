@@ -42,7 +42,7 @@ def compare_gradients(
     x: TensorLike,
     target: TensorLike,
     *,
-    loss: Any = None,
+    loss: Callable[..., Tensor] | None = None,
     perturbations: int = 32,
     step: float = 1e-4,
     seed: int = 0,
@@ -253,7 +253,7 @@ class GradientComparison:
         return "\n".join(lines)
 
     @check.operation
-    def plot(self, ax: Axes | None = None, *, value: str = "cosine") -> Any:
+    def plot(self, ax: Axes | None = None, *, value: str = "cosine") -> Axes:
         """Draw a pair of bars, slayer and exact, for each layer and kind of perturbation.
 
         Args:
@@ -406,11 +406,11 @@ def _changed_bins(spikes: Array, kind: str, count: int, rng: Generator) -> tuple
     return np.stack([steps, steps + 1], axis=1) if shift else steps[:, None], columns
 
 
-def _copy_stage(stage: Any, gradient: str) -> Any:
+def _copy_stage(stage: object, gradient: str) -> object:
     return stage.with_gradient(gradient) if isinstance(stage, Neuron) else _copy(stage, np.float64)
 
 
-def _copy(value: Any, dtype: npt.DTypeLike | None) -> Any:
+def _copy(value: object, dtype: npt.DTypeLike | None) -> object:
     """Return a layer in evaluation mode with copies of its tensors and layers, and its weight after the hook."""
     if isinstance(value, Tensor):
         return value if value.node is not None else Tensor(value.data.astype(dtype or value.dtype), requires_grad=True)
@@ -434,7 +434,7 @@ def _copy(value: Any, dtype: npt.DTypeLike | None) -> Any:
     return layer
 
 
-def _trained_tensors(stage: Any) -> dict[str, Tensor]:
+def _trained_tensors(stage: object) -> dict[str, Tensor]:
     """Return the parameters of a layer by name, except those that are no attributes of it but of the original."""
     if not isinstance(stage, Layer):
         return {}
@@ -445,7 +445,7 @@ def _trained_tensors(stage: Any) -> dict[str, Tensor]:
 class _Run:
     """A pass through a float64 copy of a network, forward and backward, which can run again from any stage on."""
 
-    def __init__(self, net: Container, gradient: str, x: Any, loss: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, net: Container, gradient: str, x: Tensor, loss: Callable[[Tensor], Tensor]) -> None:
         graph = graph_of(net)
         nodes = [replace(node, stage=_copy_stage(node.stage, gradient)) for node in graph.nodes]
         self.graph, self._loss = replace(graph, nodes=nodes), loss

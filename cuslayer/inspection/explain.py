@@ -26,7 +26,7 @@ from cuslayer.plot.style import axes, color_bar, open_frame, palette
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from cuslayer.network.network import Container
+    from cuslayer.network.network import Container, Sequential
 
 Index: TypeAlias = "tuple[int, ...]"
 # Accepted difference of the potential and the sum of its parts, relative to their sizes: float32 rounding.
@@ -100,7 +100,7 @@ def explain(
 class _Run:
     """A forward pass of a copy of a network: one sample's outputs of each stage, and potentials of the neurons."""
 
-    def __init__(self, twin: Any, x: Any, end: int, sample: int) -> None:
+    def __init__(self, twin: Sequential, x: Any, end: int, sample: int) -> None:
         x = finite_input("x", x)
         check.time_first("x", x)
         self.sample = check.index("sample", sample, x.shape[1])
@@ -131,7 +131,7 @@ class _Run:
         freeze(twin)
 
     @check.operation
-    def explain(self, of: Unit, index: int | tuple[int, ...], time: Any) -> Explanation:
+    def explain(self, of: Unit, index: int | tuple[int, ...], time: object) -> Explanation:
         """Return the parts of a neuron's potential at a step."""
         neurons, at = _explainable(of), of.last.number
         if at not in self.potentials:
@@ -458,7 +458,7 @@ class Explanation:
         return Trace(self, tuple(branches), tuple(places))
 
     @check.operation
-    def plot(self, ax: Axes | None = None, *, most: int = 10) -> Any:
+    def plot(self, ax: Axes | None = None, *, most: int = 10) -> Axes:
         """Draw a waterfall: each part starts at the end of the one before, the last ends at u; a line marks theta.
 
         Args:
@@ -486,7 +486,7 @@ class Explanation:
         return open_frame(ax, legend=True)
 
     @check.operation
-    def plot_map(self, ax: Axes | None = None, *, channel: int | None = None, source: int = 0) -> Any:
+    def plot_map(self, ax: Axes | None = None, *, channel: int | None = None, source: int = 0) -> Axes:
         """Draw the contribution of each pixel of an input (H, W, C): red is excitatory, blue inhibitory.
 
         Args:
@@ -592,7 +592,7 @@ class Trace:
         return lines
 
 
-def _index_text(index: Any) -> str:
+def _index_text(index: Index) -> str:
     """Return the index of a neuron as text: a number, or (row, column, channel)."""
     numbers = [str(int(n)) for n in index]
     return numbers[0] if len(numbers) == 1 else f"({', '.join(numbers)})"

@@ -38,7 +38,7 @@ from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.optim import Adam, Optimizer
 
 if TYPE_CHECKING:
-    from cuslayer.network.network import Container
+    from cuslayer.network.network import Container, Sequential
 
 Batches: TypeAlias = "Sequence[tuple[Any, Any]]"
 
@@ -62,7 +62,12 @@ _STEPS = 10
 
 @check.operation
 def diagnose(
-    net: Container, loader: Iterable[Any], *, loss: Any = None, optimizer: Optimizer | None = None, batches: int = 1
+    net: Container,
+    loader: Iterable[object],
+    *,
+    loss: Callable[..., Tensor] | None = None,
+    optimizer: Optimizer | None = None,
+    batches: int = 1,
 ) -> NetworkHealth:
     """Diagnose a network and suggest settings to change.
 
@@ -154,7 +159,7 @@ def _of(figure: Callable[[Array], float], values: Array) -> float:
     return float(figure(values)) if values.size else 0.0
 
 
-def _counted(neurons: Neuron, x: Tensor, spikes: Tensor, u: Array | None) -> tuple[Any, ...]:
+def _counted(neurons: Neuron, x: Tensor, spikes: Tensor, u: Array | None) -> tuple[object, ...]:
     """Return what a batch shows of neurons, from their weighted input x and their potentials u if they are known."""
     s, away = to_numpy(own(spikes)), np.zeros(0)
     if u is not None:
@@ -168,7 +173,7 @@ def _counted(neurons: Neuron, x: Tensor, spikes: Tensor, u: Array | None) -> tup
     return s.shape[0] * s.shape[1], bool(x.data.any()), away, s.sum(axis=(0, 1)), over, peaks
 
 
-def _figures(unit: Unit, batches: Sequence[Any], errors: Sequence[float], **known: Any) -> LayerHealth:
+def _figures(unit: Unit, batches: Sequence[object], errors: Sequence[float], **known: Any) -> LayerHealth:
     """Return the figures of neurons from the numbers of batches and the squares of their errors."""
     neurons: Any = unit.model
     steps, driven, away, counts, over, peaks = zip(*batches, strict=True)
@@ -204,7 +209,7 @@ def _sampled(u: Array) -> Array:
     return to_numpy(u.reshape(-1)[::stride]).astype(np.float64)
 
 
-def _measure(net: Container, batches: Batches, loss: Any) -> NetworkHealth:
+def _measure(net: Container, batches: Batches, loss: Callable[..., Tensor] | None) -> NetworkHealth:
     """Run batches (x, target) forward and backward; the network and its gradients do not change."""
     graph = graph_of(net)
     seen = {u.last.number: (u, list[Any](), list[float]()) for u in units(graph) if u.model is not None}
@@ -246,7 +251,7 @@ def _others(y: Array) -> Iterator[Array]:
         yield namespace(y).concatenate([y[:, shift:], y[:, :shift]], axis=1)
 
 
-def _hints(found: NetworkHealth, advised: Collection[Any], silent_input: bool) -> Iterator[str]:
+def _hints(found: NetworkHealth, advised: Collection[object], silent_input: bool) -> Iterator[str]:
     """Yield faults that no setting changes: silent input, layers that never fire, and layers that get no error."""
     if silent_input:
         yield f"the input is 0 everywhere; {SILENT_INPUT}"
@@ -325,7 +330,9 @@ def _recurrent_advice(net: Container, x: Any, before: NetworkHealth) -> list[Adv
     return found
 
 
-def _scale_advice(net: Container, batches: Batches, loss: Any, before: NetworkHealth) -> list[Advice]:
+def _scale_advice(
+    net: Container, batches: Batches, loss: Callable[..., Tensor] | None, before: NetworkHealth
+) -> list[Advice]:
     """Return scales for layers before neurons out of range, from a copy of the network scaled as by `calibrate`."""
     neurons = {u.last.number: u for u in units(net) if u.neurons is not None}
     layers = dict(zip(neurons, before.layers, strict=True))
@@ -359,7 +366,7 @@ def _wanted(layer: LayerHealth) -> float:
 
 
 def _scales(
-    net: Container, twin: Any, run: CalibrationRun, neurons: dict[int, Unit], layers: dict[int, LayerHealth]
+    net: Container, twin: Sequential, run: CalibrationRun, neurons: dict[int, Unit], layers: dict[int, LayerHealth]
 ) -> list[Advice]:
     """Return the changes that a run made to a copy as advice for the network."""
     rates, found = {row.layer: row for row in run.rows}, list[Advice]()
@@ -398,7 +405,9 @@ def _rounded(value: float) -> float:
     return float(f"{value:.2e}")
 
 
-def _surrogate_advice(net: Container, batches: Batches, loss: Any, before: NetworkHealth, adam: bool) -> list[Advice]:
+def _surrogate_advice(
+    net: Container, batches: Batches, loss: Callable[..., Tensor] | None, before: NetworkHealth, adam: bool
+) -> list[Advice]:
     """Return wider surrogates for layers far from the threshold; if there are none, other heights."""
     if before.learned:
         return []
@@ -422,7 +431,9 @@ def _surrogate_advice(net: Container, batches: Batches, loss: Any, before: Netwo
     return found
 
 
-def _heights(net: Container, batches: Batches, loss: Any, before: NetworkHealth) -> list[Advice]:
+def _heights(
+    net: Container, batches: Batches, loss: Callable[..., Tensor] | None, before: NetworkHealth
+) -> list[Advice]:
     """Return heights of surrogates, with which the errors of all layers have the size of the last layer's."""
     found, after = list[Advice](), before
     with copied(net) as (twin,):
@@ -444,7 +455,9 @@ def _heights(net: Container, batches: Batches, loss: Any, before: NetworkHealth)
 class _Steps:
     """Takes steps of an optimizer for a batch on copies, always from the present weights and state."""
 
-    def __init__(self, net: Container, optimizer: Optimizer, batch: tuple[Any, Any], loss: Any) -> None:
+    def __init__(
+        self, net: Container, optimizer: Optimizer, batch: tuple[Any, Any], loss: Callable[..., Tensor] | None
+    ) -> None:
         self.net, self.optimizer, self.batch, self.loss = net, optimizer, batch, loss
         self.x, self.before = as_tensor(batch[0]), _measure(net, [batch], loss)
         self.warmup = max((group.option("warmup") for group in optimizer.groups), default=0)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from cuslayer.optim.optimizers import ByStep, Constant
 from cuslayer.plot.style import axes_grid, open_frame, palette, percent_axis
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from cuslayer.network.network import Container
 
 # The settings of layers, which scale their output.
@@ -192,7 +194,7 @@ class Advice:
         return f"{self.name}: {self.change}"
 
     @check.operation
-    def apply(self, net: Container, optimizer: Any = None) -> None:
+    def apply(self, net: Container, optimizer: object = None) -> None:
         """Change the setting.
 
         Weights and gains change in place. Neurons with the new value replace the old ones, in this network only.
@@ -226,7 +228,7 @@ class Advice:
             replace_stage(net, self.layer, neuron)  # type: ignore[arg-type]
 
 
-def _with(neuron: Any, setting: str, value: float) -> Any:
+def _with(neuron: object, setting: str, value: float) -> object:
     """Return neurons with another value of a setting."""
     if is_dataclass(neuron) and setting in {field.name for field in fields(neuron)}:
         return replace(neuron, **{setting: value})  # type: ignore[type-var]
@@ -285,7 +287,7 @@ class NetworkHealth:
         known = ", ".join(str(found.layer) for found in self.layers)
         raise IndexError(f"neurons stand at {known}, got {layer!r}")
 
-    def apply(self, net: Container, optimizer: Any = None) -> None:
+    def apply(self, net: Container, optimizer: object = None) -> None:
         """Follow all advice: change each setting, see `Advice.apply`.
 
         >>> import numpy as np
@@ -325,7 +327,7 @@ class NetworkHealth:
         lines += [*(f"hint: {each}" for each in self.hints), *(f"advice: {each}" for each in self.advice)]
         return "\n".join(lines)
 
-    def plot(self, axes: Sequence[Any] | None = None) -> list[Any]:
+    def plot(self, axes: Sequence[Axes] | None = None) -> list[Axes]:
         """Draw the shares of never firing, always firing and locked neurons, the histogram of u, and the errors.
 
         Args:
@@ -360,7 +362,7 @@ class NetworkHealth:
         return [open_frame(ax, legend=ax is not errors) for ax in axes]
 
 
-def scaled_by(schedule: Any, factor: float) -> Any:
+def scaled_by(schedule: Callable[[int], float], factor: float) -> Callable[[int], float]:
     """Return a schedule times a factor."""
     if isinstance(schedule, ByStep):
         return ByStep(scaled_by(schedule.rate, factor))

@@ -222,7 +222,7 @@ _VIEWS: dict[Any, Callable[[Any], str]] = {
 }
 
 
-def html(shown: Any) -> str:
+def html(shown: object) -> str:
     """Return the view of a network, neurons, a tensor or events.
 
     >>> from cuslayer.neurons import SRM
@@ -257,7 +257,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return f'<table style="border-collapse:collapse;margin:0.3em 0">{"".join(lines)}</table>'
 
 
-def _short(stage: Any) -> str:
+def _short(stage: object) -> str:
     """Return the repr of a stage in one line; for a neuron with the constants that differ from the defaults."""
     if is_dataclass(stage) and not isinstance(stage, type):
         changed = [f for f in fields(stage) if not np.array_equal(f.default, getattr(stage, f.name))]  # type: ignore[arg-type]
@@ -266,7 +266,7 @@ def _short(stage: Any) -> str:
     return text if len(text) <= 100 else f"{text[:99]}\N{HORIZONTAL ELLIPSIS}"
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     if isinstance(value, np.ndarray):
         return f"array {_shape(value.shape)}"
     return f"{value:g}" if isinstance(value, float) else repr(value)

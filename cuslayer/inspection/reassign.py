@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from cuslayer.neurons.base import Neuron, at_lags
 from cuslayer.plot.style import axes_grid, open_frame, palette, time_axis
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from cuslayer.network.network import Container
 
 _LARGEST = 8  # errors on the potential, each drawn with its reassignment
@@ -76,7 +78,7 @@ class Reassignment:
         steps = np.arange(len(self.time))
         return at_lags(self.constants.response, steps - steps[:, None]) * self.potential_error
 
-    def plot(self, axes: Sequence[Any] | None = None) -> list[Any]:
+    def plot(self, axes: Sequence[Axes] | None = None) -> list[Axes]:
         """Draw spikes, u and theta, the surrogate, and the errors on spikes, potential and input, one below the other.
 
         Args:
@@ -131,7 +133,7 @@ def reassign(
     layer: Where,
     index: int | tuple[int, ...],
     *,
-    loss: Any = None,
+    loss: Callable[..., Tensor] | None = None,
     sample: int = 0,
 ) -> Reassignment:
     """Compute how SLAYER reassigns the error of one neuron: from its spikes to its potential and to earlier times.

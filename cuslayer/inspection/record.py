@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
@@ -37,9 +38,9 @@ _SEVERAL = (list, tuple, range)
 @check.operation
 def record(
     net: Container,
-    layers: Any = None,
-    neurons: Any = None,
-    samples: Any = None,
+    layers: object = None,
+    neurons: object = None,
+    samples: int | Sequence[int] | None = None,
     window: tuple[float, float] | None = None,
 ) -> AbstractContextManager[Recording]:
     """Open a context that records the arrays of a network's layers while it runs: ``recording[layer].potential``.
@@ -440,7 +441,9 @@ class Selection:
 class _Request:
     """The arguments of `record`, checked against a network."""
 
-    def __init__(self, net: Container, layers: Any, neurons: Any, samples: Any, window: Any) -> None:
+    def __init__(
+        self, net: Container, layers: Any, neurons: Any, samples: int | Sequence[int] | None, window: object
+    ) -> None:
         self.net = net
         by_layer = isinstance(neurons, Mapping)
         named = {find_unit(net, layer): chosen for layer, chosen in neurons.items()} if by_layer else {}
@@ -529,7 +532,7 @@ class Labelled(NDArrayOperatorsMixin):
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
         return np.array(self.values, dtype=dtype, copy=True) if copy else np.asarray(self.values, dtype)
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+    def __array_ufunc__(self, ufunc: object, method: str, *inputs: object, **options: object) -> object:
         plain = (x.values if isinstance(x, Labelled) else x for x in inputs)
         return getattr(ufunc, method)(*plain, **options)
 
@@ -550,6 +553,6 @@ class Labelled(NDArrayOperatorsMixin):
 
 
 @check.operation("to_xarray")
-def xarray() -> Any:
+def xarray() -> ModuleType:
     """Return the module xarray; raise ImportError if it is not installed."""
     return optional("xarray", "xarray")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -53,7 +53,7 @@ _MOST = 300
 _POSITION = (int, np.integer)
 
 
-def _listed(inside: Any) -> str:
+def _listed(inside: object) -> str:
     """Return the stages of a network with their positions, for messages; none for anything else."""
     if not isinstance(inside, Container) or not len(inside):
         return ""
@@ -61,13 +61,13 @@ def _listed(inside: Any) -> str:
     return f"; its layers are {named if len(named) <= _MOST else named[: named.rindex(', ', 0, _MOST)] + ', ...'}"
 
 
-def _described(stage: Any) -> str:
+def _described(stage: object) -> str:
     if isinstance(stage, Layer) and not isinstance(stage, (Container, Neuron)):
         return check.one_line(stage, 60)
     return getattr(stage, "__name__", type(stage).__name__)
 
 
-def _path(net: Container, layer: Any) -> tuple[int, ...] | None:
+def _path(net: Container, layer: object) -> tuple[int, ...] | None:
     """Return an address as a path without negative positions; None for anything else."""
     positions = layer if isinstance(layer, tuple) else (layer,)
     if not positions or not all(isinstance(at, _POSITION) and not isinstance(at, bool) for at in positions):
@@ -110,7 +110,7 @@ def output_shapes(net: Container) -> list[Shape | None]:
     return list(known_shapes(graph_of(net), getattr(net, "input_shape", None)).values())[1:]
 
 
-def check_loss(loss: Any) -> None:
+def check_loss(loss: Callable[..., Tensor] | None) -> None:
     """Raise TypeError unless loss is a function or None, for the default."""
     if loss is not None and not callable(loss):
         raise TypeError(f"loss must be a function of spikes and target, got {type(loss).__name__}")
@@ -120,7 +120,7 @@ def check_loss(loss: Any) -> None:
 _COUNTS = (60, 10)
 
 
-def default_loss(net: Container, out: Tensor, target: Any) -> Any:
+def default_loss(net: Container, out: Tensor, target: object) -> Callable[..., Tensor]:
     """Return `SpikeTimeLoss` for a target of the output's shape, else `SpikeCountLoss`, with the last neurons.
 
     With fewer than 60 steps, or a recording of fewer, the labelled class should fire in each. For a read-out without

@@ -17,6 +17,7 @@ from cuslayer._base.array_like import TensorLike
 from cuslayer._parameter import Bounded, replaces, set_values
 from cuslayer._tape import Tensor, no_grad
 from cuslayer.backend import Array, generator, to_device, to_numpy
+from cuslayer.kernels import Kernels
 from cuslayer.kernels.constants import Window, places_of
 from cuslayer.kernels.host.memory import count_elements
 from cuslayer.neurons.base import Listed, Usual, usable_names
@@ -184,7 +185,7 @@ class Layer(metaclass=Listed):
                 found = names_in(name, child, (*above, id(self)))
                 yield from ((path, p) for path, p in found if id(p) not in first)
 
-    def children(self) -> Iterator[tuple[str, Any]]:
+    def children(self) -> Iterator[tuple[str, Layer | Tensor]]:
         """Yield the name of each attribute that is a tensor or a layer, and its value."""
         for name, value in vars(self).items():
             yield from tensors_and_layers(name, value)
@@ -251,7 +252,7 @@ class Layer(metaclass=Listed):
         return loaded
 
     @check.operation("load_state")
-    def check_state(self, state: Mapping[str, Any], *, strict: bool = True) -> LoadedState:
+    def check_state(self, state: Mapping[str, Array], *, strict: bool = True) -> LoadedState:
         """Raise the errors of `load_state` for a mapping with the names and shapes of a state."""
         check_mapping(state)
         names = self._names_in_state(state)
@@ -267,7 +268,7 @@ class Layer(metaclass=Listed):
                 raise ValueError(f"{got}; leave {name} out of the state, and pass strict=False")
         return LoadedState(missing, unexpected)
 
-    def _names_in_state(self, state: Mapping[str, Any]) -> dict[int, tuple[str, Tensor]]:
+    def _names_in_state(self, state: Mapping[str, Array]) -> dict[int, tuple[str, Tensor]]:
         """Return each parameter with its name in a state, by identity; one that is missing has its first name."""
         names: dict[int, tuple[str, Tensor]] = {}
         for name, p in self.parameter_names():
@@ -328,7 +329,7 @@ class Layer(metaclass=Listed):
         """Return the name and the value of the option that scales the output, for advice."""
         return "scale", 1.0
 
-    def continued(self) -> Callable[..., Any] | None:
+    def continued(self) -> Callable[[Tensor], Tensor] | None:
         """Return the layer with a state of its own, for streams and chunks of time; None if it cannot keep a state.
 
         Call the result with the chunks (T, N, ...) of the input in order, as tensors; it returns their outputs.
@@ -370,7 +371,7 @@ _FORMS = (
 
 
 @cache
-def _form_of_class(kind: Any) -> str | None:
+def _form_of_class(kind: type) -> str | None:
     for owner in kind.__mro__:
         if "form" in vars(owner):
             form: str | None = vars(owner)["form"]
@@ -382,7 +383,7 @@ def _form_of_class(kind: Any) -> str | None:
     return None
 
 
-def form_of(stage: Any) -> str | None:
+def form_of(stage: object) -> str | None:
     """Return what a stage computes; None if it is no layer, has no form, or has a `__call__` of its own.
 
     ========================== ===========================================================================
@@ -407,7 +408,7 @@ def form_of(stage: Any) -> str | None:
     return _form_of_class(kind)
 
 
-def as_layer(stage: Any) -> Layer:
+def as_layer(stage: object) -> Layer:
     """Return a stage itself if it is a layer; else, for neurons and functions, a layer without traits."""
     return stage if isinstance(stage, Layer) else _NO_TRAITS
 
@@ -417,7 +418,7 @@ def scale_parameter(p: Tensor, factor: float) -> None:
     p.data = p.data * p.data.dtype.type(factor)
 
 
-def tensors_and_layers(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+def tensors_and_layers(name: str, value: object) -> Iterator[tuple[str, Layer | Tensor]]:
     """Yield the tensors and layers in a value with their names; the result of an operation is no parameter."""
     if isinstance(value, Layer) or (isinstance(value, Tensor) and value.node is None):
         yield name, value
@@ -426,7 +427,7 @@ def tensors_and_layers(name: str, value: Any) -> Iterator[tuple[str, Any]]:
             yield from tensors_and_layers(f"{name}.{key}", item)
 
 
-def lists_parameters(layer: Any) -> bool:
+def lists_parameters(layer: object) -> bool:
     """Return whether an object has its own `parameters` in place of `Layer.parameters`."""
     return hasattr(layer, "parameters") and getattr(type(layer), "parameters", None) is not Layer.parameters
 
@@ -455,7 +456,7 @@ def names_in(name: str, child: Any, above: tuple[int, ...] = ()) -> Iterator[tup
 _NO_TRAITS = Layer()
 
 
-def count_synapses(layer: Callable[[Any], Tensor], shape: Shape) -> Array:
+def count_synapses(layer: Callable[[Tensor], Tensor], shape: Shape) -> Array:
     """Return how often each input of a shape enters the outputs of a layer whose weights are 1."""
     with no_grad(active=False):
         x = Tensor(to_device(np.zeros((1, 1, *shape), np.float32)), requires_grad=True)
@@ -545,7 +546,12 @@ class Synapse(Hooked):
     delays: Any = None
 
     def __init__(
-        self, shape: Shape, fan_in: int, weight_scale: float | None, weight_hook: WeightHooks, bias: Any = False
+        self,
+        shape: Shape,
+        fan_in: int,
+        weight_scale: float | None,
+        weight_hook: WeightHooks,
+        bias: bool | Tensor | None = False,
     ) -> None:
         self._scale = self.usual_scale if weight_scale is None else check.constant("weight_scale", weight_scale)
         self._check_hooks(weight_hook)
@@ -643,7 +649,7 @@ class Synapse(Hooked):
         return crc32(np.ascontiguousarray(to_numpy(self.weight.data), np.float32).data)
 
 
-def as_bias(given: Any, outputs: int) -> Tensor | None:
+def as_bias(given: object, outputs: int) -> Tensor | None:
     """Return a bias (outputs,), initially 0; None for False or None, and a tensor of this shape unchanged."""
     if isinstance(given, Tensor):
         if given.shape != (outputs,):
@@ -667,7 +673,7 @@ def draw_uniform(low: float, high: float, shape: Shape, random: np.random.Genera
         raise ValueError(f"a weight of shape {shape} does not fit into memory") from None
 
 
-def _as_tuple(hooks: WeightHooks) -> tuple[Any, ...]:
+def _as_tuple(hooks: WeightHooks) -> tuple[WeightHook, ...]:
     """Return no, one or several hooks as a tuple."""
     return hooks if isinstance(hooks, tuple) else () if hooks is None else (hooks,)
 
@@ -686,7 +692,7 @@ def set_usual_step(layer: Layer, steps: set[float]) -> None:
             vars(each)["dt"] = min(steps)
 
 
-def changed_options(layer: Layer, **defaults: Any) -> str:
+def changed_options(layer: Layer, **defaults: object) -> str:
     """Return the options of a layer that differ from their defaults, as text for a call."""
     changed = {name: getattr(layer, name) for name, default in defaults.items() if getattr(layer, name) != default}
     return "".join(f", {name}={value}" for name, value in changed.items())
@@ -717,7 +723,7 @@ class Sliding(Layer):
     def partial_shape(self, shape: Any) -> Any:
         return shape if shape is None else (*FRAME, shape[-1])
 
-    def geometry(self) -> dict[str, Any]:
+    def geometry(self) -> dict[str, tuple[int, int]]:
         """Return the options of the operation."""
         return {name: getattr(self, name) for name in self.options}
 
@@ -733,14 +739,14 @@ def check_dense(x: Array, weight: Array) -> Shape:
     return (*x.shape[:2], *places)
 
 
-def check_frames(shape: tuple[Any, ...]) -> None:
+def check_frames(shape: tuple[int | str, ...]) -> None:
     """Raise ValueError unless a shape is (T, N, H, W, C)."""
     if len(shape) != 5:
         hint = "; one sample needs a batch axis, x[:, None]" if len(shape) == 4 else ""
         raise ValueError(f"x must be (T, N, H, W, C), got shape ({', '.join(map(str, shape))}){hint}")
 
 
-def check_channels(shape: tuple[Any, ...], expected: int) -> None:
+def check_channels(shape: tuple[int | str, ...], expected: int) -> None:
     """Raise ValueError unless a shape (T, N, H, W, C) has the expected number of channels."""
     if shape[4] != expected:
         hint = "; channels come last, np.moveaxis(x, 2, -1)" if shape[2] == expected else ""
@@ -755,7 +761,7 @@ def check_frame(shape: Shape, channels: int) -> None:
 
 def prepare(
     x: Array, weight: Array, stride: Pair, padding: Pair, dilation: Pair, groups: int, *, transposed: bool = False
-) -> tuple[Any, Array, Window, int]:
+) -> tuple[Kernels, Array, Window, int]:
     """Validate the arguments of a convolution; return the kernels, the frames (T N, H, W, C), window and groups."""
     check_frames(x.shape)
     if weight.ndim != 4:

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from cuslayer import kernels
 from cuslayer._base import check
@@ -21,7 +22,7 @@ MODES = ("floor", "linear")
 
 
 @check.operation
-def shift(x: TensorLike, /, *, delay: Any, dt: float = 1.0, mode: str = "floor") -> Tensor:
+def shift(x: TensorLike, /, *, delay: npt.ArrayLike, dt: float = 1.0, mode: str = "floor") -> Tensor:
     """Delay x in time, by whole steps or fractions of a step, with zeros before its start.
 
     With ``n = floor(delay / dt)`` and ``f = delay / dt - n``::
@@ -69,7 +70,9 @@ def shift(x: TensorLike, /, *, delay: Any, dt: float = 1.0, mode: str = "floor")
 
 @differentiable
 @saves("nothing")
-def _fixed(x: Array, /, *, delay: Any, dt: float, mode: str, spikes_as: Any = np.float32) -> tuple[Array, Pullback]:
+def _fixed(
+    x: Array, /, *, delay: npt.ArrayLike, dt: float, mode: str, spikes_as: npt.DTypeLike = np.float32
+) -> tuple[Array, Pullback]:
     move = _Shift(x, delay, dt, mode)
     return move.forward(x, spikes_as), move.backward
 
@@ -113,7 +116,7 @@ class _Shift:
         self.steps, fraction = kernels.of(x).delay.delay_steps(given, x.shape[1:], dt, len(x) + 1)
         self.weights = (1 - fraction, fraction) if self.linear else ()
 
-    def forward(self, x: Array, spikes_as: Any) -> Array:
+    def forward(self, x: Array, spikes_as: npt.DTypeLike) -> Array:
         """Return x delayed; in the linear mode spikes become numbers of type `spikes_as`."""
         k = kernels.of(x)
         if self.linear:
@@ -130,13 +133,13 @@ class _Shift:
         return k.delay.shift(g, -self.steps)
 
 
-def check_delays(least: Any, most: Any) -> None:
+def check_delays(least: float, most: float) -> None:
     """Raise ValueError unless delays, given by the least and the most, are finite and within 2^31 ms."""
     for end in (least, most):
         check.signed_factor("delay", end)
 
 
-def _memory(delay: Any, dt: float) -> int | None:
+def _memory(delay: object, dt: float) -> int | None:
     """Return the number of earlier steps on which a step of the output depends; None if it depends on later ones."""
     steps = whole_steps(delay, dt)[0]
     return int(steps.max()) + 1 if steps.min() >= 0 else None

@@ -15,6 +15,7 @@ from cuslayer._base import check
 from cuslayer._base.array_like import TensorLike
 from cuslayer._tape import DeferredGradient, Gradient, Pullback, Tensor, as_tensor, differentiable, saves, takes_packed
 from cuslayer.backend import Array, to_numpy
+from cuslayer.kernels import Kernels
 from cuslayer.kernels.constants import Product, Window, places_of, side_by_side
 from cuslayer.kernels.host.elementwise import in_order
 from cuslayer.kernels.step.derive import StepSpiking
@@ -71,7 +72,7 @@ def _in_order(x: Array, weight: Array, /) -> tuple[Array, Pullback]:
     return _product(x, weight, x.shape[:2], lambda rows: k.conv.forward(frames, taps, Window.of(1, 1, 0, 1), 1))
 
 
-def _product(x: Array, weight: Array, leading: Shape, forward: Callable[[Any], Array]) -> tuple[Array, Pullback]:
+def _product(x: Array, weight: Array, leading: Shape, forward: Callable[[Kernels], Array]) -> tuple[Array, Pullback]:
     k, shape, count = kernels.of(weight), x.shape, math.prod(leading)
     rows = k.spikes.synapse_input(k.spikes.in_frames(x, (count, weight.shape[0])))
     out = forward(rows).reshape(*leading, weight.shape[1])
@@ -86,7 +87,7 @@ def _product(x: Array, weight: Array, leading: Shape, forward: Callable[[Any], A
 class _Flat(Synapse):
     """Base class of layers with a weight (inputs, outputs)."""
 
-    def _set_features(self, in_features: Any, out_features: Any) -> tuple[int, int]:
+    def _set_features(self, in_features: object, out_features: object) -> tuple[int, int]:
         """Validate and set the features; return the shape of the weight."""
         sizes = in_features if isinstance(in_features, tuple) else (in_features,)
         self.in_features = tuple(check.integer("in_features", n, least=1) for n in sizes)
@@ -167,7 +168,7 @@ class Dense(_Flat, Delaying):
         super().__init__(shape, shape[0], weight_scale, weight_hook, bias)
         self._set_delays(delays)
 
-    def _operate(self, x: Any, weight: Tensor) -> Tensor:
+    def _operate(self, x: TensorLike, weight: Tensor) -> Tensor:
         return dense(x, weight) if self.delays is None or self.delays.training else _in_order(x, weight)
 
     def __repr__(self) -> str:
@@ -346,7 +347,7 @@ class ReadOut(_Flat):
         """Return the potentials (T, N, out_features) for x (T, N, ...); of each place as in `Dense`."""
         return self.filtered(self.biased(dense(x, self.effective_weight())))
 
-    def filtered(self, x: Any, states: States | None = None) -> Tensor:
+    def filtered(self, x: TensorLike, states: States | None = None) -> Tensor:
         """Return the potentials for the weighted input (T, N, ..., out_features); the call changes the states."""
         if self.neuron is not None:
             return as_tensor(as_neuron(self.neuron).psp(x))
@@ -376,7 +377,7 @@ class ReadOut(_Flat):
         filtered = self._continued_filter()
         return filtered and (lambda x: filtered(self.biased(dense(x, self.effective_weight()))))
 
-    def _continued_filter(self) -> Callable[[Any], Tensor] | None:
+    def _continued_filter(self) -> Callable[[Tensor], Tensor] | None:
         """Return the filter with a state of its own; None if a neuron's response keeps none."""
         if self.neuron is None:
             states = States()

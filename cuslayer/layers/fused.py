@@ -27,26 +27,27 @@ from cuslayer._tape import (
     wanted_dtype,
 )
 from cuslayer.backend import Array, namespace, numeric_type
+from cuslayer.kernels import Kernels
 from cuslayer.kernels.constants import Pooling, Product, Window
 from cuslayer.kernels.norm.scaling import shifted
 from cuslayer.kernels.step.derive import StepSpiking
 from cuslayer.layers.base import Pair, check_dense, check_frames, prepare
 
 
-def fire(k: Any, weighted: Array, steps: int, constants: Any, spiking: StepSpiking) -> tuple[Array, Array]:
+def fire(k: Kernels, weighted: Array, steps: int, constants: object, spiking: StepSpiking) -> tuple[Array, Array]:
     """Return the potentials and spikes of neurons for a weighted input (frames, ...), which may be overwritten."""
     u, s = spiking.fire(k, weighted.reshape(_by_steps(weighted, steps)), constants)
     return u.reshape(weighted.shape), s.reshape(weighted.shape)
 
 
-def fire_adjoint(k: Any, g: Array, u: Array, steps: int, constants: Any, spiking: StepSpiking) -> Array:
+def fire_adjoint(k: Kernels, g: Array, u: Array, steps: int, constants: object, spiking: StepSpiking) -> Array:
     """Return the gradient of the weighted input in `fire`, for g and u (frames, ...); u may be overwritten."""
     flat = _by_steps(u, steps)
     g = g.astype(u.dtype, copy=False).reshape(flat)
     return spiking.fire_adjoint(k, g, u.reshape(flat), constants).reshape(u.shape)
 
 
-def received(g: Any, shape: tuple[int, ...], dtype: npt.DTypeLike, *, deferred: bool) -> Any:
+def received(g: Gradient, shape: tuple[int, ...], dtype: npt.DTypeLike, *, deferred: bool) -> Array:
     """Return a gradient as an array of a shape (frames, ...) and type; with `deferred`, a matrix may stay one."""
     if deferred and isinstance(g, DeferredGradient) and g.value.shape == (shape[0], math.prod(shape[1:])):
         product = cast(Product, g.value)

@@ -485,7 +485,7 @@ def weighted_unpool(
     return _weighted(x, weight, stride, padding, dilation, transposed=True)
 
 
-def _window(x: Array, kernel_size: Any, stride: Pair | None, padding: Pair, dilation: Pair) -> Window:
+def _window(x: Array, kernel_size: object, stride: Pair | None, padding: Pair, dilation: Pair) -> Window:
     """Validate frames and return the window that slides over them."""
     check_frames(x.shape)
     return Window.of(kernel_size, kernel_size if stride is None else stride, padding, dilation)

@@ -28,6 +28,7 @@ from cuslayer._tape import (
     takes_packed,
 )
 from cuslayer.backend import Array, Setting, namespace, to_device, to_numpy
+from cuslayer.kernels import Kernels
 from cuslayer.kernels.constants import Product, side_by_side
 from cuslayer.kernels.recurrent.constants import Geometry, lags_of
 from cuslayer.kernels.spikes.packed import PackedSpikes
@@ -180,7 +181,7 @@ def _check_weight(shape: Shape, neurons: Shape, geometry: Geometry | None) -> No
         raise ValueError(f"a convolution must keep the frames {neurons} of x, got weight {shape}")
 
 
-def _weight_adjoint(k: Any, s: Array, y: Array, w: Array, geometry: Geometry | None) -> Array:
+def _weight_adjoint(k: Kernels, s: Array, y: Array, w: Array, geometry: Geometry | None) -> Array:
     """Return the gradient of the weight for the spikes s that reached the weighted inputs with the errors y."""
     frames = s.shape[0] * s.shape[1]
     sent_as, got_as = ((each,) for each in w.shape) if geometry is None else (s.shape[2:], s.shape[2:])
@@ -193,7 +194,7 @@ def _weight_adjoint(k: Any, s: Array, y: Array, w: Array, geometry: Geometry | N
     return found
 
 
-def _for_the_loop(neuron: Any) -> Any:
+def _for_the_loop(neuron: Neuron) -> Neuron:
     """Return neurons with the gradient and the surrogate of a loop, where nobody chose them."""
     defaults: dict[str, Any] = {"gradient": "exact"} if is_usual(neuron, "gradient") else {}
     exact = "exact" in (neuron.gradient, defaults.get("gradient"))
@@ -201,7 +202,7 @@ def _for_the_loop(neuron: Any) -> Any:
         defaults |= {"scale_rho": _EXACT_SCALE, "tau_rho": _EXACT_WIDTH}
     elif is_usual(neuron, "scale_rho"):
         defaults["scale_rho"] = _SCALE
-    return replace(neuron, **defaults) if defaults and is_dataclass(neuron) else neuron  # type: ignore[type-var]
+    return replace(neuron, **defaults) if defaults and is_dataclass(neuron) else neuron
 
 
 def _of_neuron(name: str) -> Any:
@@ -334,7 +335,7 @@ class Recurrent(Layer, Neuron):
         """The layer."""
         return self.layer
 
-    def growth(self, x: Any) -> float:
+    def growth(self, x: Tensor) -> float:
         """Return the factor by which an error grows from the last of 1,000 steps back to the first; a median.
 
         Args:
@@ -342,7 +343,7 @@ class Recurrent(Layer, Neuron):
         """
         return self._followed(x)[0]
 
-    def _followed(self, x: Any) -> tuple[float, float]:
+    def _followed(self, x: Tensor) -> tuple[float, float]:
         """Return the growth of an error, and the deviation of the recurrent input in deviations of x."""
         given, lengths = as_tensor(x).data, as_tensor(x).lengths
         products = _STEPS * math.prod(given.shape[2:]) ** 2
@@ -365,7 +366,7 @@ class Recurrent(Layer, Neuron):
         back, deviation = to_numpy(self.recurrence(spikes.detach()).data), to_numpy(leaf.data).std()
         return growth, float(back.std() / max(deviation, 1e-30))
 
-    def balance(self, x: Any) -> None:
+    def balance(self, x: Tensor) -> None:
         """Scale the layer so that errors keep their size, see `growth`, for the weighted input x (T, N, ...).
 
         The recurrent input gets at most twice the deviation of x: with a very low surrogate errors may fade. If no
@@ -393,7 +394,7 @@ class Recurrent(Layer, Neuron):
     def _first_parameters(self) -> dict[str, Tensor]:
         return only_once(names_in("neuron", self.neuron))
 
-    def recurrence(self, spikes: Any) -> Tensor:
+    def recurrence(self, spikes: Tensor) -> Tensor:
         """Return the weighted input from the neurons' own spikes (T, N, ...), ``W s[t - n]``."""
         sent = self.layer(shift(spikes, delay=self.delay, dt=self.dt))
         return sent.reshape(as_tensor(spikes).shape)
@@ -407,12 +408,12 @@ class Recurrent(Layer, Neuron):
             self.layer.output_shape(shape)
         return shape
 
-    def partial_shape(self, shape: Any) -> Any:
+    def partial_shape(self, shape: object) -> Any:
         if shape is not None:
             self.layer.partial_shape(shape)
         return shape
 
-    def psp(self, x: Any) -> Tensor:
+    def psp(self, x: TensorLike) -> Tensor:
         return self.neuron.psp(x)
 
     def with_gradient(self, mode: str) -> Recurrent:
@@ -423,7 +424,7 @@ class Recurrent(Layer, Neuron):
         if self._states is not None:
             self._states.values = None
 
-    def continued(self) -> Callable[[Any], Tensor] | None:
+    def continued(self) -> Callable[[Tensor], Tensor] | None:
         if type(self).__call__ is not Recurrent.__call__:
             return super().continued()
         states = PopulationStates()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer._parameter import Bounded
 from cuslayer._tape import Gradient, Pullback, Tensor, differentiable, note_change
 from cuslayer.backend import Array, namespace
@@ -60,7 +61,7 @@ def lagged(x: Array, /, *, lags: int, groups: int = 1) -> tuple[Array, Pullback]
 
 @differentiable
 @check.operation
-def weights_over_lags(weight: Array, delay: Array, /, *, lags: int, width: Any) -> tuple[Array, Pullback]:
+def weights_over_lags(weight: Array, delay: Array, /, *, lags: int, width: float | Array) -> tuple[Array, Pullback]:
     """Spread each weight over lags, as a Gaussian around its delay whose sum is 1.
 
     ::
@@ -124,7 +125,7 @@ class _Delays(Bounded):
 
     __slots__ = ("before", "steps", "taken")
 
-    def __init__(self, data: Any, *, least: float, most: float, taken: Tensor, steps: int) -> None:
+    def __init__(self, data: TensorLike, *, least: float, most: float, taken: Tensor, steps: int) -> None:
         super().__init__(data, least=least, most=most)
         self.taken, self.steps, self.before = taken, steps, self.data
 
@@ -213,7 +214,7 @@ class SynapticDelays(Layer):
             raise ValueError(f"delays must fit a weight of shape {shape}, got {self.delay.shape}")
         return self
 
-    def width_now(self) -> Any:
+    def width_now(self) -> Array:
         """Return the width of the Gaussians in steps, an array of one number."""
         first, share = max(self.width / self.dt, _NARROW), self.taken.data / self.steps
         xp = namespace(share)

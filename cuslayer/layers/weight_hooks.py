@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer._tape import Pullback, Tensor, differentiable, saves
 from cuslayer.backend import Array, namespace
 from cuslayer.layers.base import Synapse, scale_parameter
@@ -66,7 +65,7 @@ def weight_norm(v: Array, scale: Array, /) -> tuple[Array, Pullback]:
 
 
 @check.operation
-def quantize(w: Any, /, step: float, *, limits: tuple[float, float] | None = None) -> Tensor:
+def quantize(w: TensorLike, /, step: float, *, limits: tuple[float, float] | None = None) -> Tensor:
     """Round w to multiples of a step: ``step round(w / step)``, halves to the even multiple.
 
     Backward is the straight-through estimator, ``g_w = g``, also beyond the limits, so that a weight outside them can

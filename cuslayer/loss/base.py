@@ -89,18 +89,18 @@ class ClassLoss:
 
         return sum_of_parts(spikes, lengths=spikes.lengths, loss=of_part)
 
-    def desired_rate(self, target: Any, outputs: int, steps: int) -> float | None:
+    def desired_rate(self, target: object, outputs: int, steps: int) -> float | None:
         """Return the mean firing rate, Hz, of an output without error; None if the loss does not determine it."""
         return None
 
-    def send_labels(self, labels: Any, spikes: Any) -> Any:
+    def send_labels(self, labels: object, spikes: TensorLike) -> object:
         """Return labels on the device where the loss needs them, so that loss and score copy them only once.
 
         Invalid labels are returned unchanged.
         """
         return send_classes(labels, spikes)
 
-    def scored(self, output: Any, target: Any) -> tuple[Any, Any]:
+    def scored(self, output: TensorLike, target: object) -> tuple[TensorLike, object]:
         """Return output and target for a score, whose decision is the class with the largest sum over time."""
         lengths = as_tensor(output).lengths
         return output if lengths is None else ended(output, lengths=lengths), target
@@ -124,14 +124,14 @@ class ClassLoss:
         first, last = self.window.steps(self.dt)
         return first, min(last, steps)
 
-    def _targets(self, labels: Any, spikes: Tensor) -> Any:
+    def _targets(self, labels: object, spikes: Tensor) -> Any:
         """Return labels in the form that `_error` takes, on the device of the spikes."""
         chosen = classes_beside(labels, spikes)
         # Without a transfer, which a captured step must not have.
         classes = namespace(chosen).ones((spikes.shape[-1],), "int64").cumsum() - 1
         return chosen[:, None] == classes
 
-    def _error(self, spikes: Tensor, chosen: Any, first: int, last: int) -> Tensor:
+    def _error(self, spikes: Tensor, chosen: Array, first: int, last: int) -> Tensor:
         """Return the loss for labels (N, classes), True at each label, and a window in steps."""
         raise TypeError("a loss of classes must define _error")
 
@@ -245,12 +245,12 @@ class SpikeCountLoss(ClassLoss):
         self.count_scale = check.constant("count_scale", count_scale)
         self.piecewise = check.flag("piecewise", piecewise)
 
-    def desired_rate(self, target: Any, outputs: int, steps: int) -> float:
+    def desired_rate(self, target: object, outputs: int, steps: int) -> float:
         first, last = self._counted(steps)
         count = (self.true + (outputs - 1) * self.false) / max(outputs, 1)
         return 1000.0 * count / ((last - first) * self.neuron.dt)
 
-    def _targets(self, labels: Any, spikes: Tensor) -> Array | ClassCounts:
+    def _targets(self, labels: object, spikes: Tensor) -> Array | ClassCounts:
         """Return the desired counts; on a GPU by class, without checking labels that are already there."""
         if kernels.of(spikes.stored) is kernels.cpu:
             return np.where(super()._targets(labels, spikes), self.true, self.false)
@@ -274,7 +274,7 @@ class SpikeCountLoss(ClassLoss):
 OVER = ("sum", "mean", "max", "last", "every")
 
 
-def over_time(y: Any, over: str, lengths: Lengths | None = None) -> Any:
+def over_time(y: Tensor | Array, over: str, lengths: Lengths | None = None) -> Any:
     """Return the sum, mean or maximum of y (T, N, classes) over time, or its last step, (N, classes).
 
     With lengths, each recording counts up to its end.
@@ -325,7 +325,7 @@ def lengths_within(lengths: Lengths | None, first: int, last: int) -> Lengths | 
     return found
 
 
-def part_of(chosen: Any, numbers: Lengths, part: Tensor) -> Any:
+def part_of(chosen: Array | ClassCounts, numbers: Lengths, part: Tensor) -> Any:
     """Return the targets of some recordings for a part of an output (length, recordings, ...)."""
     if isinstance(chosen, ClassCounts):
         return chosen._replace(labels=chosen.labels[numbers])
@@ -351,7 +351,7 @@ def class_labels(labels: Any, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
     return class_numbers("labels", labels, shape[-1])
 
 
-def send_classes(labels: Any, spikes: Any) -> Any:
+def send_classes(labels: object, spikes: TensorLike) -> object:
     """Return labels as integers on the GPU if spikes are there; invalid labels are returned unchanged."""
     spikes = as_tensor(spikes)
     if kernels.of(spikes.stored) is kernels.cpu or namespace(labels) is not np:
@@ -378,7 +378,7 @@ def finite_target(target: Array) -> None:
         check.finite_range("target", float(target.min()), float(target.max()))
 
 
-def desired_rate(loss: Any, target: Any, outputs: int, steps: int) -> float | None:
+def desired_rate(loss: Any, target: object, outputs: int, steps: int) -> float | None:
     """Return the mean output rate, Hz, that any loss desires, by `ClassLoss.desired_rate`; or None."""
     if not callable(getattr(loss, "desired_rate", None)):
         return None
@@ -386,16 +386,16 @@ def desired_rate(loss: Any, target: Any, outputs: int, steps: int) -> float | No
     return None if rate is None or not math.isfinite(rate) else float(rate)
 
 
-def sent_labels(loss: Any, target: Any, spikes: Any) -> Any:
+def sent_labels(loss: Any, target: object, spikes: TensorLike) -> object:
     """Return a target where any loss needs it, by `ClassLoss.send_labels`; unchanged without such a method."""
     return loss.send_labels(target, spikes) if callable(getattr(loss, "send_labels", None)) else target
 
 
-def scored(loss: Any, output: Any, target: Any) -> tuple[Any, Any]:
+def scored(loss: Any, output: TensorLike, target: object) -> tuple[TensorLike, object]:
     """Return output and target for a score, by `ClassLoss.scored`; unchanged without such a method."""
     return loss.scored(output, target) if callable(getattr(loss, "scored", None)) else (output, target)
 
 
-def observing(loss: Any, net: Any) -> AbstractContextManager[Any]:
+def observing(loss: Any, net: object) -> AbstractContextManager[object]:
     """Return a context in which a loss observes a network's forward pass, by its method `observing` if it has one."""
     return loss.observing(net) if callable(getattr(loss, "observing", None)) else nullcontext()

@@ -285,7 +285,7 @@ class CrossEntropyLoss(ClassLoss):
     def at_steps(self) -> bool:  # type: ignore[override]
         return self.over == "every"
 
-    def scored(self, output: Any, target: Any) -> tuple[Any, Any]:
+    def scored(self, output: TensorLike, target: object) -> tuple[TensorLike, object]:
         output = as_tensor(output)
         first, last, lengths = self._within(output)
         y = output.data[first:last]
@@ -298,7 +298,7 @@ class CrossEntropyLoss(ClassLoss):
         # An output of one step, (1, N, classes).
         return over_time(y, self.over, lengths)[None], target
 
-    def _at_each_step(self, labels: Any, spikes: Tensor) -> Array | None:
+    def _at_each_step(self, labels: object, spikes: Tensor) -> Array | None:
         """Return labels at each step as booleans (T, N, classes); None for other labels."""
         given = unread(labels)
         if given.ndim < 2 or given.shape not in (spikes.shape, spikes.shape[:2]):
@@ -323,7 +323,7 @@ class CrossEntropyLoss(ClassLoss):
             chosen = (given[..., None] == classes) & (given != self.ignore)[..., None]
         return chosen if kernels.of(spikes.stored) is kernels.cpu else to_device(chosen)
 
-    def _targets(self, labels: Any, spikes: Tensor) -> Array:
+    def _targets(self, labels: object, spikes: Tensor) -> Array:
         at_steps = self._at_each_step(labels, spikes)
         chosen: Array = super()._targets(labels, spikes) if at_steps is None else at_steps
         return chosen
@@ -426,10 +426,10 @@ class BinaryCrossEntropyLoss(ClassLoss):
         check.time_first("output", as_tensor(output), least_dimensions=3)
         return np.exp(-np.logaddexp(0, -to_numpy(self._read(output))))
 
-    def send_labels(self, labels: Any, spikes: Any) -> Any:
+    def send_labels(self, labels: object, spikes: TensorLike) -> object:
         return labels
 
-    def scored(self, output: Any, target: Any) -> tuple[Any, Any]:
+    def scored(self, output: TensorLike, target: object) -> tuple[Tensor, object]:
         z = self._read(output)
         right = ((z > 0) == self._targets(target, as_tensor(output))).all(axis=-1)
         xp = namespace(z)
@@ -443,7 +443,7 @@ class BinaryCrossEntropyLoss(ClassLoss):
         read = over_time(numeric(output.data[first:last]), self.over, lengths)
         return (read - self.offset) * self.slope
 
-    def _targets(self, labels: Any, spikes: Tensor) -> Array:
+    def _targets(self, labels: object, spikes: Tensor) -> Array:
         """Return labels (N, classes) as booleans on the device of spikes."""
         given = unread(labels)
         if given.shape != spikes.shape[1:]:

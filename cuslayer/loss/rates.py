@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from cuslayer._base import check
 from cuslayer._base.array_like import TensorLike
@@ -60,7 +59,7 @@ class SpikeRateLoss(ClassLoss):
             raise ValueError(f"{name} must be at most a spike a step, {most:g} Hz, got {rate:g}")
         return rate
 
-    def desired_rate(self, target: Any, outputs: int, steps: int) -> float:
+    def desired_rate(self, target: object, outputs: int, steps: int) -> float:
         return (self.true + (outputs - 1) * self.false) / max(outputs, 1)
 
     def _error(self, spikes: Tensor, chosen: Array, first: int, last: int) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 
 from cuslayer import kernels
 from cuslayer._base import check, instead
+from cuslayer._base.array_like import TensorLike
 from cuslayer._tape import Tensor, as_tensor
 from cuslayer.backend import Array, numeric, to_device, to_numpy
 from cuslayer.loss.base import OVER, ClassLoss, finite_target, over_time
@@ -43,10 +44,10 @@ class MeanSquaredErrorLoss(ClassLoss):
         self.over = check.one_of("over", over, OVER)
         self._set_time(window, dt)
 
-    def send_labels(self, labels: Any, spikes: Any) -> Any:
+    def send_labels(self, labels: object, spikes: TensorLike) -> object:
         return labels
 
-    def scored(self, output: Any, target: Any) -> tuple[Any, Any]:
+    def scored(self, output: TensorLike, target: object) -> tuple[TensorLike, object]:
         output = as_tensor(output)
         first, last, lengths = self._within(output)
         y = over_time(numeric(output.data[first:last]), self.over, lengths)[None]

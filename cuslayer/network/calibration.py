@@ -110,7 +110,7 @@ def calibrate(
     *,
     output_rate: float | None = None,
     samples: int = SAMPLES,
-    keep: Collection[Any] = (),
+    keep: Collection[object] = (),
 ) -> Calibration:
     """Scale the weights of each layer, in order, so that its neurons fire at a given mean rate on real input.
 
@@ -175,12 +175,12 @@ def calibrate(
 
 def _scaled(
     net: Container,
-    batches: Iterable[Any],
+    batches: Iterable[object],
     rate: float,
     *,
     output_rate: float | None,
     samples: int = SAMPLES,
-    keep: Collection[Any] = (),
+    keep: Collection[object] = (),
 ) -> Calibration:
     """Scale the weights of a network; see `calibrate`."""
     check_network(net)
@@ -202,7 +202,7 @@ def _scaled(
     return Calibration(tuple(run.rows))
 
 
-def _kept(net: Container, keep: Any) -> set[int]:
+def _kept(net: Container, keep: Collection[object]) -> set[int]:
     """Return the identities of the layers to keep, including layers of nested networks."""
     if not isinstance(keep, Collection) or isinstance(keep, (str, Layer)):
         raise TypeError(f"keep must be layers or positions, got {type(keep).__name__}; pass [layer]")
@@ -483,7 +483,9 @@ def layers_set(net: Container) -> str:
 
 
 @check.operation("Trainer")
-def calibrate_initial(net: Container, batches: list[Any], rate: float, loss: Any, steps: int) -> Calibration | None:
+def calibrate_initial(
+    net: Container, batches: list[Any], rate: float, loss: Callable[..., Tensor] | None, steps: int
+) -> Calibration | None:
     """Scale the initial weights of a network; return None, and change nothing, if a weight is not as it was drawn.
 
     Batches with another shape than the first, such as longer recordings, are not used. Layers with their own
@@ -518,7 +520,7 @@ def _begin(x: Tensor, most: int) -> Tensor:
     return x if len(x) <= most else Tensor(x.data[:most], lengths=lengths)
 
 
-def _output_rate(net: Container, x: Tensor, target: Any, loss: Any, rate: float) -> float:
+def _output_rate(net: Container, x: Tensor, target: object, loss: Callable[..., Tensor] | None, rate: float) -> float:
     """Return the mean rate, Hz, that a loss desires; `rate` if it desires none."""
     with eval_mode(net), no_grad():
         output = net(x[:1, :1])

@@ -91,7 +91,7 @@ class Graph:
     parts: list[GraphPart] = field(default_factory=list)
     output: int = INPUT  # the number of the output node
 
-    def add(self, stage: Any, path: tuple[int, ...], inputs: tuple[int, ...]) -> int:
+    def add(self, stage: object, path: tuple[int, ...], inputs: tuple[int, ...]) -> int:
         """Add a node and return its number."""
         self.nodes.append(GraphNode(len(self.nodes), path, stage, inputs))
         return len(self.nodes) - 1
@@ -159,7 +159,7 @@ class Fusion(NamedTuple):
     # The fused operation: a function of the input, the layers and the `OnePass` of their neurons.
     operation: Callable[..., Tensor]
 
-    def fits(self, stages: Sequence[Any]) -> bool:
+    def fits(self, stages: Sequence[object]) -> bool:
         """Return whether the first stages are the pattern's, and all neurons have one mode of the gradient."""
         if len(stages) < len(self.pattern):
             return False
@@ -169,14 +169,14 @@ class Fusion(NamedTuple):
             return False
         return len({neuron.spiking.exact for neuron in cast("list[OnePass]", neurons)}) == 1
 
-    def split(self, stages: Sequence[Any]) -> tuple[list[Any], list[OnePass | None]]:
+    def split(self, stages: Sequence[object]) -> tuple[list[object], list[OnePass | None]]:
         """Return the layers among the first stages, and the `OnePass` of the neurons."""
         placed = list(zip(self.pattern, stages, strict=False))
         layers = [stage for form, stage in placed if form is not None]
         return layers, [one_pass(stage) for form, stage in placed if form is None]
 
 
-def one_pass(stage: Any) -> OnePass | None:
+def one_pass(stage: object) -> OnePass | None:
     """Return the `OnePass` of a stage of neurons that fused operations support; None for any other stage."""
     return getattr(stage, "one_pass", None)
 
@@ -205,7 +205,7 @@ def _conv(x: Tensor, layers: list[Any], neurons: list[OnePass]) -> Tensor:
     return conv_neuron(x, *_parameters(layers[0]), **neurons[0]._asdict(), **layers[0].geometry())
 
 
-def _dense(x: Tensor, layers: list[Any], neurons: list[OnePass]) -> Tensor:
+def _dense(x: Tensor, layers: list[object], neurons: list[OnePass]) -> Tensor:
     return dense_neuron(x, *_parameters(layers[0]), **neurons[0]._asdict())
 
 
@@ -325,7 +325,7 @@ _observers: Setting[tuple[tuple[Any, Observer], ...]] = Setting(())
 
 
 @contextmanager
-def observe(net: Any, observer: Observer) -> Iterator[None]:
+def observe(net: object, observer: Observer) -> Iterator[None]:
     """Let an observer run every step of a network's forward passes, within the block and this thread.
 
     The observer may run the stages of a step one by one; it must return the output of the step. If a network has
@@ -335,7 +335,7 @@ def observe(net: Any, observer: Observer) -> Iterator[None]:
         yield
 
 
-def observed(net: Any, parts: Sequence[GraphPart] = ()) -> Run:
+def observed(net: object, parts: Sequence[GraphPart] = ()) -> Run:
     """Return the function that runs a network's steps, through its observers and the observers of nested networks."""
 
     def run(step: Step, *inputs: Tensor) -> Tensor:
@@ -351,7 +351,7 @@ def observed(net: Any, parts: Sequence[GraphPart] = ()) -> Run:
     return run
 
 
-def is_observed(net: Any, parts: Sequence[GraphPart]) -> bool:
+def is_observed(net: object, parts: Sequence[GraphPart]) -> bool:
     """Return whether a network or one of its nested networks has an observer in this thread."""
     return any(other is net for other, _ in _observers.get()) or bool(_observed_parts(parts))
 
@@ -390,7 +390,7 @@ def as_input(x: TensorLike) -> Tensor:
         raise ValueError("x must be an array (T, N, ...), got rows of unequal length") from None
 
 
-def _not_an_array(x: Any) -> str:
+def _not_an_array(x: object) -> str:
     """Return what x is instead of an array, and advice; '' if it may become one."""
     if isinstance(x, (str, os.PathLike)):
         return f"the path {os.fspath(x)!r}; read the file first"

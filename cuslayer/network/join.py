@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import reduce
-from typing import Any
 
 import numpy as np
 
@@ -139,7 +138,7 @@ class Join(Layer):
         self.how = check.one_of("join", how, JOINS)
 
     @check.operation("Parallel")
-    def __call__(self, *branches: Any) -> Tensor:
+    def __call__(self, *branches: object) -> Tensor:
         """Return the joined outputs; see `join` and `gate`."""
         if self.how in ("add", "concatenate"):
             return join(*branches, how=self.how)

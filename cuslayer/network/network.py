@@ -195,13 +195,13 @@ class Container(Layer):
         found: Shape | None = shapes_of(graph, shape)[graph.output]
         return found
 
-    def children(self) -> Iterator[tuple[str, Any]]:
+    def children(self) -> Iterator[tuple[str, Layer | Tensor]]:
         """Yield the position of each stage that is a layer, and the layer; then other attributes like `Layer`."""
         stages = self.stages
         yield from ((str(position), stage) for position, stage in enumerate(stages) if isinstance(stage, Layer))
         yield from self._other_children()
 
-    def _other_children(self) -> Iterator[tuple[str, Any]]:
+    def _other_children(self) -> Iterator[tuple[str, Layer | Tensor]]:
         stages = self.stages
         for name, value in vars(self).items():
             if value is not stages:
@@ -294,7 +294,7 @@ class Container(Layer):
         return loaded
 
     @check.operation("load_state")
-    def check_state(self, state: Mapping[str, Any], *, strict: bool = True) -> LoadedState:
+    def check_state(self, state: Mapping[str, Array], *, strict: bool = True) -> LoadedState:
         check_mapping(state)
         of_layers = (names for names, *_ in self._numbers())
         of_neurons = (names for names, _ in self._balanced())
@@ -323,7 +323,7 @@ class Container(Layer):
             container = container.stages[position] if isinstance(container.stages[position], Container) else None
         return ".".join((*names, key)), f"{node}.{key}"
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: object) -> Any:
         """Return the layer at a position or a path, or with a name; the layers of a slice as a network; a given layer.
 
         Raises:
@@ -458,7 +458,7 @@ class Sequential(Container):
         return super().__getattr__(name) if position is None else self.layers[position]  # type: ignore[misc]
 
     @check.method
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         position = vars(self).get("_positions", {}).get(name)
         if position is None:
             super().__setattr__(name, value)
@@ -636,12 +636,12 @@ def _scale_initial_weights(graph: Graph) -> None:
                 layer.start_at(as_neuron(node.stage).weight_scale)
 
 
-def _first_in(state: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
+def _first_in(state: Mapping[str, Array], names: tuple[str, ...]) -> list[str]:
     """Return the first of some names that a state has; nothing if it has none."""
     return [name for name in names if name in state][:1]
 
 
-def replace_stage(net: Container, address: Address, stage: Any) -> None:
+def replace_stage(net: Container, address: Address, stage: object) -> None:
     """Put another stage at an address of a network."""
     path = address if isinstance(address, tuple) else (address,)
     net[path[:-1]].stages[path[-1]] = stage
@@ -666,7 +666,7 @@ def chain_of(net: Container) -> list[GraphNode]:
 
 
 @check.operation("network")
-def add_stage(graph: Graph, stage: Any, path: tuple[int, ...], source: int) -> int:
+def add_stage(graph: Graph, stage: object, path: tuple[int, ...], source: int) -> int:
     """Add a stage with its nested stages to a graph, and return the number of its output node.
 
     A container with its own `__call__` may compute something else: it is a stage like any function.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any, TypeAlias, cast
@@ -33,7 +33,7 @@ from cuslayer.layers.base import as_layer
 from cuslayer.layers.batch_norm import SCALES
 from cuslayer.layers.weight_hooks import quantize
 from cuslayer.network.join import SKIPS
-from cuslayer.network.network import Residual, Sequential
+from cuslayer.network.network import Residual, Sequential, Stage
 from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.neurons.dynamics import StepNeuron
 from cuslayer.neurons.names import neuron_constants
@@ -75,17 +75,17 @@ WITHOUT_NEURONS = ("mean", "max", "average", "readout", "block")
 _OF_FRAMES = ("conv", "block", "pool", "mean", "max")
 
 
-def _one_or_two(least: int) -> Any:
+def _one_or_two(least: int) -> Callable[[str, object], object]:
     """Return the rule for one integer, or two in a list."""
 
-    def rule(name: str, value: Any) -> Any:
+    def rule(name: str, value: object) -> object:
         found = check.pair(name, value, least=least)
         return found if isinstance(value, list) else found[0]
 
     return rule
 
 
-def _ranges(name: str, value: Any) -> tuple[tuple[str, float, float], ...]:
+def _ranges(name: str, value: object) -> tuple[tuple[str, float, float], ...]:
     """Return ranges of constants, each with its name, from a mapping to two numbers."""
     if not isinstance(value, dict) or not value:
         raise ValueError(f"{name} must be the least and the most of constants by name, got {value!r}")
@@ -238,7 +238,7 @@ def rows_first(word: Word) -> Word:
 Shape: TypeAlias = "tuple[int, ...]"
 
 
-def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
+def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Stage]]:
     """Return the shape of the input, (H, W, C) or (N,), and the layers and neurons of a network.
 
     A `Shift` follows neurons with an axon delay; weights before neurons with a weight grid are rounded to it.
@@ -286,7 +286,7 @@ def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Any]]:
     return begin, stages
 
 
-def _spread(where: str, neuron: Any, word: Word) -> Any:
+def _spread(where: str, neuron: Any, word: Word) -> Neuron:
     """Return neurons with individual constants; files store them because they are trained."""
     names = {} if getattr(neuron, "names", None) is None else neuron.names.all
     ranges = {names.get(name, name): (least, most) for name, least, most in word.spread or ()}
@@ -296,7 +296,7 @@ def _spread(where: str, neuron: Any, word: Word) -> Any:
         return neuron.spread(word.numbers[0], **ranges)
 
 
-def _fired(neuron: Any) -> list[Any]:
+def _fired(neuron: Neuron) -> list[object]:
     """Return neurons, and the shift of their spikes by an axon delay."""
     own = as_neuron(neuron)
     return [neuron, Shift(own.axon_delay * own.dt, dt=own.dt)] if own.axon_delay else [neuron]
@@ -361,7 +361,7 @@ def _inputs(shape: Shape) -> int | Shape:
     return shape if len(shape) > 1 else shape[0]
 
 
-def _recurrent(word: Word, shape: Shape, neuron: Any) -> Recurrent:
+def _recurrent(word: Word, shape: Shape, neuron: Neuron) -> Recurrent:
     """Return the neurons of a recurrent word; the word's scale applies to the weights before them."""
     weight = _weight_options(word, as_neuron(neuron))
     weight.pop("weight_scale", None)

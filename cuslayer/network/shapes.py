@@ -16,7 +16,7 @@ from cuslayer.network.graph import INPUT, Graph
 from cuslayer.neurons.base import is_neuron
 
 
-def shape_after(stage: Any, shapes: Sequence[Shape | None]) -> Shape | None:
+def shape_after(stage: object, shapes: Sequence[Shape | None]) -> Shape | None:
     """Return the shape of a stage's output after T and N, for the shapes of its inputs; None if it is unknown."""
     if is_neuron(stage) and not isinstance(stage, Layer):
         return shapes[0]
@@ -24,13 +24,13 @@ def shape_after(stage: Any, shapes: Sequence[Shape | None]) -> Shape | None:
     return None if shapes[0] is None and not _shape_is_ours(stage) else as_layer(stage).joined_shape(shapes)
 
 
-def _shape_is_ours(stage: Any) -> bool:
+def _shape_is_ours(stage: object) -> bool:
     """Return whether a class of the library tells the output shape of a stage."""
     owner = next((c for c in type(stage).__mro__ if "output_shape" in vars(c)), Layer)
     return owner.__module__.startswith("cuslayer.")
 
 
-def shapes_of(graph: Graph, shape: Shape | None, after: Callable[..., Any] = shape_after) -> dict[int, Any]:
+def shapes_of(graph: Graph, shape: Shape | None, after: Callable[..., object] = shape_after) -> dict[int, Any]:
     """Return the shape of each node's output by its number, in order, with the input's shape as INPUT."""
     found: dict[int, Any] = {INPUT: shape}
     for node in graph.nodes:
@@ -38,10 +38,10 @@ def shapes_of(graph: Graph, shape: Shape | None, after: Callable[..., Any] = sha
     return found
 
 
-def known_shapes(graph: Graph, shape: Shape | None) -> dict[int, Any]:
+def known_shapes(graph: Graph, shape: Shape | None) -> dict[int, Shape | None]:
     """Return `shapes_of` a graph; where shapes do not match, the shape from the stage alone: the call will raise."""
 
-    def after(stage: Any, shapes: Sequence[Any]) -> Any:
+    def after(stage: object, shapes: Sequence[Shape | None]) -> Shape | None:
         try:
             return shape_after(stage, shapes)
         except ValueError:
@@ -62,7 +62,7 @@ def check_shapes(graph: Graph, shape: Shape | None) -> None:
             raise ValueError(f"{where}{problem}".replace("'", "")) from None
 
 
-def _known_after(stage: Any, shapes: Sequence[Any]) -> Any:
+def _known_after(stage: object, shapes: Sequence[Any]) -> Shape | None:
     """Return the known part of the shape of a stage's output.
 
     As `shape_after`, or ("H", "W", channels), or ("...", features), or None.
@@ -80,7 +80,7 @@ def _known_after(stage: Any, shapes: Sequence[Any]) -> Any:
     return shape_after(stage, shapes)
 
 
-def _with_places(shapes: Sequence[Any]) -> list[Any]:
+def _with_places(shapes: Sequence[Any]) -> list[Shape | None]:
     """Return the shapes of branches, with the places of another branch where they are unknown."""
     places = next((shape[:-1] for shape in shapes if shape and shape[:1] != PLACES), PLACES)
     return [(*places, shape[-1]) if shape and shape[:1] == PLACES else shape for shape in shapes]

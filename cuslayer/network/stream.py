@@ -8,6 +8,7 @@ from copy import copy
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from cuslayer._base import check
 from cuslayer._base.array_like import TensorLike
@@ -86,7 +87,7 @@ class Stream:
     ((1, 3), True, 50)
     """
 
-    def __init__(self, net: Any, graph: Graph, lengths: Any = None) -> None:
+    def __init__(self, net: Any, graph: Graph, lengths: npt.ArrayLike | None = None) -> None:
         self._net, self._graph = net, graph
         self._lengths = None if lengths is None else np.asarray(lengths)
         self.reset()
@@ -171,7 +172,7 @@ def _items(graph: Graph, step: Step, on_cpu: bool) -> list[_Item]:
     return [_Item(_alone(graph.nodes[part.start], on_cpu), part.inputs, part.last) for part in step.parts()]
 
 
-def _fused(fusion: Fusion, stages: Sequence[Any]) -> Run | None:
+def _fused(fusion: Fusion, stages: Sequence[object]) -> Run | None:
     """Return layers and their neurons with a state; None if not fused."""
     from cuslayer.kernels.fused.streams import StreamedConv, StreamedDense  # imports Numba
 
@@ -219,7 +220,7 @@ def _alone(node: GraphNode, on_cpu: bool) -> Run:
     return lambda *inputs: as_tensor(run(*map(as_tensor, inputs))).stored
 
 
-def _with_state(node: GraphNode, stage: Any, refusal: str) -> Callable[..., Any]:
+def _with_state(node: GraphNode, stage: object, refusal: str) -> Callable[..., Tensor]:
     """Return a stage with a state as a function of tensors."""
     run: Callable[..., Any] | None = stage.continued() if hasattr(stage, "continued") else None
     if run is None:
@@ -311,7 +312,7 @@ def check_continued(graph: Graph, whole: bool) -> None:
         _continued(node, whole)
 
 
-def _continued(node: GraphNode, whole: bool) -> Callable[..., Any]:
+def _continued(node: GraphNode, whole: bool) -> Callable[..., Tensor]:
     """Return a stage that continues from chunk to chunk in training."""
     stage, refusal = node.stage, "cannot be trained in chunks of time"
     if is_stateful(stage):
@@ -335,7 +336,7 @@ _ROWS = 256
 _STEPS = 128
 
 
-def in_chunks(net: Any, graph: Graph, x: Tensor) -> Tensor | None:
+def in_chunks(net: object, graph: Graph, x: Tensor) -> Tensor | None:
     """Return the output of a network for x (T, N, ...), computed in chunks of time; None if it runs as a whole.
 
     This needs a call without gradients, on the CPU, for which the whole pass would need several times the memory of a
@@ -380,7 +381,7 @@ def chunk_steps(graph: Graph, shape: tuple[int, ...]) -> int:
     return max(1, steps // multiple) * multiple
 
 
-def _needs_batch(stage: Any) -> bool:
+def _needs_batch(stage: object) -> bool:
     """Return whether a stage needs the whole input: it has a state, or it draws or takes means in training."""
     if is_stateful(stage):
         return True  # a call continues after the last, and a stream starts anew

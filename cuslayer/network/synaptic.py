@@ -7,19 +7,20 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer._base.sequences import ended
 from cuslayer._tape import Pullback, Tensor, as_tensor, differentiable
 from cuslayer.backend import Array, namespace, to_device
 from cuslayer.layers.base import Shape, as_layer, form_of
 from cuslayer.loss.base import desired_rate, scored, sent_labels
 from cuslayer.network.graph import Run, Step, observe
-from cuslayer.neurons.base import as_neuron, is_neuron
+from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 
 if TYPE_CHECKING:
     from cuslayer.network.network import Container
 
 
-def fan_out(layer: Any, shape: Shape) -> Array | None:
+def fan_out(layer: object, shape: Shape) -> Array | None:
     """Return the number of synapses of each input of a layer, of the input's shape (without T and N), float64.
 
     A pixel at the edge of an image lies in fewer windows. None for a stage without synapses, such as a delay.
@@ -78,7 +79,7 @@ def events(x: Array, /) -> tuple[Array, Pullback]:
     return x != 0, lambda g: g * namespace(x).sign(x).astype(g.dtype)
 
 
-def sent(stages: Sequence[Any], inputs: Sequence[Tensor], y: Tensor) -> Iterator[tuple[Any, Tensor]]:
+def sent(stages: Sequence[Any], inputs: Sequence[Tensor], y: Tensor) -> Iterator[tuple[object, Tensor]]:
     """Yield layers and the input of their synapses: the inputs of stages, and spikes that return to neurons."""
     if len(inputs) == 1:
         yield stages[0], inputs[0]
@@ -87,7 +88,7 @@ def sent(stages: Sequence[Any], inputs: Sequence[Tensor], y: Tensor) -> Iterator
         yield own_layer, stages[-1].returning(y)
 
 
-def operations(x: Array, fan_out: Array) -> Any:
+def operations(x: Array, fan_out: Array) -> float:
     """Return the number of synaptic operations of spikes or numbers (T, N, ...), in float64."""
     counts = x.sum(axis=(0, 1), dtype="int64" if x.dtype == bool else "float64")
     return (counts * fan_out).sum()
@@ -127,7 +128,7 @@ class SparsityLoss:
     0.6931
     """
 
-    def __init__(self, loss: Callable[[Any, Any], Tensor], *, weight: float, allowed: float = 0.0) -> None:
+    def __init__(self, loss: Callable[..., Tensor], *, weight: float, allowed: float = 0.0) -> None:
         if not callable(loss):
             raise TypeError(f"loss must be a function of output and target, got {type(loss).__name__}")
         self.loss = loss
@@ -139,7 +140,7 @@ class SparsityLoss:
         self._fan_outs: dict[tuple[int, Shape], tuple[Any, Array | None]] = {}
 
     @property
-    def neuron(self) -> Any:
+    def neuron(self) -> Neuron | None:
         """The neuron of the loss; None if it has none."""
         return getattr(self.loss, "neuron", None)
 
@@ -148,7 +149,7 @@ class SparsityLoss:
         """Whether integers (T, N) are labels at each step."""
         return getattr(self.loss, "at_steps", True)
 
-    def __call__(self, output: Any, target: Any) -> Tensor:
+    def __call__(self, output: TensorLike, target: object) -> Tensor:
         """Return the loss with the penalty of the last observed pass."""
         operations, self._operations = self._operations, []
         value = self.loss(output, target)
@@ -188,7 +189,7 @@ class SparsityLoss:
                 self._operations.append(synaptic_operations(events(x), fan_out=synapses))
         return y
 
-    def _fan_out(self, layer: Any, x: Tensor) -> Array | None:
+    def _fan_out(self, layer: object, x: Tensor) -> Array | None:
         """Return the number of synapses of each input, on the device of x; computed once per layer and shape."""
         key = id(layer), x.shape[2:]
         if key not in self._fan_outs:
@@ -200,14 +201,14 @@ class SparsityLoss:
     def __repr__(self) -> str:
         return check.shown(self)
 
-    def desired_rate(self, target: Any, outputs: int, steps: int) -> float | None:
+    def desired_rate(self, target: object, outputs: int, steps: int) -> float | None:
         """Return the rate that the loss desires."""
         return desired_rate(self.loss, target, outputs, steps)
 
-    def send_labels(self, labels: Any, spikes: Any) -> Any:
+    def send_labels(self, labels: object, spikes: TensorLike) -> object:
         """Return labels where the loss needs them."""
         return sent_labels(self.loss, labels, spikes)
 
-    def scored(self, output: Any, target: Any) -> tuple[Any, Any]:
+    def scored(self, output: TensorLike, target: object) -> tuple[TensorLike, object]:
         """Return output and target for the loss's score."""
         return scored(self.loss, output, target)

@@ -13,7 +13,7 @@ All inspection of a network uses this loop::
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -65,7 +65,7 @@ class Visit:
     """A stage of a network with its inputs, one for each of `node.inputs`, and its output, which `call` computes."""
 
     def __init__(
-        self, node: GraphNode, inputs: tuple[Any, ...], unit: Unit, call: Callable[..., Any] | None = None
+        self, node: GraphNode, inputs: tuple[Any, ...], unit: Unit, call: Callable[..., object] | None = None
     ) -> None:
         self.node, self.inputs, self.unit, self.call = node, inputs, unit, call or node
         self._output: Any = _UNSET
@@ -107,7 +107,7 @@ class Visit:
         return self._output
 
     @output.setter
-    def output(self, value: Any) -> None:
+    def output(self, value: object) -> None:
         self._output = value
 
     @property
@@ -128,7 +128,7 @@ class Walk:
     """
 
     def __init__(
-        self, net: Container | Graph, x: Any, nodes: Sequence[GraphNode] | None = None, last: int | None = None
+        self, net: Container | Graph, x: object, nodes: Sequence[GraphNode] | None = None, last: int | None = None
     ) -> None:
         graph = net if isinstance(net, Graph) else graph_of(net)
         self.nodes, self.last = graph.nodes if nodes is None else nodes, graph.output if last is None else last
@@ -248,7 +248,7 @@ def freeze(net: Container) -> None:
         p.requires_grad = p.requires_grad and id(p) in delays
 
 
-def _states(net: Container) -> list[Any]:
+def _states(net: Container) -> list[Carried]:
     """Return the states of neurons between calls, each once, including neurons within layers."""
     stages = [*(node.stage for node in graph_of(net).nodes), *net.layers_within()]
     held = [value for stage in stages for value in values_within(getattr(stage, "__dict__", {}))]
@@ -257,7 +257,7 @@ def _states(net: Container) -> list[Any]:
 
 
 @contextmanager
-def copied(net: Container, *others: Any) -> Iterator[tuple[Any, ...]]:
+def copied(net: Container, *others: object) -> Iterator[tuple[Any, ...]]:
     """Yield copies of a network and of other objects, which may change; restore the random generator afterwards."""
     try:
         found = copy.deepcopy((net, *others))
@@ -269,7 +269,7 @@ def copied(net: Container, *others: Any) -> Iterator[tuple[Any, ...]]:
         yield found
 
 
-def values_within(held: Any) -> Iterator[Any]:
+def values_within(held: dict[str, object] | Iterable[object]) -> Iterator[object]:
     """Yield the values of a dictionary or a sequence, and the values within them."""
     for value in held.values() if isinstance(held, dict) else held:
         if isinstance(value, (list, tuple, dict)):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from cuslayer._base import check, instead
 from cuslayer.backend import Array
@@ -83,10 +84,10 @@ class AdaptiveLIF(StepNeuron):
         cls,
         threshold: float,
         threshold_step: float,
-        current_decay: Any,
-        voltage_decay: Any,
-        threshold_decay: Any,
-        refractory_decay: Any,
+        current_decay: npt.ArrayLike,
+        voltage_decay: npt.ArrayLike,
+        threshold_decay: npt.ArrayLike,
+        refractory_decay: npt.ArrayLike,
         *,
         dt: float = 1.0,
         **options: Any,

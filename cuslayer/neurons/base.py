@@ -236,7 +236,7 @@ class Neuron(metaclass=Listed):
     def __dir__(self) -> list[str]:
         return usable_names(type(self), super().__dir__())
 
-    def __init_subclass__(cls, **options: Any) -> None:
+    def __init_subclass__(cls, **options: object) -> None:
         super().__init_subclass__(**options)
         own = vars(cls).get("names")
         if own is not None:
@@ -320,7 +320,7 @@ class Neuron(metaclass=Listed):
         """The neurons as the page of `write_demo` runs them in float32, to the bit; None if it cannot."""
         return None if getattr(self, "stateful", False) else self.step_by_step
 
-    def continued(self) -> Callable[[Any], Tensor] | None:
+    def continued(self) -> Callable[[Tensor], Tensor] | None:
         """Return the neurons with a state of their own, for streams and chunks of time; None if they keep none.
 
         Call the result with the chunks (T, N, ...) of the weighted input in order, as tensors; it returns their spikes.
@@ -419,7 +419,7 @@ def shown(neuron: Any) -> str:
     return f"{type(neuron).__name__}({', '.join(f'{name}={value!r}' for name, value in constants.items())})"
 
 
-def set_checked(neuron: Any, **rules: Callable[[str, Any], Any]) -> None:
+def set_checked(neuron: object, **rules: Callable[[str, object], object]) -> None:
     """Validate constants of a frozen neuron, each by its rule, and set them to the rule's results."""
     for name, rule in rules.items():
         object.__setattr__(neuron, name, rule(name, getattr(neuron, name)))
@@ -449,42 +449,42 @@ USUAL_GRADIENT = UsualText("slayer")
 USUAL_STEP = UsualNumber(1.0)
 
 
-def is_usual(neuron: Any, *names: str) -> bool:
+def is_usual(neuron: object, *names: str) -> bool:
     """Return whether neurons have defaults of these names that nobody chose."""
     return all(isinstance(getattr(neuron, name, None), Usual) for name in names)
 
 
-def is_balanced(neuron: Any) -> bool:
+def is_balanced(neuron: object) -> bool:
     """Return whether `calibrate` has set the scale of the surrogate."""
     return isinstance(getattr(neuron, "scale_rho", None), BalancedScale)
 
 
-def has_usual_scale(neuron: Any) -> bool:
+def has_usual_scale(neuron: object) -> bool:
     """Return whether the scale of the surrogate is the default, or `calibrate` has set it."""
     return is_dataclass(neuron) and (is_usual(neuron, "scale_rho") or is_balanced(neuron))
 
 
-def with_balanced_scale(neuron: Any, scale: float) -> Any:
+def with_balanced_scale(neuron: Any, scale: float) -> Neuron:
     """Return neurons with another scale of the surrogate."""
     return replace(neuron, scale_rho=BalancedScale(scale))
 
 
-def usual_or_constant(name: str, value: Any) -> float:
+def usual_or_constant(name: str, value: object) -> float:
     """Return a constant of the surrogate as a float, as `check.constant` does; a default stays one."""
     return value if isinstance(value, (UsualNumber, BalancedScale)) else check.constant(name, value)
 
 
-def usual_or_step(name: str, value: Any) -> float:
+def usual_or_step(name: str, value: object) -> float:
     """Return a step in ms, as `check.time_step` does; a default stays one."""
     return value if isinstance(value, UsualNumber) else check.time_step(name, value)
 
 
-def word_or_none(*words: str) -> Callable[[str, Any], str]:
+def word_or_none(*words: str) -> Callable[[str, object], str]:
     """Return the rule that accepts some words, and None for "none"."""
     return lambda name, value: check.one_of(name, "none" if value is None else value, words)
 
 
-def scaled_surrogate(neuron: Any, height: float) -> None:
+def scaled_surrogate(neuron: Neuron, height: float) -> None:
     """Scale the attribute `surrogate` of a neuron, a name or a surrogate, to its threshold, width and a height per ms.
 
     A method of this name in a subclass stays.
@@ -512,7 +512,7 @@ def shape_of(neuron: Neuron) -> Shape:
     return (EXPONENTIAL if found is None else found).shape
 
 
-def is_neuron(stage: Any) -> bool:
+def is_neuron(stage: object) -> bool:
     """Return whether a stage of a network is a `Neuron`, or a callable with ``theta`` and ``psp``."""
     if isinstance(stage, Neuron):
         return True
@@ -521,12 +521,12 @@ def is_neuron(stage: Any) -> bool:
     return callable(stage) and hasattr(stage, "theta") and callable(getattr(stage, "psp", None))
 
 
-def is_stateful(stage: Any) -> bool:
+def is_stateful(stage: object) -> bool:
     """Return whether neurons, or a population of them, continue from the state after their last call."""
     return bool(getattr(getattr(stage, "neuron", stage), "stateful", False))
 
 
-def as_neuron(neuron: Any, name: str = "neuron") -> Neuron:
+def as_neuron(neuron: object, name: str = "neuron") -> Neuron:
     """Return a neuron as a `Neuron`; raise TypeError, for an argument of an operation, if it is not a neuron."""
     if isinstance(neuron, Neuron):
         return neuron

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from cuslayer._base import instead
 from cuslayer.backend import Array
@@ -64,7 +65,13 @@ class CUBA(Leaky):
 
     @classmethod
     def of_decays(
-        cls, threshold: float, current_decay: Any, voltage_decay: Any, *, dt: float = 1.0, **options: Any
+        cls,
+        threshold: float,
+        current_decay: npt.ArrayLike,
+        voltage_decay: npt.ArrayLike,
+        *,
+        dt: float = 1.0,
+        **options: Any,
     ) -> CUBA:
         """Return the neuron with the constants of lava-dl's CUBA, rounded as in lava-dl for its default scale.
 

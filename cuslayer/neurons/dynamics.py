@@ -74,7 +74,7 @@ def of_constants(g: Array, keep: Array, x_shape: tuple[int, ...]) -> Array:
 
 
 def time_constant(
-    name: str, given: Any, trained: bool, bounds: Callable[[], tuple[float, float]], may_be_zero: bool = False
+    name: str, given: object, trained: bool, bounds: Callable[[], tuple[float, float]], may_be_zero: bool = False
 ) -> Any:
     """Return a time constant as a number, a read-only array or, if it is trained, a parameter with bounds."""
     values = np.asarray(to_numpy(given.data if isinstance(given, Tensor) else given))
@@ -102,7 +102,7 @@ def time_constant(
     return values
 
 
-def bounds_in_ms(given: Any, dt: float) -> tuple[float, float]:
+def bounds_in_ms(given: object, dt: float) -> tuple[float, float]:
     """Return the bounds of trained time constants, by default a quarter of a step and 10,000 steps."""
     if given is None:
         return _LEAST * dt, _MOST * dt
@@ -118,26 +118,26 @@ def check_within(name: str, values: Array, least: float, most: float, where: str
         raise ValueError(f"{name} must be from {least:g} to {most:g} {where}, got {wrong.flat[0]:g}")
 
 
-def kept_share(tau: Any, dt: float) -> Any:
+def kept_share(tau: object, dt: float) -> Any:
     """Return the decay factor of a state, ``exp(-dt / tau)``: an array, or a tensor if tau is one."""
     return (-dt / tau).exp() if isinstance(tau, Tensor) else np.exp(-dt / np.asarray(tau))
 
 
-def _data(value: Any) -> Any:
+def _data(value: object) -> Any:
     return value.data if isinstance(value, Tensor) else value
 
 
-def _as_number(name: str, value: Any) -> float:
+def _as_number(name: str, value: object) -> float:
     """Return a constant of a step as a number; a flag is 1 or 0."""
     return float(value) if isinstance(value, bool) else float(check.number(name, value))
 
 
-def _is_trained(value: Any) -> bool:
+def _is_trained(value: object) -> bool:
     return isinstance(value, Tensor) and value.requires_grad
 
 
 @cache
-def _kind(cls: Any) -> Kind:
+def _kind(cls: type[StepNeuron]) -> Kind:
     if cls.step is None:
         raise TypeError("neurons with states must define step")
     if not cls.states:
@@ -156,13 +156,15 @@ def _kind(cls: Any) -> Kind:
     )
 
 
-def simulate_by_step(x: Any, by_step: StepByStep, states: PopulationStates) -> Tensor:
+def simulate_by_step(x: object, by_step: StepByStep, states: PopulationStates) -> Tensor:
     """Return the output of neurons after earlier calls."""
     columns = tuple(by_step.keeps.values())
     return with_columns(simulate, x, columns=columns, spiking=by_step.spiking, states=states)
 
 
-def with_columns(operation: Callable[..., Tensor], *arrays: Any, columns: tuple[Any, ...], **options: Any) -> Tensor:
+def with_columns(
+    operation: Callable[..., Tensor], *arrays: object, columns: tuple[object, ...], **options: object
+) -> Tensor:
     """Return the result of an operation for constants of each neuron, host arrays or tensors."""
     if not any(isinstance(column, Tensor) for column in columns):
         return operation(*arrays, fixed=columns, **options)
@@ -368,7 +370,7 @@ class StepNeuron(Neuron):
     # The time constants that may be 0.
     may_be_zero: ClassVar[tuple[str, ...]] = ()
 
-    def __init_subclass__(cls, **options: Any) -> None:
+    def __init_subclass__(cls, **options: object) -> None:
         super().__init_subclass__(**options)
         if "decays" in vars(cls) and "time_constants" not in vars(cls):
             cls.time_constants = tuple(dict.fromkeys(cls.decays.values()))
@@ -391,7 +393,7 @@ class StepNeuron(Neuron):
         return PopulationStates() if kind.past or kind.fading else States()
 
     @check.operation
-    def spread(self, count: int, **ranges: tuple[float, float]) -> Any:
+    def spread(self, count: int, **ranges: tuple[float, float]) -> Neuron:
         """Return these neurons with uniformly drawn constants, one for each neuron or channel.
 
         Args:
@@ -472,7 +474,7 @@ class StepNeuron(Neuron):
         names = dict.fromkeys((*self.time_constants, *(each.name for each in fields(self))))
         return [value for name in names if _is_trained(value := getattr(self, name))]
 
-    def keep(self, name: str) -> Any:
+    def keep(self, name: str) -> Tensor | Array:
         """Return the decay factor of a state, ``exp(-dt / tau)``: an array, or a tensor if tau is one."""
         return kept_share(getattr(self, name), self.dt)
 
@@ -565,7 +567,7 @@ class StepNeuron(Neuron):
             return None
         return OnePass(tuple(map(_data, by_step.keeps.values())), spiking)
 
-    def operate(self, x: Any, states: Any, *more: Any) -> Tensor:
+    def operate(self, x: object, states: object, *more: object) -> Tensor:
         """Return the spikes of the weighted input x (T, N, ...); the call changes the states, None for 0."""
         columns = tuple(self.columns.values())
         if self.backward is not None and any(map(_is_trained, columns)):
@@ -575,7 +577,7 @@ class StepNeuron(Neuron):
             return with_columns(simulate, step, columns=columns, spiking=self.spiking, repeats=len(x))
         return with_columns(simulate, x, *more, columns=columns, spiking=self.spiking, states=states)
 
-    def __call__(self, x: TensorLike, *more: Any) -> Tensor:
+    def __call__(self, x: TensorLike, *more: object) -> Tensor:
         """Return the spikes for the weighted input x (T, N, ...) and the step's further inputs."""
         x = as_tensor(x)
         check.weighted_input("x", x)
@@ -590,7 +592,7 @@ class StepNeuron(Neuron):
     def psp_by_step(self) -> StepByStep | None:
         return StepByStep(self.spiking, self.columns) if self.reads_out else None
 
-    def continued(self) -> Callable[[Any], Tensor] | None:
+    def continued(self) -> Callable[[Tensor], Tensor] | None:
         if type(self).__call__ is not StepNeuron.__call__:
             return None
         states = self._new_states()
@@ -608,7 +610,7 @@ class StepNeuron(Neuron):
         return f"{type(self).__name__}({', '.join(order)})"
 
 
-def tau_of_decay(name: str, decay: Any, dt: float) -> Any:
+def tau_of_decay(name: str, decay: object, dt: float) -> Any:
     """Return the time constants, ms, of lava-dl's decays, the fractions that decay in a step: ``-dt / log(1 - decay)``.
 
     lava-dl rounds a decay to 4096ths, half to even.
@@ -628,12 +630,12 @@ def in_64ths(name: str, given: float, least: int = 0) -> float:
     return count / 64.0
 
 
-def to_array(keep: Any) -> Array:
+def to_array(keep: Tensor | Array) -> Array:
     """Return an array, or the data of a tensor."""
     return keep.data if isinstance(keep, Tensor) else keep
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, (Tensor, np.ndarray)) and value.size > 1:
         return f"array {value.shape}"
     if isinstance(value, (Tensor, np.ndarray)):

@@ -59,7 +59,7 @@ class Leaky(StepNeuron):
         """The amount that a spike then subtracts from the voltage."""
         return self.theta if self.reset == "subtract" else 0.0
 
-    def _keeps_of(self, share: Callable[..., float], *of: Any) -> tuple[float, float]:
+    def _keeps_of(self, share: Callable[..., float], *of: object) -> tuple[float, float]:
         """Return the decay factors of current and voltage, by a function of a time constant's name."""
         found = [share(name, *of) for name in self.time_constants]
         return (found[0], found[1]) if len(found) > 1 else (0.0, found[0])

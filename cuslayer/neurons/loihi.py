@@ -15,6 +15,7 @@ from cuslayer._base import check, instead
 from cuslayer._base.array_like import TensorLike
 from cuslayer._tape import Pullback, Tensor, differentiable, save_for_backward
 from cuslayer.backend import Array, namespace
+from cuslayer.kernels import Kernels
 from cuslayer.kernels.constants import flushed_taps
 from cuslayer.kernels.step.derive import StepSpiking
 from cuslayer.kernels.step.filters import Sampled
@@ -92,7 +93,7 @@ class _State(Carried):
     def copy(self) -> Any:
         return None if self.values is None else (self.values[0].copy(), self.values[1])
 
-    def run(self, k: Any, x: Array, constants: FixedPoint) -> tuple[Array, Array]:
+    def run(self, k: Kernels, x: Array, constants: FixedPoint) -> tuple[Array, Array]:
         """Return the voltage and the spikes of the next steps x (T, N, ...)."""
         if self.values is None:
             self.values = namespace(x).zeros((3, math.prod(x.shape[1:])), x.dtype), 0
@@ -101,7 +102,7 @@ class _State(Carried):
         return run(k, x, constants, registers, steps)
 
 
-def adjoint(k: Any, g: Array, u: Array, constants: FixedPoint, state: _State | None = None) -> Array:
+def adjoint(k: Kernels, g: Array, u: Array, constants: FixedPoint, state: _State | None = None) -> Array:
     """Return the gradient of the weighted input, ``sum_k h[k] rho(u[t+k]) g[t+k]``, by the kernels k."""
     found: Array = k.sampled_srm.surrogate_adjoint(g, u, constants)
     if state is not None and state.whole:
@@ -116,7 +117,9 @@ def adjoint(k: Any, g: Array, u: Array, constants: FixedPoint, state: _State | N
     return found
 
 
-def run(k: Any, x: Array, constants: FixedPoint, states: Array | None = None, steps: int = 0) -> tuple[Array, Array]:
+def run(
+    k: Kernels, x: Array, constants: FixedPoint, states: Array | None = None, steps: int = 0
+) -> tuple[Array, Array]:
     """Return the voltage and the spikes of the weighted input x (T, N, ...) after `steps` steps, by the kernels k."""
     if constants.first > steps and len(x):
         x = x.copy()
@@ -337,7 +340,7 @@ class Loihi(Neuron):
     def simulation(self) -> StepByStep | None:
         return self.as_step
 
-    def continued(self) -> Callable[[Any], Tensor] | None:
+    def continued(self) -> Callable[[Tensor], Tensor] | None:
         if type(self).__call__ is not Loihi.__call__:
             return None
         state = _State()

@@ -15,7 +15,7 @@ from cuslayer.surrogates import Surrogate, as_constant
 
 
 @check.operation
-def neuron_constants(neuron: Neuron) -> dict[str, Any]:
+def neuron_constants(neuron: Neuron) -> dict[str, object]:
     """Return the type and constants of a neuron under SLAYER's names, without dt, which is the simulation's Ts.
 
     The result omits the surrogate if it is SLAYER's, the exponential.
@@ -38,14 +38,14 @@ def neuron_constants(neuron: Neuron) -> dict[str, Any]:
     return found
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """Return a constant for a file: a number or a list in place of an array or a tensor."""
     if isinstance(value, (Tensor, np.ndarray)):
         return to_numpy(value.data if isinstance(value, Tensor) else value).astype(np.float64).tolist()
     return float(value) if isinstance(value, UsualNumber) else value
 
 
-def make_neuron(at: str, constants: Mapping[str, Any], dt: float) -> Neuron:
+def make_neuron(at: str, constants: Mapping[str, object], dt: float) -> Neuron:
     """Return the neuron of a type and constants by SLAYER's names; errors name them after the path `at`.
 
     >>> import cuslayer.neurons

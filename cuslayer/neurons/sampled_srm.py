@@ -164,7 +164,7 @@ class SampledSRM(Neuron):
         most = float(self.response.max())
         return 1.1 * self.theta / (most if most > 0 else 1.0)
 
-    def continued(self) -> Callable[[Any], Tensor] | None:
+    def continued(self) -> Callable[[Tensor], Tensor] | None:
         own = ("__call__", "psp", "spike")
         if any(getattr(type(self), name) is not getattr(SampledSRM, name) for name in own):
             return None
@@ -172,7 +172,7 @@ class SampledSRM(Neuron):
         options = {"spiking": self.spiking, "exact": self.gradient == "exact", "states": states}
         return lambda x: _spike_after(response(x), **options)
 
-    def spike(self, u: Any) -> Tensor:
+    def spike(self, u: TensorLike) -> Tensor:
         """Return the boolean spikes of a filtered input (T, N, ...); see `functions.sampled_spike`."""
         return sampled_spike(u, spiking=self.spiking, exact=self.gradient == "exact")
 
@@ -194,7 +194,7 @@ class SampledSRM(Neuron):
         return f"SampledSRM({sizes}, {', '.join(f'{name}={value}' for name, value in constants)})"
 
 
-def _samples(name: str, given: Any) -> Array:
+def _samples(name: str, given: object) -> Array:
     """Return the samples of a response as a read-only array (K,) float64."""
     given = np.asarray(to_numpy(given.data if isinstance(given, Tensor) else given))
     if given.dtype.kind not in "biuf":

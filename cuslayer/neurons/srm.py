@@ -120,7 +120,7 @@ def _kinds() -> tuple[Kind, Kind]:
 
 
 @check.operation
-def neuron(x: Any, /, *, spiking: StepSpiking) -> Tensor:
+def neuron(x: TensorLike, /, *, spiking: StepSpiking) -> Tensor:
     """Return ``spike(psp(x))`` in one forward and one backward pass.
 
     Only the potential u is saved for backward.
@@ -150,7 +150,7 @@ def neuron(x: Any, /, *, spiking: StepSpiking) -> Tensor:
 
 
 @check.operation
-def spike(a: Any, /, *, spiking: StepSpiking) -> Tensor:
+def spike(a: TensorLike, /, *, spiking: StepSpiking) -> Tensor:
     """Return the spikes: where the potential after refraction reaches the threshold, ``s[t] = (u[t] >= theta)``.
 
     ``u[t] = a[t] + sum over earlier spikes f of nu[t - f]``. The step has no derivative. Backward uses the surrogate
@@ -339,7 +339,7 @@ class SRM(Neuron):
     def step_by_step(self) -> StepByStep | None:
         return StepByStep(self.spiking, {}) if self._plain else None
 
-    def continued(self) -> Callable[[Any], Tensor] | None:
+    def continued(self) -> Callable[[Tensor], Tensor] | None:
         if not self._plain:
             return None
         states = PopulationStates()
@@ -349,7 +349,7 @@ class SRM(Neuron):
     def relaxed(self) -> Surrogate | None:
         return scaled_or_none(self) if self._plain else None
 
-    def spike(self, u: Any) -> Tensor:
+    def spike(self, u: TensorLike) -> Tensor:
         """Return the boolean spikes of a filtered input (T, N, ...); see `functions.spike`."""
         return spike(u, spiking=self.refracting)
 

@@ -10,6 +10,7 @@ from typing import Any
 from cuslayer import kernels
 from cuslayer._tape import Pullback, Tensor, differentiable
 from cuslayer.backend import Array, Setting, namespace
+from cuslayer.kernels import Kernels
 from cuslayer.kernels.step.derive import StepSpiking
 
 _made: Setting[list[Any] | None] = Setting(None)
@@ -94,7 +95,7 @@ class PopulationStates(Carried):
             raise ValueError(f"x must be as in the last call, {was}; got {x.shape}, {x.dtype}")
         return self.values
 
-    def end(self, k: Any, g: Array, spiking: StepSpiking, longest: int) -> Any:
+    def end(self, k: Kernels, g: Array, spiking: StepSpiking, longest: int) -> Array:
         """Return the gradients that backward has left for a call like this one; None if they stop at its end."""
         if self.whole and self.later is None:
             self.later = k.recurrent.nothing_later(g, spiking, longest)
@@ -116,7 +117,7 @@ class Remembering(Carried):
         super().__init__()
         self._run, self._memory = run, memory
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Any) -> Tensor:
         given = x.data if isinstance(x, Tensor) else x
         before = namespace(given).zeros((self._memory, *x.shape[1:]), x.dtype) if self.values is None else self.values
         joined = namespace(given).concatenate([before, given], axis=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -30,7 +30,7 @@ class StepsAhead:
             is the same.
     """
 
-    def __init__(self, dtype: np.dtype[Any]) -> None:
+    def __init__(self, dtype: np.dtype[np.generic]) -> None:
         self._dtype = dtype
         self._constants: list[Numbers] = []
         self._rows: list[list[Numbers]] = []

@@ -22,7 +22,7 @@ class Given(NamedTuple):
     options: dict[str, Any]
 
 
-def read_groups(parameters: Any, rules: Rules) -> list[Given]:
+def read_groups(parameters: object, rules: Rules) -> list[Given]:
     """Return the groups of a list of tensors, or of dictionaries."""
     if isinstance(parameters, Mapping):
         raise check.mistyped("parameters", "must be a list of groups", parameters, "; pass [group]")
@@ -38,7 +38,7 @@ def read_groups(parameters: Any, rules: Rules) -> list[Given]:
     return found
 
 
-def _read_group(number: int, given: Mapping[str, Any], rules: Rules) -> Given:
+def _read_group(number: int, given: Mapping[str, object], rules: Rules) -> Given:
     name, known = f"group {number}'s ", ("params", *rules)
     for key in given:
         if key not in known:
@@ -51,7 +51,7 @@ def _read_group(number: int, given: Mapping[str, Any], rules: Rules) -> Given:
     return Given(name, params, options)
 
 
-def _tensors(name: str, given: Any, *, groups: bool = False) -> list[Any]:
+def _tensors(name: str, given: object, *, groups: bool = False) -> list[Any]:
     """Return a list of tensors, or of groups if allowed; raise an error that says what to pass."""
     if isinstance(given, Tensor):
         raise TypeError(f"{name} must be a list of tensors, got a Tensor; pass [tensor]")
@@ -74,7 +74,7 @@ def _tensors(name: str, given: Any, *, groups: bool = False) -> list[Any]:
     return found
 
 
-def _with_parameters(given: Any) -> str:
+def _with_parameters(given: object) -> str:
     """Return what an object with parameters is, and what to pass instead."""
     return "a network; pass net.parameters()" if hasattr(given, "layers") else "a layer; pass layer.parameters()"
 

@@ -16,6 +16,7 @@ from cuslayer._base import check, instead
 from cuslayer._parameter import Bounded, optimizers
 from cuslayer._tape import Tensor, note_change
 from cuslayer.backend import Array, namespace, to_device, to_numpy, uninterrupted
+from cuslayer.kernels import Kernels
 from cuslayer.optim.ahead import Numbers, StepsAhead
 from cuslayer.optim.finite import Bounds, NotFinite, StepCheck
 from cuslayer.optim.groups import Given, Parameters, Rules, betas, optional, read_groups
@@ -57,7 +58,7 @@ class ByStep:
         return self.rate(step)
 
 
-def as_schedule(name: str, rate: Any) -> Schedule:
+def as_schedule(name: str, rate: object) -> Schedule:
     """Return a learning rate, a number or a schedule, as a schedule; raise ValueError or TypeError if it is neither."""
     if callable(rate):
         return rate
@@ -181,7 +182,7 @@ class Optimizer:
         *,
         clip_norm: float | None = None,
         clip_value: float | None = None,
-        **options: Any,
+        **options: object,
     ) -> None:
         limit = optional(check.constant)
         self._clip_norm, self._clip_value = limit("clip_norm", clip_norm), limit("clip_value", clip_value)
@@ -390,7 +391,7 @@ class Optimizer:
         """Return whether a method belongs to `_update`: not if a subclass overrides only `_update`."""
         return issubclass(self._definer(name), self._definer("_update"))
 
-    def _moving(self) -> tuple[list[Moving], dict[np.dtype[Any], list[Moving]]]:
+    def _moving(self) -> tuple[list[Moving], dict[np.dtype[np.generic], list[Moving]]]:
         """Return the parameters to update: alone, and, by type, together on a GPU."""
         numbers = iter(range(len(self.parameters)))
         alone, together = list[Moving](), dict[np.dtype[Any], list[Moving]]()
@@ -409,11 +410,11 @@ class Optimizer:
         self._taken[i] += 1
         note_change(self.parameters[i])
 
-    def _updates_together(self, k: Any) -> bool:
+    def _updates_together(self, k: Kernels) -> bool:
         """Return whether `_update_all` updates parameters with these kernels, not `_update` one by one."""
         return k is not kernels.cpu and self._definer("_update_all") is not Optimizer and self._applies("_update_all")
 
-    def _prepared(self, dtype: np.dtype[Any], moving: list[Moving]) -> StepsAhead:
+    def _prepared(self, dtype: np.dtype[np.generic], moving: list[Moving]) -> StepsAhead:
         """Return the table of the parameters to update, with the numbers of the next steps."""
         ahead = self._ahead.setdefault(dtype, StepsAhead(dtype))
         constants = [self._constants(group) + (bounds_of(p) or (-math.inf, math.inf)) for _, group, p in moving]
@@ -458,18 +459,23 @@ class Optimizer:
         raise TypeError("an optimizer with _update_all must define _constants")
 
     def _update_all(
-        self, k: Any, weights: list[Array], grads: list[Array], memory: list[dict[str, Array]], ahead: list[Array]
+        self, k: Kernels, weights: list[Array], grads: list[Array], memory: list[dict[str, Array]], ahead: list[Array]
     ) -> None:
         """Update several weights on a GPU in place, by the constants, the table and the counter of `StepsAhead`."""
 
-    def _update(self, k: Any, weight: Array, grad: Array, memory: dict[str, Array], update: Update) -> None:
+    def _update(self, k: Kernels, weight: Array, grad: Array, memory: dict[str, Array], update: Update) -> None:
         """Update a weight in place; an optimizer may define only this."""
         if self._definer("_update_several") is Optimizer:
             raise TypeError("an optimizer must define _update")
         self._update_several(k, [weight], [grad], [memory], [update])
 
     def _update_several(
-        self, k: Any, weights: list[Array], grads: list[Array], memory: list[dict[str, Array]], updates: list[Update]
+        self,
+        k: Kernels,
+        weights: list[Array],
+        grads: list[Array],
+        memory: list[dict[str, Array]],
+        updates: list[Update],
     ) -> None:
         """Update several weights of a type on the CPU in place."""
         for given in zip(weights, grads, memory, updates, strict=True):
@@ -525,7 +531,7 @@ class Optimizer:
             owners[name].lr = rate
 
     @check.operation("load_state")
-    def check_state(self, state: Mapping[str, Any]) -> None:
+    def check_state(self, state: Mapping[str, object]) -> None:
         """Raise the errors of `load_state` for a mapping with the names and shapes of a state."""
         needed = {f"{i}.{name}": a for i, arrays in enumerate(self.memory) for name, a in arrays.items()}
         needed |= {"steps": np.array(0)}
@@ -574,14 +580,19 @@ class _ByKernel(Optimizer):
         return self.arrays
 
     def _update_several(
-        self, k: Any, weights: list[Array], grads: list[Array], memory: list[dict[str, Array]], updates: list[Update]
+        self,
+        k: Kernels,
+        weights: list[Array],
+        grads: list[Array],
+        memory: list[dict[str, Array]],
+        updates: list[Update],
     ) -> None:
         with np.errstate(over="ignore"):  # a rate beyond float32 is infinite, which the check of the weights finds
             rows = np.array([self._row(update) for update in updates], weights[0].dtype)
         getattr(k.optim, f"{self.kernel}_each")(weights, grads, *self._arrays(memory), rows)
 
     def _update_all(
-        self, k: Any, weights: list[Array], grads: list[Array], memory: list[dict[str, Array]], ahead: list[Array]
+        self, k: Kernels, weights: list[Array], grads: list[Array], memory: list[dict[str, Array]], ahead: list[Array]
     ) -> None:
         getattr(k.optim, f"{self.kernel}_all")(weights, grads, *self._arrays(memory), *ahead)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from cuslayer._base import check
 from cuslayer.optim.optimizers import ByStep, Schedule
@@ -36,7 +35,7 @@ def step_decay(lr: float, *, every: int = 10, factor: float = 0.1) -> Schedule:
 
 @check.operation
 def cosine_decay(
-    lr: float, *, epochs: int | None = None, steps: int | None = None, least: float = 0.0, **unknown: Any
+    lr: float, *, epochs: int | None = None, steps: int | None = None, least: float = 0.0, **unknown: object
 ) -> Schedule:
     """Return a schedule that falls from lr along half a cosine to `least`, over a number of epochs or of steps.
 

@@ -33,7 +33,7 @@ _FEW = 4
 
 
 @check.operation
-def learning_curves(epochs: Any, ax: Axes | None = None, *, value: str = "loss") -> Any:
+def learning_curves(epochs: Any, ax: Axes | None = None, *, value: str = "loss") -> Axes:
     """Draw the loss, the accuracy or a score of one's own of training, validation and test over the epochs.
 
     The axis of the loss is logarithmic, unless a training loss is not positive. Missing values are gaps.
@@ -76,7 +76,7 @@ def learning_curves(epochs: Any, ax: Axes | None = None, *, value: str = "loss")
 
 
 @check.operation
-def gradient_flow(epochs: Any, ax: Axes | None = None) -> Any:
+def gradient_flow(epochs: Any, ax: Axes | None = None) -> Axes:
     """Draw the size of each parameter's gradient over the epochs.
 
     A layer with a gradient orders of magnitude smaller than the others' hardly learns. The axis is logarithmic, unless
@@ -183,7 +183,11 @@ def sweep_results(
 
 
 def _draw_grid(
-    panel: Any, keys: Sequence[str], values: list[list[Any]], results: Mapping[tuple[Any, ...], float], value: str
+    panel: Axes,
+    keys: Sequence[str],
+    values: list[list[object]],
+    results: Mapping[tuple[object, ...], float],
+    value: str,
 ) -> None:
     """Draw results by the values of two keys, the first to the right, as shades with their number."""
     across, upward = values
@@ -208,7 +212,7 @@ _LEGIBLE = 20
 
 
 @check.operation
-def integer_widths(rows: Sequence[Mapping[str, Any]], ax: Any = None) -> Any:
+def integer_widths(rows: Sequence[Mapping[str, Any]], ax: Axes | None = None) -> Any:
     """Draw the accuracy, and the share of moved spikes of each layer, over the bits of integer weights.
 
     Args:
@@ -252,7 +256,7 @@ def confusion(
     *,
     classes: int | None = None,
     names: Sequence[str] | None = None,
-) -> Any:
+) -> Axes:
     """Draw the confusion matrix: true classes by row, decisions by column.
 
     A cell's shade is its fraction of the row, so that rare classes are visible; its number is a count of samples.
@@ -309,7 +313,7 @@ def confusion(
     return ax
 
 
-def _classes(name: str, values: Any) -> Array:
+def _classes(name: str, values: object) -> Array:
     given = to_numpy(as_array(values))
     if given.ndim != 1:
         raise ValueError(f"{name} must be (N,), got shape {given.shape}")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import numpy as np
 
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer._base.files import write_whole
 from cuslayer.backend import Array, to_numpy
 from cuslayer.data.events import EDGE, Events
@@ -31,6 +32,7 @@ from cuslayer.plot.style import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
 
 _FRAMES = 6  # without a window
 _MOST_FRAMES = 1000
@@ -52,14 +54,14 @@ class Frames(NamedTuple):
 
 @check.operation
 def frames(
-    spikes: Any,
+    spikes: TensorLike,
     ax: Axes | None = None,
     *,
     duration: float | None = None,
     sample: int | None = 0,
     dt: float = 1.0,
     columns: int | None = None,
-) -> Any:
+) -> Axes:
     """Draw the events of each window of time as an image, in reading order, row 0 on top.
 
     Two channels are OFF, blue, and ON, vermilion; the colours mix. Other numbers of channels are summed, in grey.
@@ -93,7 +95,7 @@ def frames(
     return draw_tiles(ax, pictures, found.titles(), columns=columns, fill=0.0).axes
 
 
-def gather(spikes: Any, *, duration: float | None, sample: int | None, dt: float) -> Frames:
+def gather(spikes: TensorLike, *, duration: float | None, sample: int | None, dt: float) -> Frames:
     """Return the counts of events in windows of time; see `frames`."""
     if duration is not None:
         duration = check.positive("duration", duration)
@@ -269,7 +271,7 @@ class Animation:
 
 @check.operation
 def animation(
-    spikes: Any,
+    spikes: TensorLike,
     ax: Axes | None = None,
     *,
     duration: float = 10.0,
@@ -311,13 +313,13 @@ _MOST_FIELDS = 64
 
 @check.operation
 def receptive_fields(
-    of: Any,
+    of: object,
     ax: Axes | None = None,
     *,
     shape: Sequence[int] | None = None,
-    neurons: Any = None,
+    neurons: object = None,
     columns: int | None = None,
-) -> Any:
+) -> Axes:
     """Draw the weights of each neuron: a map (H, W) for each input channel, one below the other.
 
     Positive weights are red, negative ones blue, 0 is white; all neurons have the same scale.
@@ -359,7 +361,7 @@ def receptive_fields(
     return image.axes
 
 
-def _maps(weight: Array, shape: Any) -> Array:
+def _maps(weight: Array, shape: object) -> Array:
     """Return a weight as (H, W, C, neurons)."""
     if weight.ndim == 4:
         return weight
@@ -392,8 +394,8 @@ _WIDTH = 8.0
 
 
 def draw_tiles(
-    ax: Axes | None, tiles: Array, titles: Sequence[str], *, columns: int | None, fill: Any, **show: Any
-) -> Any:
+    ax: Axes | None, tiles: Array, titles: Sequence[str], *, columns: int | None, fill: object, **show: Any
+) -> AxesImage:
     """Draw tiles (count, height, width, ...) as one image with a title above each, and return the image.
 
     `columns` is the maximum number of tiles per row, None for the number with the largest tiles; `fill` is the value

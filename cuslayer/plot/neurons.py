@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer.backend import Array, to_numpy
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.plot.style import (
@@ -34,14 +35,14 @@ if TYPE_CHECKING:
 
 @check.operation
 def raster(
-    spikes: Any,
+    spikes: TensorLike,
     ax: Axes | None = None,
     *,
     sample: int | None = 0,
     dt: float = 1.0,
-    groups: Any = None,
+    groups: object = None,
     labels: Sequence[str] | None = None,
-) -> Any:
+) -> Axes:
     """Draw the spikes of one sample: time to the right, neurons upward in the layer's order.
 
     Args:
@@ -113,7 +114,7 @@ def _mark(ax: Axes, count: int, spikes: int) -> dict[str, Any]:
     return {"marker": ".", "markersize": 3.5 if spikes < 3000 else 2.0, "markeredgewidth": 0}
 
 
-def _groups(groups: Any, shape: tuple[int, ...]) -> Array:
+def _groups(groups: object, shape: tuple[int, ...]) -> Array:
     """Return the group of each neuron, flat."""
     count = int(np.prod(shape, dtype=np.int64))
     if groups is None:
@@ -141,11 +142,11 @@ def potential(
     u: Any,
     ax: Axes | None = None,
     *,
-    neuron: Any = None,
+    neuron: Neuron | None = None,
     sample: int | None = 0,
-    neurons: Any = None,
-    current: Any = None,
-) -> Any:
+    neurons: object = None,
+    current: TensorLike | None = None,
+) -> Axes:
     """Draw potentials after refraction, the threshold, and a marker at each spike.
 
     The spikes are where ``neuron.fires(u)`` is True: ``u[t] >= theta`` for `SRM`, ``u[t] > theta`` for `Loihi`.
@@ -228,7 +229,7 @@ def potential(
 
 
 @check.operation
-def filters(of: Any, ax: Axes | None = None, *, dt: float | None = None) -> Any:
+def filters(of: object, ax: Axes | None = None, *, dt: float | None = None) -> Axes:
     """Draw a neuron's spike response and refractory response, or the taps of trained filters, over time.
 
     The refractory response, if any, is in units of the threshold, ``nu[k] / theta``.
@@ -287,7 +288,7 @@ _RANGE = 5.0
 
 
 @check.operation
-def surrogate(neuron: Neuron, ax: Axes | None = None) -> Any:
+def surrogate(neuron: Neuron, ax: Axes | None = None) -> Axes:
     """Draw the surrogate rho(u) around the threshold, and its width.
 
     The width of `SRM` and `Loihi` is ``tau_rho theta``, where the exponential has fallen to 1/e.
@@ -329,7 +330,7 @@ def surrogate(neuron: Neuron, ax: Axes | None = None) -> Any:
 _GALLERY_RANGE = 4.0
 
 
-def surrogates(axes: Any = None) -> list[Any]:
+def surrogates(axes: Sequence[Axes] | None = None) -> list[Axes]:
     """Draw every surrogate f of `cs.surrogates` and its primitive F, the smooth step with slope f.
 
     The unit of z is the width, ``tau_rho theta``; 0 is the threshold.

@@ -7,18 +7,20 @@ differ for readers who see only two of the three primary colours.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer._tape import Tensor
 from cuslayer.backend import Array, to_numpy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
+    from matplotlib.image import AxesImage
 
 # Below this luminance, white text is more legible than black.
 _DARK = 0.179
@@ -50,7 +52,7 @@ class Palette(NamedTuple):
         """The colours of series, in order."""
         return (self.blue, self.vermilion, self.green, self.purple, self.amber, self.sky, self.ink, self.faint)
 
-    def series(self, count: int) -> list[Any]:
+    def series(self, count: int) -> list[str]:
         """Return distinct colours for a number of series: the palette's colours, or steps of viridis for more."""
         if count <= len(self.all):
             return list(self.all[:count])
@@ -97,7 +99,7 @@ def style(background: str) -> Iterator[None]:
         yield
 
 
-def style_of_new_figures() -> Any:
+def style_of_new_figures() -> AbstractContextManager[object]:
     """Draw new figures within the block in this style, on a background as light as matplotlib's setting."""
     from matplotlib import rc_context
 
@@ -148,14 +150,16 @@ def _settings(colors: Palette) -> Any:
 _LEGEND_LINE = 0.19  # the height of a line of a legend, inches
 
 
-def axes(ax: Axes | None, size: tuple[float, float]) -> Any:
+def axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
     """Return ax, or the axes of a new figure of a size in inches; raise TypeError if ax is not Axes."""
     checked = check_axes(ax)
     return _new_axes(size)[0] if checked is None else checked
 
 
 @check.operation("plot")
-def axes_grid(axes: Any, number: str, size: tuple[float, float], rows: int, columns: int, **options: Any) -> list[Axes]:
+def axes_grid(
+    axes: Any, number: str, size: tuple[float, float], rows: int, columns: int, **options: object
+) -> list[Axes]:
     """Return axes, by default of a new figure, as a list; raise ValueError unless there are rows times columns."""
     found = _new_axes(size, rows, columns, **options) if axes is None else list(axes)
     if len(found) != rows * columns:
@@ -188,7 +192,7 @@ def inches(ax: Axes) -> tuple[float, float]:
     return box.width / dpi, box.height / dpi
 
 
-def open_frame(ax: Axes, *, legend: bool = False) -> Any:
+def open_frame(ax: Axes, *, legend: bool = False) -> Axes:
     """Hide the top and right edges of the axes, add a legend inside on request, and return the axes."""
     ax.spines[["top", "right"]].set_visible(False)
     if legend:
@@ -222,7 +226,7 @@ def percent_axis(axis: Axis, label: str) -> None:
     axis.set_major_formatter(PercentFormatter(1.0, symbol=""))
 
 
-def color_bar(image: Any, label: str, **where: Any) -> None:
+def color_bar(image: AxesImage, label: str, **where: Any) -> None:
     """Add a colour bar next to the axes of an image."""
     ink = palette(image.axes).ink
     bar = image.figure.colorbar(image, ax=image.axes, **where)
@@ -236,7 +240,7 @@ def as_array(x: Any) -> Array:
     return x.data if isinstance(x, Tensor) else x if hasattr(x, "dtype") and hasattr(x, "ndim") else np.asarray(x)
 
 
-def one_sample(name: str, x: Any, sample: int | None) -> Array:
+def one_sample(name: str, x: TensorLike, sample: int | None) -> Array:
     """Return one sample (T, ...) of x (T, N, ...) on the CPU; with sample None x is (T, ...) itself."""
     data = as_array(x)
     if sample is None:
@@ -247,7 +251,7 @@ def one_sample(name: str, x: Any, sample: int | None) -> Array:
     return to_numpy(data[:, check.index("sample", sample, data.shape[1])])
 
 
-def spike_train(spikes: Any, sample: int | None) -> Array:
+def spike_train(spikes: TensorLike, sample: int | None) -> Array:
     """Return the spikes or counts (T, ...) of one sample; raise TypeError if they are neither."""
     data = one_sample("spikes", spikes, sample)
     if data.dtype.kind not in "biu":
@@ -265,7 +269,7 @@ def time_axis(ax: Axes, steps: int, dt: float) -> None:
     ax.set(xlabel="time (ms)", xlim=(0.0, max(steps, 1) * dt))
 
 
-def neuron_positions(neurons: Any, shape: Sequence[int], most: int) -> list[int]:
+def neuron_positions(neurons: object, shape: Sequence[int], most: int) -> list[int]:
     """Return the flat positions of one neuron or a list, integers or index tuples; None for all, at most `most`."""
     count = int(np.prod(shape, dtype=np.int64))
     if neurons is None:

@@ -21,7 +21,7 @@ from cuslayer._base import check
 from cuslayer._parameter import Bounded
 from cuslayer._tape import Tensor
 from cuslayer.backend import Array, namespace, to_numpy
-from cuslayer.network.network import Sequential
+from cuslayer.network.network import Sequential, Stage
 from cuslayer.network.notation import Network
 from cuslayer.neurons.base import Neuron
 
@@ -67,7 +67,7 @@ _PLAIN = (bool, int, float, str, type(None))
 class Description:
     """The description of an object: `root`, the entries of objects and tensors, arrays, and users' classes."""
 
-    def __init__(self, root: Any) -> None:
+    def __init__(self, root: object) -> None:
         self.objects: list[dict[str, Any]] = []
         self.tensors: list[dict[str, Any]] = []
         self.arrays: dict[str, Array] = {}
@@ -78,7 +78,7 @@ class Description:
         self._unfinished: set[int] = set()
         self.root = self._value("the network", root)
 
-    def _value(self, where: str, x: Any) -> Any:
+    def _value(self, where: str, x: Any) -> object:
         """Return a value as JSON: plain data unchanged, everything else as a dictionary with one key."""
         if type(x) in _PLAIN:
             return x
@@ -98,7 +98,7 @@ class Description:
             return self._array(where, x)
         return {"object": self._object(where, x)}
 
-    def _array(self, where: str, x: Any) -> dict[str, Any]:
+    def _array(self, where: str, x: Array | Tensor) -> dict[str, object]:
         if x.dtype.hasobject:
             raise TypeError(f"{where} is an array of Python objects, which a file cannot hold")
         name = f"{len(self.arrays)}"
@@ -115,11 +115,11 @@ class Description:
             self.tensors.append(entry)
         return self._numbers[id(x)]
 
-    def _enter(self, x: Any, number: int) -> None:
+    def _enter(self, x: object, number: int) -> None:
         self._numbers[id(x)] = number
         self._described.append(x)
 
-    def _object(self, where: str, x: Any) -> int:
+    def _object(self, where: str, x: object) -> int:
         """Return the number of an object's entry, which its first occurrence creates."""
         if id(x) in self._unfinished:
             raise TypeError(f"{where} holds itself, which a file cannot hold")
@@ -131,7 +131,7 @@ class Description:
             self.objects.append(entry)
         return self._numbers[id(x)]
 
-    def _entry(self, where: str, x: Any) -> dict[str, Any]:
+    def _entry(self, where: str, x: Any) -> dict[str, object]:
         if type(x) is partial:
             args, options = [self._value(where, a) for a in x.args], x.keywords
             return {
@@ -159,7 +159,7 @@ class Description:
         entry["state"] = [[path, self._value(f"{kind.__name__}'s array", v)] for path, v in self._state(x, call.used)]
         return entry
 
-    def _name(self, where: str, thing: Any, name: str, ours: Any) -> dict[str, Any]:
+    def _name(self, where: str, thing: object, name: str, ours: object) -> dict[str, object]:
         """Return the name of a class or a function, and whether it is the library's."""
         if thing is ours:
             return {"name": name, "own": False}
@@ -172,13 +172,15 @@ class Description:
             raise TypeError(f"{where} is one of two classes or functions named {name}, rename one of them")
         return {"name": name, "own": True}
 
-    def _state(self, x: Any, used: set[str], above: tuple[int, ...] = ()) -> Iterator[tuple[list[Any], Any]]:
+    def _state(
+        self, x: object, used: set[str], above: tuple[int, ...] = ()
+    ) -> Iterator[tuple[list[str | int], object]]:
         """Yield the path and the value of each tensor, array and training flag in an object without its own entry."""
         for name, value in fields_of(x).items():
             if name not in used:
                 yield from self._within([name], value, (*above, id(x)))
 
-    def _within(self, path: list[Any], value: Any, above: tuple[int, ...]) -> Iterator[tuple[list[Any], Any]]:
+    def _within(self, path: list[Any], value: Any, above: tuple[int, ...]) -> Iterator[tuple[list[str | int], object]]:
         flag = path[-1] == "training" and isinstance(value, bool)
         if flag or is_array(value) or (isinstance(value, Tensor) and value.node is None):
             yield path, value
@@ -194,7 +196,7 @@ class Description:
                 yield [*path, *deeper], each
 
 
-def is_array(x: Any) -> bool:
+def is_array(x: object) -> bool:
     """Return whether a value is an array, of NumPy or CuPy."""
     return isinstance(x, np.ndarray) or namespace(x) is not np
 
@@ -254,12 +256,12 @@ def _parameters(kind: type) -> tuple[dict[str, inspect.Parameter], bool]:
     return dict(inspect.signature(kind).parameters), ours
 
 
-def maker(kind: type) -> Callable[..., Any]:
+def maker(kind: type) -> Callable[..., object]:
     """Return the function that makes an object of a class from the arguments of `call_of`."""
     return _network if kind is Network else kind
 
 
-def _network(*stages: Any, notation: str, input_shape: tuple[int, ...], potentials: str) -> Network:
+def _network(*stages: Stage, notation: str, input_shape: tuple[int, ...], potentials: str) -> Network:
     """Return a `Network` of existing stages: words with options are not part of its notation."""
     if not isinstance(notation, str) or not isinstance(input_shape, tuple):
         raise TypeError("notation must be a string and input_shape a tuple")
@@ -292,13 +294,13 @@ def allowed(kind: type, name: str | None) -> tuple[str, ...]:
     return CALLABLES if named else _ARGUMENTS.get(name, DATA)
 
 
-def fields_of(x: Any) -> dict[str, Any]:
+def fields_of(x: object) -> dict[str, object]:
     """Return an object's own attributes, without properties, cached or not. No code of x runs."""
     own = vars(x) if hasattr(x, "__dict__") else {}
     kinds = {name: type(inspect.getattr_static(type(x), name, None)) for name in own}
     return {name: value for name, value in own.items() if not hasattr(kinds[name], "__get__")}
 
 
-def is_part(x: Any) -> bool:
+def is_part(x: object) -> bool:
     """Return whether a value is a layer, a neuron or a weight hook, whose fields belong to its owner."""
     return isinstance(x, (layers.Layer, Neuron)) or hasattr(type(x), "parameters")

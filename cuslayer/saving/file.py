@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ _PLACES = 64
 
 
 @check.operation
-def save(net: Any, path: str | os.PathLike[str]) -> None:
+def save(net: object, path: str | os.PathLike[str]) -> None:
     """Write a network to a file, from which `load` rebuilds it, in any program and on any device.
 
     The file is an npz archive, usually named ``.npz``, of arrays and the text ``about``, a JSON description of layers,
@@ -69,7 +69,9 @@ def save(net: Any, path: str | os.PathLike[str]) -> None:
 
 
 @check.operation
-def load(path: str | os.PathLike[str], *, classes: Iterable[Any] | Mapping[str, Any] = ()) -> Any:
+def load(
+    path: str | os.PathLike[str], *, classes: Iterable[Callable[..., object]] | Mapping[str, Callable[..., object]] = ()
+) -> Any:
     """Read a file of `save`: an equal network, layer or neuron on the device in use.
 
     Weights, delays and all other arrays have the same bits. Layers and tensors with several positions are shared again.
@@ -107,7 +109,7 @@ def load(path: str | os.PathLike[str], *, classes: Iterable[Any] | Mapping[str, 
             ) from problem
 
 
-def _by_name(classes: Iterable[Any] | Mapping[str, Any]) -> dict[str, Any]:
+def _by_name(classes: Iterable[object] | Mapping[str, object]) -> dict[str, object]:
     """Return classes and functions by name."""
     if isinstance(classes, Mapping):
         found = dict(classes)
@@ -121,7 +123,7 @@ def _by_name(classes: Iterable[Any] | Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _opened(path: Path, stack: ExitStack) -> tuple[Archive, dict[str, Any]]:
+def _opened(path: Path, stack: ExitStack) -> tuple[Archive, dict[str, object]]:
     """Open a file until the stack ends; read only the description; return the archive and the description."""
     if not path.is_file():
         raise ValueError(f"{path} is {'a folder, not a file' if path.is_dir() else 'no file'}")

@@ -46,7 +46,7 @@ class Rebuilt:
     the users' classes and functions, by name. `load` catches all errors of a damaged description.
     """
 
-    def __init__(self, about: Mapping[str, Any], arrays: ReadArrays, own: Mapping[str, Any]) -> None:
+    def __init__(self, about: Mapping[str, Any], arrays: ReadArrays, own: Mapping[str, object]) -> None:
         self._tensors, self._arrays, self._own = about["tensors"], arrays, own
         self._unread = set(arrays.names)
         # The type of each object, one of `CALLABLES`, and the object.
@@ -65,7 +65,7 @@ class Rebuilt:
         if self._unread:
             raise Refused(f"has {len(self._unread)} arrays that its description does not name")
 
-    def _value(self, where: str, described: Any, may_be: tuple[str, ...]) -> Any:
+    def _value(self, where: str, described: Mapping[str, object], may_be: tuple[str, ...]) -> Any:
         """Return a value from its JSON: data, or an object of the allowed types."""
         if isinstance(described, list):
             return [self._value(where, each, may_be) for each in described]
@@ -82,7 +82,7 @@ class Rebuilt:
         # An object as a key would run code of its class.
         return {self._value(where, k, describe.DATA): self._value(where, v, may_be) for k, v in described["dict"]}
 
-    def _object(self, where: str, number: Any, may_be: tuple[str, ...]) -> Any:
+    def _object(self, where: str, number: object, may_be: tuple[str, ...]) -> object:
         if type(number) is not int or number < 0:
             raise ValueError(f"{where} is object {check.one_line(number)}, which is not the number of an object")
         what, thing = self._made[number]
@@ -90,7 +90,7 @@ class Rebuilt:
             raise ValueError(f"{where} must not be a {what}")
         return thing
 
-    def _make(self, entry: Mapping[str, Any]) -> tuple[str, Any]:
+    def _make(self, entry: Mapping[str, Any]) -> tuple[str, object]:
         """Return the type of an object, and the object."""
         found = [each for each in describe.CALLABLES if each in entry]
         if len(found) != 1:
@@ -114,7 +114,7 @@ class Rebuilt:
 
     def _arguments(
         self, of: str, entry: Mapping[str, Any], may_be: Callable[[str | None], tuple[str, ...]]
-    ) -> tuple[list[Any], dict[str, Any]]:
+    ) -> tuple[list[object], dict[str, object]]:
         """Return the arguments of a call by position and by name; `may_be` returns the allowed types for a name."""
         args = [self._value(f"{of}'s part {i}", each, may_be(None)) for i, each in enumerate(entry["args"])]
         return args, {n: self._value(f"{of}'s {n}", each, may_be(n)) for n, each in entry["options"].items()}
@@ -130,13 +130,15 @@ class Rebuilt:
         return known[name]
 
     @staticmethod
-    def _method(name: str, owner: Any) -> Any:
+    def _method(name: str, owner: object) -> object:
         found = inspect.getattr_static(type(owner), name, None)
         if all(found is not each for each in describe.METHODS):
             raise ValueError(f"the method {name} of {type(owner).__name__} must not be in it")
         return MethodType(found, owner)
 
-    def _set(self, thing: Any, options: Mapping[str, Any], path: list[Any], described: Any) -> None:
+    def _set(
+        self, thing: object, options: Mapping[str, object], path: list[str | int], described: Mapping[str, object]
+    ) -> None:
         """Set the tensor, array or training flag at a path in an object."""
         where = f"{type(thing).__name__}'s {'.'.join(map(_text, path))}"
         argument = path[0] in options or path[0] in describe.arguments_of(type(thing))
@@ -144,7 +146,7 @@ class Rebuilt:
             rule = f"has no place in the {type(thing).__name__} that its constructor makes"
             raise ValueError(f"{where} {rule}, which must have an array of the same kind there")
 
-    def _put(self, where: str, holder: Any, path: list[Any], described: Any) -> Any:
+    def _put(self, where: str, holder: object, path: list[str | int], described: Mapping[str, object]) -> object:
         """Set the value at a path in a holder; return the holder, or a new tuple; None if nothing fits there."""
         step, *rest = path
         current = _at(holder, step)
@@ -165,7 +167,7 @@ class Rebuilt:
             _base(holder).__setitem__(holder, step["key"] if isinstance(step, dict) else step, new)
         return holder
 
-    def _stored(self, where: str, current: Any, described: Any) -> Any:
+    def _stored(self, where: str, current: object, described: Mapping[str, object]) -> object:
         """Return the flag, tensor or array that replaces the current one; None if that has another type."""
         if isinstance(current, bool):
             if not isinstance(described, bool):
@@ -177,7 +179,7 @@ class Rebuilt:
             return self._tensor(where, described["tensor"], current)
         return self._array(where, described, current) if describe.is_array(current) and "array" in described else None
 
-    def _tensor(self, where: str, number: Any, current: Tensor | None = None) -> Tensor:
+    def _tensor(self, where: str, number: object, current: Tensor | None = None) -> Tensor:
         """Return a tensor with the data of the file; its first occurrence reuses the current tensor."""
         if type(number) is not int or number < 0:
             raise ValueError(f"{where} is tensor {check.one_line(number)}, which is not the number of an object")
@@ -204,11 +206,11 @@ class Rebuilt:
         tensor.data, tensor.requires_grad = data, trained
         return tensor
 
-    def _array(self, where: str, described: Mapping[str, Any], current: Any = None) -> Array:
+    def _array(self, where: str, described: Mapping[str, object], current: object = None) -> Array:
         array = self._read(where, described, current)
         return to_device(array) if described["on_device"] else array
 
-    def _read(self, where: str, described: Mapping[str, Any], current: Any, types: Any = None) -> Array:
+    def _read(self, where: str, described: Mapping[str, object], current: object, types: Any = None) -> Array:
         """Return an array of the file that fits a current one and has one of some types."""
         name = f"array/{described['array']}"
         self._unread.remove(name)
@@ -232,7 +234,7 @@ def _check_visits(entries: list[Any]) -> None:
             raise Refused("has networks in one another with too many stages, each counted as often as it is there")
 
 
-def _named_objects(value: Any) -> list[int]:
+def _named_objects(value: object) -> list[int]:
     """Return the numbers of the objects that a value names, as often as it names them."""
     numbers, waiting = list[int](), [value]
     while waiting:
@@ -248,7 +250,7 @@ def _named_objects(value: Any) -> list[int]:
     return numbers
 
 
-def _at(holder: Any, step: Any) -> Any:
+def _at(holder: Any, step: object) -> object:
     """Return an object's attribute, or an item of a list, tuple or dictionary; None if it does not exist."""
     if step == "training":
         found = inspect.getattr_static(holder, step, None)
@@ -263,7 +265,7 @@ def _at(holder: Any, step: Any) -> Any:
     return base.__getitem__(holder, step) if inside else None
 
 
-def _base(x: Any) -> Any:
+def _base(x: object) -> Any:
     """Return the built-in type, list, tuple or dict, of x or its base class, whose methods no subclass overrides."""
     return next((kind for kind in (list, tuple, dict) if isinstance(x, kind)), None)
 
@@ -277,5 +279,5 @@ def _check_fits(where: str, found: Any, current: Any) -> None:
         raise ValueError(f"{where} has type {found.dtype.str}, {its} type {current.dtype.str}")
 
 
-def _text(step: Any) -> str:
+def _text(step: object) -> str:
     return str(step["key"] if isinstance(step, dict) else step)

@@ -13,6 +13,7 @@ from cuslayer import backend
 from cuslayer._base import check
 from cuslayer._base.archive import Archive, Refused, check_finite, open_archive, write_archive
 from cuslayer._base.files import sync_folder
+from cuslayer.backend import Array
 from cuslayer.network.network import Sequential
 from cuslayer.optim import Optimizer
 from cuslayer.training.config import Config, load_config
@@ -112,7 +113,7 @@ class FileRecord:
             raise Wrong(f"its configuration is wrong: {check.printable(check.reason(problem))}") from None
         return found
 
-    def json(self) -> dict[str, Any]:
+    def json(self) -> dict[str, object]:
         """Return the record in the form for JSON."""
         statistics, recordings = list(map(astuple, self.rows)), self.recordings and dict(self.recordings)
         return {"config": self.config, "statistics": statistics, "digests": self.digests, "recordings": recordings}
@@ -273,7 +274,7 @@ def _opened(path: str | Path) -> Iterator[Archive]:
         raise ValueError(f"{path} is damaged or no checkpoint ({type(problem).__name__})") from None
 
 
-def _description(archive: Archive) -> tuple[int, dict[str, Any], Place | None, FileRecord | None]:
+def _description(archive: Archive) -> tuple[int, dict[str, object], Place | None, FileRecord | None]:
     """Return the checked epoch, state of the generator, place and record of a checkpoint."""
     about = dict(archive.about())
     version = about["format"]
@@ -340,7 +341,7 @@ def _check_layout(
                 raise Wrong(f"{part}'s {name} has type {x.dtype}, which is no number")
 
 
-def _check_finite(network: Mapping[str, Any], optimizer: Mapping[str, Any]) -> None:
+def _check_finite(network: Mapping[str, Array], optimizer: Mapping[str, Array]) -> None:
     for what, arrays in zip(_PARTS.values(), (network, optimizer), strict=True):
         for name, a in arrays.items():
             try:

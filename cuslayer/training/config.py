@@ -75,7 +75,7 @@ class _Picture:
     erase: int = field(default=0, metadata=key(from_zero))
 
 
-def _share_or_list(name: str, value: Any) -> float | str:
+def _share_or_list(name: str, value: object) -> float | str:
     if isinstance(value, str):
         return value
     share = check.number(name, value)
@@ -348,7 +348,7 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
         return _read(document)
 
 
-def _find(source: Any) -> Any:
+def _find(source: str | Path | Mapping[str, object]) -> object:
     """Return the file of a named configuration; anything else, also the path of a file, unchanged."""
     if not isinstance(source, str) or not re.fullmatch(r"\w[\w-]{0,63}", source) or os.path.isfile(source):
         return source
@@ -403,7 +403,7 @@ def _read(document: Any) -> Config:
     return Config(**found)
 
 
-def _error(section: Any, duration: float, missing: list[str]) -> Named:
+def _error(section: Mapping[str, object], duration: float, missing: list[str]) -> Named:
     """Return the class of the loss and its arguments, also of a section of SLAYER's."""
     at = "training.error"
     section = named_keys(section, at)
@@ -415,11 +415,11 @@ def _error(section: Any, duration: float, missing: list[str]) -> Named:
     return read_named(at, of_slayer(at, section, parameters, duration, missing), parameters)
 
 
-def _neuron(at: str, constants: Mapping[str, Any], dt: float) -> Neuron:
+def _neuron(at: str, constants: Mapping[str, object], dt: float) -> Neuron:
     return make_neuron(at, {key: plain_number(value) for key, value in constants.items()}, dt)
 
 
-def _layers(layers: Any, dt: float, missing: list[str]) -> tuple[Word, ...]:
+def _layers(layers: object, dt: float, missing: list[str]) -> tuple[Word, ...]:
     if layers is None:
         return ()
     if not isinstance(layers, list) or len(layers) < 2:
@@ -439,7 +439,7 @@ def _layers(layers: Any, dt: float, missing: list[str]) -> tuple[Word, ...]:
     return tuple(words)
 
 
-def _word(at: str, section: Mapping[str, Any], dt: float) -> Word:
+def _word(at: str, section: Mapping[str, object], dt: float) -> Word:
     found = read(Word, section, f"{at}.", [])
     kind = kind_of(f"{at}.dim {found['text']!r}", found["text"], _GRAMMAR)
     for each, _, path in keys(Word):

@@ -102,7 +102,7 @@ def load_data(config: Config, net: Network, *, other: bool = False, train: bool 
     if window is not None and TimeWindow.of("window", window).steps(config.neuron.dt)[1] > config.steps:
         raise ValueError(f"the window of the loss reaches to {window[1]:g} ms, tSample is {config.duration:g} ms")
 
-    def loader(of: Any, **more: Any) -> Loader:
+    def loader(of: Dataset, **more: Any) -> Loader:
         lengths = getattr(of, "lengths", None)
         padded = lengths is not None and bool(lengths.min() < config.steps)
         given: dict[str, Any] = {"batch": config.batch, "steps": config.steps, "dt": config.neuron.dt}
@@ -188,7 +188,7 @@ def _output_size(net: Network) -> int:
     return shape[0]
 
 
-def described(batches: Any, config: Config) -> str:
+def described(batches: Iterable[object], config: Config) -> str:
     """Return the number of recordings of a run and a digest that distinguishes them from others.
 
     The digest covers the order of all recordings, their names within the data folder, sizes and classes, and the first
@@ -225,7 +225,7 @@ def _spread(count: int, most: int) -> Sequence[int]:
     return range(count) if count <= most else [count * i // most for i in range(most)]
 
 
-def _of_arrays(arrays: Iterable[Any]) -> bytes:
+def _of_arrays(arrays: Iterable[Array | None]) -> bytes:
     found = hashlib.sha256()
     for each in (np.asarray(array) for array in arrays if array is not None):
         found.update(f"{each.dtype} {each.shape} ".encode())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -58,7 +58,7 @@ def draw_rasters(figure: Figure, trains: Sequence[tuple[str, Array]], dt: float)
 
 
 def save_figures(
-    out: Path, net: Network, dt: float, stats: Stats, gradients: GradientFlow, example: tuple[str, Array, Any]
+    out: Path, net: Network, dt: float, stats: Stats, gradients: GradientFlow, example: tuple[str, Array, object]
 ) -> None:
     """Draw the figures of a run and write them to its folder; an example is its title, spikes (T, ...) and target."""
     curves, flow, rasters = (out / name for name in FIGURES)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer import kernels
+from cuslayer._base.array_like import TensorLike
 from cuslayer._tape import Tensor, no_grad
 from cuslayer.backend import Array, to_numpy
 from cuslayer.network.graph import as_input
@@ -41,7 +42,7 @@ class NotFiniteError(ValueError):
         super().__init__(message)
         self.epoch, self.batch = epoch, batch
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         return type(self), (str(self), self.epoch, self.batch)
 
 
@@ -78,7 +79,7 @@ class FiniteCheck:
             what = f"{self._name(given[wrong])} is not finite ({_first(given[wrong].data)})"
             self._stop(batch, what, "step" if batch else "start")
 
-    def first(self, x: Any) -> None:
+    def first(self, x: TensorLike) -> None:
         """Check the first batch layer by layer if gradients, as with frozen layers, do not depend on all potentials."""
         frozen = any(not p.requires_grad for p in self._net.parameters())
         if frozen or any(getattr(node.stage, "weight_hook", None) for node in graph_of(self._net).nodes):
@@ -86,7 +87,7 @@ class FiniteCheck:
             if found:
                 self._stop(1, found, "layer")
 
-    def loss(self, batch: int, x: Any, outputs: list[Tensor], value: Any) -> None:
+    def loss(self, batch: int, x: TensorLike, outputs: list[Tensor], value: object) -> None:
         """Check the loss and the outputs of a batch, if they are on the CPU."""
         if any(kernels.of(output.stored) is not kernels.cpu for output in outputs):
             return
@@ -101,7 +102,7 @@ class FiniteCheck:
             self._stop(batch, found or "the output is not finite", "layer")
         self._stop(batch, f"the loss is not finite ({number:g})", "loss")
 
-    def gradients(self, batch: int, x: Any) -> None:
+    def gradients(self, batch: int, x: TensorLike | None) -> None:
         """Check the gradients of a batch before the step."""
         found = self._optimizer.check_gradients()
         if found is not None:

@@ -100,14 +100,14 @@ class GradientWatch:
             f"a lower rate of its weights (relative=True), a smaller scale_rho of its neurons{own}, or truncate"
         )
 
-    def _note(self, passes: dict[tuple[int, Any], list[Array]], population: Any, errors: Array) -> None:
+    def _note(self, passes: dict[tuple[int, object], list[Array]], population: object, errors: Array) -> None:
         """Note the squared sizes (rows, N) of the errors of a backward pass (T, N, ...)."""
         if id(population) in self._populations and errors.size:
             rows = errors[:: max(1, len(errors) // _ROWS)]
             e = rows.reshape(len(rows), rows.shape[1], rows[0, 0].size).astype(np.float64)
             passes.setdefault((id(population), kernels.of(errors)), []).append((e * e).sum(axis=2))
 
-    def _judge(self, key: tuple[int, Any], e: Array) -> None:
+    def _judge(self, key: tuple[int, object], e: Array) -> None:
         """Count a backward pass with squared sizes (rows, N) of errors, and whether they grow."""
         xp = namespace(e)
         # The number of rows of a sample with an error, counted from the last.

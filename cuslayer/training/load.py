@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from cuslayer import backend
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer._tape import as_tensor, no_grad
 from cuslayer.backend import Array, to_numpy
 from cuslayer.data import Arrays, Loader, read_events
@@ -195,7 +196,7 @@ def _check_classes(run: Run) -> None:
         raise ValueError(f"{run.folder} learned spike times, it has no classes")
 
 
-def _predictions(run: Run, names: list[str], x: Any) -> list[Prediction]:
+def _predictions(run: Run, names: list[str], x: TensorLike) -> list[Prediction]:
     """Return the network's results for recordings by their names and their spikes (T, N, ...)."""
     with eval_mode(run.net), no_grad():
         out = run.net(x)
@@ -242,7 +243,7 @@ def read_batch(run: Run, paths: Sequence[str | os.PathLike[str]]) -> Any:
 
 
 @check.operation("report")
-def example(run: Run, *, data: str | None = None) -> tuple[Array, Any, str]:
+def example(run: Run, *, data: str | None = None) -> tuple[Array, object, str]:
     """Return the first recording of a run's test set as a batch (T, 1, ...), its target, and a title.
 
     Args:

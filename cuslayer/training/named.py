@@ -33,11 +33,11 @@ class Named:
         plain = {name: _plain(value) for name, value in self.arguments.items()}
         object.__setattr__(self, "arguments", plain)
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, object]:
         """Return the section of a file."""
         return {"type": self.name, **{key_of(name): _written(value) for name, value in self.arguments.items()}}
 
-    def make(self, at: str, kinds: Mapping[str, Callable[..., Any]], **context: Any) -> Any:
+    def make(self, at: str, kinds: Mapping[str, Callable[..., object]], **context: object) -> Any:
         """Return an object of the class, made with the arguments and those of `context` that its constructor has.
 
         Raises:
@@ -68,20 +68,20 @@ def kinds_of(base: type) -> dict[str, type]:
     return {name: named[name] for name in sorted(named)}
 
 
-def arguments_of(kind: Callable[..., Any], context: Collection[str]) -> dict[str, inspect.Parameter]:
+def arguments_of(kind: Callable[..., object], context: Collection[str]) -> dict[str, inspect.Parameter]:
     """Return the parameters of a class by their keys in files, without those of the context."""
     parameters = inspect.signature(kind).parameters
     return {key_of(name): p for name, p in parameters.items() if name not in context and p.kind != p.VAR_KEYWORD}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """Return an argument as a file gives it: numbers of Python, sequences as tuples."""
     if isinstance(value, (np.ndarray, np.generic)):
         value = value.tolist()
     return tuple(value) if isinstance(value, list) else value
 
 
-def _written(value: Any) -> Any:
+def _written(value: object) -> object:
     """Return an argument as a file has it: None as "none", since a null stands for the default."""
     if value is None:
         return "none"

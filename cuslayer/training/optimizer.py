@@ -46,13 +46,13 @@ def schedules() -> dict[str, Callable[..., LearningRate]]:
     return {name: f for name, f in vars(optim).items() if isfunction(f)} | {"constant": constant, "plateau": plateau}
 
 
-def optimizer_class(name: Any) -> Any:
+def optimizer_class(name: object) -> type[Optimizer]:
     """Return the class of an optimizer by name."""
     kinds = kinds_of(Optimizer)
     return kinds[check.one_of(f"{_AT}.type", name, kinds)]
 
 
-def schedule_maker(key: str, name: Any) -> Callable[..., LearningRate]:
+def schedule_maker(key: str, name: object) -> Callable[..., LearningRate]:
     """Return the function that makes a schedule, by its name, which is in a file under a key."""
     makers = schedules()
     makers |= {word: makers[function] for word, function in _WORDS.items()}
@@ -78,7 +78,7 @@ class OptimizerConfig:
     kind: Named
     schedule: Named
 
-    def __init__(self, type: str = "Adam", *, schedule: str | Named | None = None, **arguments: Any) -> None:
+    def __init__(self, type: str = "Adam", *, schedule: str | Named | None = None, **arguments: object) -> None:
         kind = optimizer_class(type)
         if schedule is not None and not isinstance(schedule, (str, Named)):
             raise check.mistyped(f"{_AT}.schedule", "must be the name of a schedule, or a Named", schedule)
@@ -105,11 +105,11 @@ class OptimizerConfig:
         """The initial learning rate."""
         return self.kind.arguments["lr"]
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, object]:
         """Return the section of a file."""
         return {**self.kind.document(), "schedule": self.schedule.document()}
 
-    def changed(self, **arguments: Any) -> OptimizerConfig:
+    def changed(self, **arguments: object) -> OptimizerConfig:
         """Return a copy with other arguments, or another type, which keeps the arguments that it has."""
         return OptimizerConfig(**{"type": self.type, "schedule": self.schedule, **self.kind.arguments, **arguments})
 
@@ -142,7 +142,9 @@ def _known_arguments() -> set[str]:
     return {p.name for kind in kinds for p in arguments_of(kind, (*_OF_RUN, "stats")).values()}
 
 
-def _all_arguments(kind: Callable[..., Any], context: tuple[str, ...], arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _all_arguments(
+    kind: Callable[..., object], context: tuple[str, ...], arguments: Mapping[str, object]
+) -> dict[str, object]:
     """Return all arguments of a class, by default those of its signature."""
     return {p.name: arguments.get(p.name, p.default) for p in arguments_of(kind, context).values()}
 

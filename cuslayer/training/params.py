@@ -38,7 +38,7 @@ class _Loader(yaml.SafeLoader):
         self._values = self._depth = 0
         self._sizes: dict[str, int] = {}
 
-    def compose_node(self, parent: Any, index: Any) -> Any:
+    def compose_node(self, parent: object, index: object) -> yaml.Node | None:
         loader: Any = super()  # PyYAML is not typed
         event = loader.peek_event()
         anchor, first = getattr(event, "anchor", None), self._values
@@ -62,7 +62,7 @@ class _Loader(yaml.SafeLoader):
             self._sizes[anchor] = self._values - first
         return node
 
-    def compose_mapping_node(self, anchor: Any) -> Any:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node: Any = super().compose_mapping_node(anchor)
         seen = set()
         for key in (key for key, _ in node.value if key.tag != f"{_TAG}merge"):
@@ -74,7 +74,7 @@ class _Loader(yaml.SafeLoader):
             seen.add(name)
         return node
 
-    def construct_yaml_int(self, node: Any) -> int:
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         text = node.value
         if len(text) > 40 or abs(int(text)) > _LARGEST_INTEGER:
             raise _refused(node, f"an integer must lie within 2**128 of 0, got {text[:20]}...")
@@ -172,18 +172,18 @@ class Params(MutableMapping[Any, Any]):
             raise TypeError(f"{source} must hold a mapping, got {type(found).__name__}")
         object.__setattr__(self, "_values", {key: _wrapped(value) for key, value in found.items()})
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: object) -> Any:
         if key not in self._values:
             raise KeyError(f"Params: {key!r} is missing{check.nearest(key, self._values)}")
         return self._values[key]
 
-    def __setitem__(self, key: Any, value: Any) -> None:
+    def __setitem__(self, key: object, value: object) -> None:
         self._values[key] = _wrapped(value)
 
-    def __delitem__(self, key: Any) -> None:
+    def __delitem__(self, key: object) -> None:
         del self._values[key]
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[str]:
         return iter(self._values)
 
     def __len__(self) -> int:
@@ -196,10 +196,10 @@ class Params(MutableMapping[Any, Any]):
             raise AttributeError(f"Params: {name!r} is missing{near}")
         return self._values[name]
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         self[name] = value
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return Params, (self.plain(),)
 
     def __str__(self) -> str:
@@ -208,7 +208,7 @@ class Params(MutableMapping[Any, Any]):
     def __repr__(self) -> str:
         return f"Params({self.plain()!r})"
 
-    def plain(self) -> dict[Any, Any]:
+    def plain(self) -> dict[str, Any]:
         """Return a copy with plain dictionaries and lists."""
         return {key: _unwrapped(value) for key, value in self._values.items()}
 
@@ -217,13 +217,13 @@ class Params(MutableMapping[Any, Any]):
         write_text(path, f"{self}\n")
 
 
-def _wrapped(value: Any) -> Any:
+def _wrapped(value: object) -> Any:
     if isinstance(value, Mapping):
         return Params(value)
     return [_wrapped(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
-def _unwrapped(value: Any) -> Any:
+def _unwrapped(value: object) -> Any:
     if isinstance(value, Params):
         return value.plain()
     return [_unwrapped(each) for each in value] if isinstance(value, list) else value

@@ -18,7 +18,7 @@ from cuslayer.training.score import Tally
 class _Bar(tqdm):  # type: ignore[type-arg]
     """A progress bar whose text is made when it is drawn, and whose rate excludes the first step, which may compile."""
 
-    def __init__(self, batches: Iterable[Any], text: Callable[[], str], **options: Any) -> None:
+    def __init__(self, batches: Iterable[object], text: Callable[[], str], **options: Any) -> None:
         self._text = text
         # The number of steps and the time at the end of the first.
         self._begun: tuple[float, float] | None = None
@@ -31,12 +31,12 @@ class _Bar(tqdm):  # type: ignore[type-arg]
         return shown
 
     @property
-    def format_dict(self) -> Any:
+    def format_dict(self) -> dict[str, object]:
         first, begin = self._begun or (self.n, 0.0)
         rate = (self.n - first) / max(perf_counter() - begin, 1e-9)
         return dict(super().format_dict, rate=rate)  # for 0 the bar shows a question mark
 
-    def display(self, *arguments: Any, **options: Any) -> Any:
+    def display(self, *arguments: Any, **options: Any) -> None:
         self.postfix = self._text()
         return super().display(*arguments, **options)
 
@@ -50,12 +50,12 @@ class Progress(Tally):
 
     def __init__(
         self,
-        batches: Iterable[Any],
+        batches: Iterable[object],
         title: str,
         show: bool,
         total: int | None,
         steps: int | None,
-        state: dict[str, Any] | None,
+        state: dict[str, object] | None,
         look: Callable[[Tally], None],
         own: bool = False,
     ) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cuslayer._base import check
 from cuslayer._base.files import write_whole
@@ -50,7 +50,7 @@ class Change(NamedTuple):
         return any(self.key == key or self.key.startswith((f"{key}.", f"{key}[")) for key in keys)
 
 
-def changes(before: Any, now: Any) -> list[Change]:
+def changes(before: object, now: object) -> list[Change]:
     """Return the keys whose values differ between two documents."""
     was, given, none = dict(_items(before)), dict(_items(now)), object()
     return [
@@ -60,7 +60,7 @@ def changes(before: Any, now: Any) -> list[Change]:
     ]
 
 
-def _items(x: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def _items(x: object, path: str = "") -> Iterator[tuple[str, object]]:
     """Yield the path and the value of each item in a document that is neither a mapping nor a list."""
     if isinstance(x, dict):
         for key, value in x.items():

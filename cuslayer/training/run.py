@@ -44,7 +44,7 @@ def train(
     stop: Callable[[], bool] | None = None,
     context: Context | None = None,
     report: Callable[[list[EpochStats]], bool] | None = None,
-    diagnose: Callable[..., Any] | None = None,
+    diagnose: Callable[..., object] | None = None,
 ) -> Path:
     """Train by a configuration, and write metrics, checkpoints, configuration and figures to a folder.
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from cuslayer import kernels
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer._base.files import read_table, write_table
 from cuslayer._base.labels import is_one_hot, unread
 from cuslayer._base.sequences import ended
@@ -36,7 +37,7 @@ def devices_of_sums(sums: dict[Any, Array]) -> dict[str, list[float]]:
     return {_NAMES[k]: to_numpy(x).tolist() for k, x in sums.items()}
 
 
-def check_fields(what: str, state: Any, names: tuple[str, ...]) -> None:
+def check_fields(what: str, state: object, names: tuple[str, ...]) -> None:
     """Raise Wrong unless a state is a dictionary with the given names."""
     if not isinstance(state, dict) or set(state) != set(names):
         raise Wrong(f"the {what} must have {', '.join(names)}, got {check.one_line(state)}")
@@ -47,7 +48,7 @@ def is_number(x: Any) -> bool:
     return type(x) in (int, float) and math.isfinite(x)
 
 
-def sums_on_devices(what: str, state: Any, count: int) -> dict[Any, Array]:
+def sums_on_devices(what: str, state: object, count: int) -> dict[object, Array]:
     """Return sums as arrays by their device's kernels, from lists by the device's name."""
     found = dict[Any, Array]()
     for name, sums in state.items() if isinstance(state, dict) else [("", state)]:
@@ -106,7 +107,7 @@ class Tally:
         self.start = self.last = time.perf_counter()
 
     @check.operation("Tally")
-    def add(self, spikes: Any, target: Any, loss: Any, *, scale: float = 1.0) -> None:
+    def add(self, spikes: TensorLike, target: object, loss: Any, *, scale: float = 1.0) -> None:
         """Add a batch.
 
         Args:
@@ -136,7 +137,9 @@ class Tally:
         k.loss.score(self._totals[k], output, labels, loss, scale)
         self.count()
 
-    def add_outputs(self, outputs: list[Tensor], samples: int, mean: Any, loss: Any, *, scale: float = 1.0) -> None:
+    def add_outputs(
+        self, outputs: list[Tensor], samples: int, mean: Array | float, loss: Tensor | float, *, scale: float = 1.0
+    ) -> None:
         """Add a batch of any outputs, whose samples have a mean score of one's own, 0 without one."""
         xp = namespace(outputs[0].data)
         totals = self._totals.setdefault(kernels.of(outputs[0].data), xp.zeros(_TOTALS, np.float64))
@@ -179,7 +182,7 @@ class Tally:
         self.batches += 1
         self.last = time.perf_counter()
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, object]:
         """Return the score so far as numbers, lists and dictionaries; on a GPU this reads the sums."""
         totals = devices_of_sums(self._totals)
         return {"batches": self.batches, "classes": self.classes, "seconds": self.last - self.start, "totals": totals}
@@ -246,7 +249,7 @@ class Tally:
         return Score(loss / max(samples, 1), mean if self.classes else None, mean if self.own else None)
 
 
-def _labels(target: Any, shape: tuple[int, ...], *, on_host: bool) -> Array | None:
+def _labels(target: object, shape: tuple[int, ...], *, on_host: bool) -> Array | None:
     """Return the classes (N,) of a target for an output of a shape, unread on a GPU; None if there are none."""
     given = unread(target)
     given = to_numpy(given) if on_host else given
@@ -323,7 +326,7 @@ class GradientFlow:
         """Return the sum of squares of all gradients in the epoch so far, a scalar per device, without reading it."""
         return [squares.sum() for squares in self._squares.values()]
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, object]:
         """Return the sums of the epoch so far as numbers, lists and dictionaries; on a GPU this reads them."""
         return {"steps": self._steps, "squares": devices_of_sums(self._squares)}
 
@@ -358,7 +361,7 @@ class GradientFlow:
         self.start_epoch()
         return sizes
 
-    def plot(self, ax: Axes | None = None) -> Any:
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the sizes over the epochs, one line per parameter, and return the axes; see `plot.gradient_flow`.
 
         Args:

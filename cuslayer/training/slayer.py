@@ -25,14 +25,14 @@ _SECTIONS = ("tgtSpikeRegion", "tgtSpikeCount")
 _USUAL = 60
 
 
-def class_of(kind: Any) -> Any:
+def class_of(kind: object) -> object:
     """Return the class of a type of SLAYER's; any other name unchanged."""
     return _CLASSES.get(kind, kind) if isinstance(kind, str) else kind
 
 
 def of_slayer(
     at: str, error: Mapping[str, Any], known: Container[str], duration: float, missing: list[str]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return a section at `at` with the `known` arguments of its class in place of SLAYER's keys.
 
     It adds missing keys of SLAYER's to `missing`. A region that is the whole duration of a recording, ms, is no window:
@@ -44,7 +44,7 @@ def of_slayer(
     section["type"] = class_of(kind)
     section |= {_ARGUMENTS[key]: value for key, value in error.items() if _ARGUMENTS.get(key) in known}
 
-    def ends(key: str, names: tuple[str, str], *, needed: bool) -> dict[str, Any]:
+    def ends(key: str, names: tuple[str, str], *, needed: bool) -> dict[str, object]:
         """Return the two values of a section within this one."""
         values = check_keys(error[key], {name: {} for name in names}, at=f"{at}.{key}")
         missing.extend(f"{at}.{key}.{name}" for name in names if needed and values.get(name) is None)

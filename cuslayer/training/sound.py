@@ -37,14 +37,14 @@ _OF_SPIKES = ("falling", "lead", "shift", "shift_channels", "mask", "mask_channe
 _OF_NUMBERS = ("warp", "gain", "noise")
 
 
-def numbers(name: str, value: Any) -> tuple[float, ...]:
+def numbers(name: str, value: object) -> tuple[float, ...]:
     """Return a list of numbers as a tuple, or raise TypeError."""
     if not isinstance(value, list):
         raise TypeError(f"{name} must be a list of numbers, got {value!r}")
     return tuple(check.number(name, each) for each in value)
 
 
-def _test(name: str, value: Any) -> tuple[str, tuple[Any, ...]]:
+def _test(name: str, value: object) -> tuple[str, tuple[object, ...]]:
     """Return the field that selects the test set, and its values."""
     if not isinstance(value, dict) or len(value) != 1:
         raise ValueError(f"{name} must be one field and its values, got {value!r}")
@@ -153,13 +153,13 @@ class SoundConfig:
             raise ValueError(f"{path} has {rate} samples per second, the network takes {self.rate:g}")
         return self.to_input(dt, duration)(samples)
 
-    def to_yaml(self) -> dict[str, Any]:
+    def to_yaml(self) -> dict[str, object]:
         """Return the section of a configuration's file."""
         values = write(self)
         return values if self.test_field is None else values | {"test": {self.test_field: [*self.test_values]}}
 
 
-def read_sound(section: Mapping[str, Any], dt: float, duration: float) -> SoundConfig:
+def read_sound(section: Mapping[str, object], dt: float, duration: float) -> SoundConfig:
     """Return the section ``sound`` of a configuration, for steps of dt ms."""
     given = read(SoundConfig, section, "sound.", [])
     if "test_field" in given:

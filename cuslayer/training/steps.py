@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from cuslayer import kernels
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer._tape import Tensor, as_tensor, grad_enabled, no_grad
 from cuslayer.backend import (
     Array,
@@ -55,7 +56,7 @@ class Silence:
     def __init__(self) -> None:
         self._warned = False
 
-    def has_spikes(self, x: Any, *, on_device: bool = False) -> bool:
+    def has_spikes(self, x: TensorLike, *, on_device: bool = False) -> bool:
         """Return whether an input is not 0 everywhere; True on a GPU, unless `on_device`, which waits for it."""
         stored = as_input(x).stored
         on_host = not isinstance(stored, PackedSpikes) and kernels.of(stored) is kernels.cpu
@@ -109,14 +110,14 @@ class PlainStep:
         self.last: tuple[Any, Any] | None = None
         self.problem: str | None = None
 
-    def own(self, batches: Iterable[Any]) -> Iterable[Any]:
+    def own(self, batches: Iterable[object]) -> Iterable[object]:
         """Return this process's parts of batches."""
         return batches
 
     def start(self, net: Sequential, steps: int) -> None:
         """Prepare the weights for the next step; `steps` is the number of steps so far."""
 
-    def train(self, task: Task, batch: Any, number: int) -> None:
+    def train(self, task: Task, batch: tuple[TensorLike, object], number: int) -> None:
         """Take an optimizer step for a batch, numbered from 1."""
         x, target = batch
         task.silence.note(task.silence.has_spikes(x), number)
@@ -127,7 +128,7 @@ class PlainStep:
         if has_sizes(number):
             task.watch.add()
 
-    def take(self, task: Task, x: Any, target: Any, sizes: bool, number: int) -> None:
+    def take(self, task: Task, x: TensorLike, target: object, sizes: bool, number: int) -> None:
         """Take a step for a batch; add the sizes of its gradients on request."""
         with np.errstate(over="ignore", invalid="ignore"):  # the check is more specific than NumPy's warning
             with task.watch.during(sizes, joined=task.recompute is not None):
@@ -142,7 +143,7 @@ class PlainStep:
                 task.finite.updates(number)
                 add_score(task.score, task, x, spikes, target, value)
 
-    def test(self, task: Task, batch: Any, number: int) -> None:
+    def test(self, task: Task, batch: tuple[TensorLike, object], number: int) -> None:
         """Add a batch to the score."""
         x, target = batch
         task.silence.note(task.silence.has_spikes(x), number)
@@ -170,7 +171,7 @@ def outputs_of(output: Any) -> list[Tensor]:
     return [tensor for part in output for tensor in outputs_of(part)]
 
 
-def forward(task: Task, x: Any, target: Any) -> tuple[Any, Any, Tensor]:
+def forward(task: Task, x: TensorLike, target: object) -> tuple[Tensor, object, Tensor]:
     """Return the output for a batch, the target on the device of loss and score, and the loss."""
     task.chunked = task.in_chunks(as_input(x))
     if task.chunked is not None:
@@ -182,7 +183,7 @@ def forward(task: Task, x: Any, target: Any) -> tuple[Any, Any, Tensor]:
     return spikes, target, task.loss(spikes, target)
 
 
-def add_score(score: Tally, task: Task, x: Any, spikes: Any, target: Any, value: Tensor) -> None:
+def add_score(score: Tally, task: Task, x: TensorLike, spikes: Tensor, target: object, value: Tensor) -> None:
     """Add a batch to a score; with labels at each step, a sample counts as often as it has decisions."""
     if add_own_score(score, task, x, spikes, target, value):
         return
@@ -191,7 +192,7 @@ def add_score(score: Tally, task: Task, x: Any, spikes: Any, target: Any, value:
     score.add(output, labels, value, scale=task.scale * share)
 
 
-def add_own_score(score: Tally, task: Task, x: Any, output: Any, target: Any, value: Tensor) -> bool:
+def add_own_score(score: Tally, task: Task, x: TensorLike, output: object, target: object, value: Tensor) -> bool:
     """Add a batch if it has several outputs or a score of one's own, and return whether it has."""
     if isinstance(output, Tensor) and task.own_score is None:
         return False
@@ -201,7 +202,7 @@ def add_own_score(score: Tally, task: Task, x: Any, output: Any, target: Any, va
     return True
 
 
-def backward(task: Task, x: Any, spikes: Any, value: Tensor) -> None:
+def backward(task: Task, x: TensorLike, spikes: Tensor, value: Tensor) -> None:
     """Compute the gradients of a loss for the output for x."""
     if not isinstance(value, Tensor) or value.size != 1:
         got = f"shape {value.shape}" if isinstance(value, Tensor) else type(value).__name__
@@ -262,7 +263,7 @@ class GraphStep(PlainStep):
         self._pool: Any = None
         self._draws = device_draws()
 
-    def take(self, task: Task, x: Any, target: Any, sizes: bool, number: int) -> None:
+    def take(self, task: Task, x: TensorLike, target: object, sizes: bool, number: int) -> None:
         if not self._run(task, x, target, sizes):
             super().take(task, x, target, sizes, number)
 
@@ -355,7 +356,7 @@ class GraphStep(PlainStep):
                 lines = str(problem).splitlines() or [""]
                 return None, f"{type(problem).__name__}: {lines[0]}"
 
-    def _send(self, graph: _Graph, x: PackedSpikes, target: Any) -> None:
+    def _send(self, graph: _Graph, x: PackedSpikes, target: object) -> None:
         """Write a batch to the input of a graph."""
         x.write(graph.x)
         if isinstance(target, np.ndarray):
@@ -378,7 +379,7 @@ def _problem_of(x: Any, target: Any) -> str | None:
     return None
 
 
-def _are_classes(labels: Any, classes: int) -> bool:
+def _are_classes(labels: Array, classes: int) -> bool:
     """Return whether labels are classes; a plain step handles others. Labels on a GPU are not read."""
     on_host = isinstance(labels, np.ndarray)
     return not on_host or not labels.size or bool(labels.min() >= 0 and labels.max() < classes)
@@ -480,7 +481,7 @@ class ParallelStep(PlainStep):
         self._at_steps = at_steps
         self.shows = parallel.context.rank == 0
 
-    def own(self, batches: Iterable[Any]) -> Iterable[Any]:
+    def own(self, batches: Iterable[object]) -> Iterable[object]:
         context = self._parallel.context
 
         def part(leaves: int) -> range:
@@ -543,7 +544,7 @@ class ParallelStep(PlainStep):
         """Do nothing: on the host, all processes have checked each batch."""
 
     def _note(
-        self, task: Task, found: _Found, leaf: int, number: int, x: Any, spikes: Any, target: Any, value: Tensor
+        self, task: Task, found: _Found, leaf: int, number: int, x: Any, spikes: Tensor, target: object, value: Tensor
     ) -> None:
         """Note the score of a micro-batch, and an error for numbers that are not finite."""
         score = found.scores[leaf] = Tally()

@@ -17,6 +17,7 @@ from importlib import import_module
 from math import inf, prod
 from pathlib import Path
 from threading import Event
+from types import ModuleType
 from typing import Any
 from urllib.parse import unquote, unquote_plus
 
@@ -97,11 +98,11 @@ class Sweep:
     pruning: str = field(default="none", metadata=key(choice(_PRUNERS)))
 
     @cached_property
-    def points(self) -> tuple[tuple[Any, ...], ...]:
+    def points(self) -> tuple[tuple[object, ...], ...]:
         """The values of each run of a grid; other searches choose them one by one."""
         return tuple(itertools.product(*self.keys.values())) if self.search == "grid" else ()
 
-    def document(self, point: tuple[Any, ...]) -> Any:
+    def document(self, point: tuple[object, ...]) -> dict[str, object]:
         """Return the configuration of a run, as a file's document."""
         document = json.loads(json.dumps(self.base))
         for name, value in zip(self.keys, point, strict=True):
@@ -111,7 +112,7 @@ class Sweep:
                 raise ValueError(f"keys.{name} is no key of the configuration") from None
         return document
 
-    def config(self, point: tuple[Any, ...]) -> Config:
+    def config(self, point: tuple[object, ...]) -> Config:
         """Return the configuration of a run."""
         return load_config(self.document(point))
 
@@ -182,7 +183,7 @@ def load_sweep(source: str | Path) -> Sweep:
         return _read(document, Path(source).parent)
 
 
-def _read(document: Any, folder: Path) -> Sweep:
+def _read(document: object, folder: Path) -> Sweep:
     given = check_keys(document, {"config": {}, "keys": {}} | known(Sweep))
     base, keys, missing = given.get("config"), given.get("keys"), list[str]()
     if isinstance(base, str) and base in named_configs() and not (folder / base).exists():
@@ -216,7 +217,7 @@ def _read(document: Any, folder: Path) -> Sweep:
     return found
 
 
-def _tested_points(given: Sweep) -> list[tuple[Any, ...]]:
+def _tested_points(given: Sweep) -> list[tuple[object, ...]]:
     """Return the points whose configurations are made before the first run: all of a small grid.
 
     A sampler chooses other points later: both ends of each key must be right. Of a large grid, up
@@ -232,7 +233,7 @@ def _tested_points(given: Sweep) -> list[tuple[Any, ...]]:
     return [*corners, *itertools.islice(varied, _MOST_TESTED)]
 
 
-def _interval(key: str, given: Any) -> dict[str, Any]:
+def _interval(key: str, given: Any) -> dict[str, object]:
     """Return the ends of an interval, and whether it is logarithmic."""
     check_keys(given, {"low": {}, "high": {}, "log": {}}, at=f"keys.{key}")
     low, high = (plain_number(given.get(name)) for name in ("low", "high"))
@@ -333,13 +334,13 @@ def train_run(arguments: list[str], share: _Share) -> str | None:
     return f"{lines[-1].removeprefix('cuslayer: ')}{died}"
 
 
-def _optuna() -> Any:
+def _optuna() -> ModuleType:
     optuna = optional("optuna", "sweep")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
 
 
-def _storage(optuna: Any, where: str) -> tuple[Any, list[str]]:
+def _storage(optuna: ModuleType, where: str) -> tuple[object, list[str]]:
     """Return the storage of studies, a database or a file, and their names."""
     file = None if "://" in where else Path(where)
     if file is not None and (file.is_symlink() or (file.exists() and not file.is_file())):
@@ -515,7 +516,7 @@ class _Study:
             with check.about(f"{self._given.out} has a damaged study"):
                 checked_row(EpochStats(*best))
 
-    def next(self) -> tuple[Any, int, Lock, list[str]] | None:
+    def next(self) -> tuple[object, int, Lock, list[str]] | None:
         """Return a trial, the number of its run, its lock, and the arguments of `cuslayer train`; None at the end."""
         given = self._given
         with self.locked():
@@ -601,12 +602,12 @@ class _Study:
         return results
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """Return a value in a form for studies: lists and mappings as text."""
     return value if value is None or isinstance(value, (bool, int, float, str)) else json.dumps(value)
 
 
-def _suggested(trial: Any, key: str, values: Any) -> Any:
+def _suggested(trial: Any, key: str, values: Any) -> object:
     """Return the value of a key that a sampler chooses."""
     if isinstance(values, list):
         return {_plain(value): value for value in values}[trial.suggest_categorical(key, [*map(_plain, values)])]
@@ -629,6 +630,6 @@ def table(keys: tuple[str, ...], results: list[Result]) -> str:
     return "\n".join(check.columns(rows))
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """Return a value for display; "" for None."""
     return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)

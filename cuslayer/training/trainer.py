@@ -130,10 +130,10 @@ class Trainer:
     def __init__(
         self,
         net: Sequential,
-        loss: Callable[[Any, Any], Tensor],
+        loss: Callable[..., Tensor],
         optimizer: Optimizer,
         *,
-        score: Callable[[Any, Any], Any] | None = None,
+        score: Callable[..., object] | None = None,
         callbacks: Iterable[Callback] = (),
         log: Callable[[str], None] | None = None,
         progress: bool = False,
@@ -202,7 +202,7 @@ class Trainer:
         self._running: tuple[FiniteCheck, Progress] | None = None
 
     @check.operation
-    def prepare(self, batches: Iterable[Any]) -> Calibration | None:
+    def prepare(self, batches: Iterable[object]) -> Calibration | None:
         """Calibrate the network for batches (x, target), as `train` does before the first step; return the result.
 
         It consumes the first batches of an iterator; a list or a `Loader` yields them again, in the same epoch.
@@ -220,8 +220,8 @@ class Trainer:
     @check.operation
     def fit(
         self,
-        batches: Iterable[Any],
-        validation: Iterable[Any] | None = None,
+        batches: Iterable[object],
+        validation: Iterable[object] | None = None,
         *,
         epochs: int,
         place: Place | None = None,
@@ -263,11 +263,11 @@ class Trainer:
     @check.operation
     def train(
         self,
-        batches: Iterable[Any],
+        batches: Iterable[object],
         *,
         title: str = "train",
         steps: int | None = None,
-        state: dict[str, Any] | None = None,
+        state: dict[str, object] | None = None,
     ) -> Score:
         """Take an optimizer step for each batch, count an epoch of the optimizer, and return the score during training.
 
@@ -324,11 +324,11 @@ class Trainer:
     @check.operation
     def test(
         self,
-        batches: Iterable[Any],
+        batches: Iterable[object],
         *,
         title: str = "test",
         steps: int | None = None,
-        state: dict[str, Any] | None = None,
+        state: dict[str, object] | None = None,
     ) -> Score:
         """Return the score of batches (spikes, target) in evaluation mode, without gradients. Arguments: see `train`.
 
@@ -386,7 +386,13 @@ class Trainer:
         return GraphStep(self.optimizer, problem)
 
     def _begin(
-        self, train: bool, step: PlainStep, batches: Any, title: str, steps: int | None, state: dict[str, Any] | None
+        self,
+        train: bool,
+        step: PlainStep,
+        batches: Iterable[object],
+        title: str,
+        steps: int | None,
+        state: dict[str, object] | None,
     ) -> tuple[Task, Progress]:
         """Prepare an epoch, with checks and calibration; return the task of its steps, and its progress."""
         # Imports tqdm on first use.
@@ -419,7 +425,7 @@ class Trainer:
         )
         return task, progress
 
-    def _calibrated(self, batches: Iterable[Any], steps: int | None) -> Iterable[Any]:
+    def _calibrated(self, batches: Iterable[object], steps: int | None) -> Iterable[object]:
         """Return batches after calibration by the first ones; an iterator yields these again."""
         check_batches(batches)
         if self.calibrate is None or self.calibration is not None or self.optimizer.steps:
@@ -454,7 +460,7 @@ class Trainer:
         if self.parallel is None or self.parallel.context.rank == 0:
             self.log(line)
 
-    def _check_step(self, batches: Iterable[Any]) -> None:
+    def _check_step(self, batches: Iterable[object]) -> None:
         """Warn if a `Loader` has another time step than the loss's neuron or the network's neurons."""
         of_loss, of_net = self._steps()
         dt, whose = (of_loss, "the loss one") if of_loss is not None else (of_net, "the network one")
@@ -475,7 +481,7 @@ def _say(line: str) -> None:
         sys.stderr.write(f"{line}\n")
 
 
-def _check_counted(score: Tally, batches: Any) -> None:
+def _check_counted(score: Tally, batches: Iterable[object]) -> None:
     """Raise ValueError if an epoch had no sample: its score would be that of nothing."""
     if not score.batches:
         raise ValueError(_NO_BATCH.format(none_in(batches)))

@@ -35,9 +35,6 @@ def test_a_confidence_is_the_softmax_of_the_decision(over):
 
 
 def test_errors_of_decisions():
-    for name in ("classify", "confidence", "running_decision"):
-        with pytest.raises(ValueError, match=rf"^{name}: over must be one of .*, got 'most'"):
-            getattr(cs.loss, name)(Y, over="most")
     for name in ("classify", "confidence"):
         with pytest.raises(ValueError, match=rf"^{name}: spikes must have a step for over='max', got T = 0"):
             getattr(cs.loss, name)(Y[:0], over="max")

@@ -94,7 +94,6 @@ LABELS, MANY = [0, 2, 1, 1], np.zeros((4, 3), int)
 
 REFUSED = {
     "ProbabilityWindowLoss: width must be at least a step of": lambda: cs.loss.ProbabilityWindowLoss(SRM, width=0.2),
-    "moving_count: x must be (T, N, ...)": lambda: f.moving_count(S[:, 0, 0], width=1),
     "cross_entropy: probability must be one of": lambda: f.cross_entropy(COUNTS, chosen=COUNTS > 0, probability="rate"),
     "cross_entropy: chosen has shape (3,), counts have shape (2": lambda: f.cross_entropy(COUNTS, chosen=COUNTS[0] > 0),
     "cross_entropy: counts must have a class": lambda: f.cross_entropy(COUNTS[:, :0], chosen=COUNTS[:, :0] > 0),
@@ -121,7 +120,6 @@ REFUSED = {
     "spike_count_error: window must": lambda: f.spike_count_error(S, desired=COUNTS, window=(0, 11), **FILTER),
     "spike_count_error: desired has": lambda: f.spike_count_error(S, desired=np.ones(3), window=(0, 5), **FILTER),
     "classify: spikes must be (T, N, classes)": lambda: cs.classify(S[..., :0]),
-    "running_decision: spikes must be (T, N, C)": lambda: cs.loss.running_decision(S[..., 0]),
     "decision_time: labels must be (2,)": lambda: cs.loss.decision_time(S, [0, 1, 2]),
     "decision_time: label 3 of sample 1 is none of 3 classes": lambda: cs.loss.decision_time(S, [0, 3]),
     "van_rossum: a has shape (10, 2, 3), b has shape (10, 2, 1)": lambda: cs.loss.van_rossum(S, S[..., :1], tau=1.0),

@@ -13,7 +13,6 @@ from tests.support.refused import refused
 X, FLAT, SPIKES = np.ones((5, 2, 4)), np.ones(3), np.ones((5, 2, 4), bool)
 
 REFUSED = {
-    "SRM: gradient must be one of slayer, detached, exact": lambda: cs.SRM(gradient="exactly"),
     "neuron: x must be (T, N, ...)": lambda: cs.SRM()(FLAT),
     "spike: a must be (T, N, ...)": lambda: cs.SRM().spike(FLAT),
     "psp: x must be (T, N, ...)": lambda: cs.SRM().psp(FLAT),
@@ -39,7 +38,6 @@ REFUSED = {
     "SigmaDelta: trained must be False": lambda: cs.neurons.SigmaDelta(trained=True),
     "SigmaDelta: x must be": lambda: cs.neurons.SigmaDelta()(FLAT),
     "loihi: x must be (T, N, ...)": lambda: cs.Loihi()(FLAT),
-    "Network: potentials must be one of full, float16": (lambda: cs.Network("4-2", cs.SRM(), potentials="float17")),
     "neuron: x must be the weighted input of a layer": lambda: cs.SRM()(SPIKES),
     "spike: a must be the weighted input of a layer": lambda: cs.SRM().spike(SPIKES),
     "SampledSRM: response must hold numbers": lambda: cs.neurons.SampledSRM(["a"]),

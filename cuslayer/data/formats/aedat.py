@@ -17,13 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from types import ModuleType
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
-import numpy.typing as npt
 
 from cuslayer._base.extras import optional
+from cuslayer.backend import Array
 from cuslayer.data.events import Events
 from cuslayer.data.formats import base
 
@@ -108,7 +108,7 @@ def _skip_header(file: BinaryIO) -> None:
             raise base.Unreadable("is compressed: only Format RAW can be read")
 
 
-def _polarities(raw: bytes, start: int, overflow: int, valid: int) -> tuple[npt.NDArray[Any], ...]:
+def _polarities(raw: bytes, start: int, overflow: int, valid: int) -> tuple[Array, ...]:
     """Return t, x, y, p of the valid events of a packet."""
     events = np.frombuffer(raw, dtype=_EVENT_3)
     mask = (events["word"] & 1).astype(np.bool_)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from cuslayer._base import check
 from cuslayer._base.files import write_whole
+from cuslayer.backend import Array
 from cuslayer.data.events import Events, Floats, Ints
 
 T = TypeVar("T")
@@ -85,7 +86,7 @@ class Packets:
         kinds = [np.float64] + [np.int64] * (2 if flat else 3)
         self._columns: list[npt.NDArray[Any]] = [np.empty(max(capacity, 1), k) for k in kinds]
 
-    def add(self, *columns: npt.NDArray[Any]) -> None:
+    def add(self, *columns: Array) -> None:
         """Append a packet of events."""
         first, self.count = self.count, self.count + len(columns[0])
         for i, values in enumerate(columns):
@@ -109,13 +110,13 @@ def read_block(file: BinaryIO, size: int) -> bytes:
     return raw
 
 
-def records(file: BinaryIO, count: int, kind: np.dtype[Any]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+def records(file: BinaryIO, count: int, kind: np.dtype[np.generic]) -> Iterator[tuple[int, Array]]:
     """Yield the index of the first of each block of records, and the block."""
     for first in range(0, count, BLOCK):
         yield first, np.frombuffer(read_block(file, min(BLOCK, count - first) * kind.itemsize), kind)
 
 
-def integers(name: str, values: npt.NDArray[Any], first: int = 0) -> Ints:
+def integers(name: str, values: Array, first: int = 0) -> Ints:
     """Return a column of a file as int64; `first` is the index of its first event, for errors."""
     with np.errstate(invalid="ignore"):
         converted = values.astype(np.int64)
@@ -128,7 +129,7 @@ def integers(name: str, values: npt.NDArray[Any], first: int = 0) -> Ints:
     return converted
 
 
-def times(values: npt.NDArray[Any], unit: str, first: int = 0) -> Floats:
+def times(values: Array, unit: str, first: int = 0) -> Floats:
     """Return a column of times in ms, which float64 must hold exactly if they are integers."""
     if values.dtype.kind == "f":
         ms = values.astype(np.float64)
@@ -146,7 +147,7 @@ def times(values: npt.NDArray[Any], unit: str, first: int = 0) -> Floats:
     return ms
 
 
-def in_unit(events: Events, suffix: str, unit: str) -> npt.NDArray[Any]:
+def in_unit(events: Events, suffix: str, unit: str) -> Array:
     """Return times in the unit of a file: float64 for s and ms, int64 for us and ns."""
     if unit in ("s", "ms"):
         return events.t if unit == "ms" else np.asarray(events.t / 1e3)

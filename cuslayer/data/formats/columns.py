@@ -21,6 +21,7 @@ from cuslayer._base import check
 from cuslayer._base.extras import optional
 from cuslayer._base.hdf5_files import Damaged, attribute, member, opened
 from cuslayer._base.hdf5_files import blocks as column_blocks
+from cuslayer.backend import Array
 from cuslayer.data.events import Events
 from cuslayer.data.formats import base
 
@@ -125,7 +126,7 @@ def _write_hdf5(file: BinaryIO, events: Events, suffix: str, unit: str) -> None:
     file.write(memory.getbuffer())
 
 
-def _smallest_type(values: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+def _smallest_type(values: npt.NDArray[np.int64]) -> Array:
     """Return non-negative integers in the smallest type for them."""
     return values.astype(np.min_scalar_type(int(values.max()) if values.size else 0))
 

@@ -34,6 +34,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from cuslayer.backend import Array
 from cuslayer.data.events import Events, Ints
 from cuslayer.data.formats import base
 
@@ -115,7 +116,7 @@ def _read_header(file: BinaryIO, size: int) -> dict[str, str]:
     raise base.Unreadable(f"must have a header of at most {_MOST_LINES} lines")
 
 
-def _last_set(sets: npt.NDArray[np.bool_], values: Any, before: int) -> Ints:
+def _last_set(sets: npt.NDArray[np.bool_], values: object, before: int) -> Ints:
     """Return for each word the last value that a word up to it sets, or the value before the first."""
     # Position 0 is the value before the first word.
     at = np.maximum.accumulate(np.where(sets, np.arange(1, len(sets) + 1), 0))
@@ -153,7 +154,7 @@ class _Words32:
         # The half of a word of EVT 2.1 with the time, and the half with the pixels.
         self._first, self._second = (0, 1) if swapped else (1, 0)
 
-    def decode(self, block: npt.NDArray[Any]) -> tuple[Ints, Ints, Ints, Ints]:
+    def decode(self, block: Array) -> tuple[Ints, Ints, Ints, Ints]:
         return self._events(block.astype(np.int64))[:4]
 
     def _events(self, words: Ints) -> tuple[Ints, Ints, Ints, Ints, npt.NDArray[np.bool_]]:
@@ -170,7 +171,7 @@ class _Words64(_Words32):
 
     word: np.dtype[Any] = np.dtype("<u8")
 
-    def decode(self, block: npt.NDArray[Any]) -> tuple[Ints, Ints, Ints, Ints]:
+    def decode(self, block: Array) -> tuple[Ints, Ints, Ints, Ints]:
         halves = block.view("<u4").reshape(-1, 2)
         t, x, y, p, events = self._events(halves[:, self._first].astype(np.int64))
         mask = np.ascontiguousarray(halves[events, self._second], dtype="<u4")
@@ -189,7 +190,7 @@ class _Words16:
         # Column and polarity of the next group.
         self._column, self._polarity = 0, 0
 
-    def decode(self, block: npt.NDArray[Any]) -> tuple[Ints, Ints, Ints, Ints]:
+    def decode(self, block: Array) -> tuple[Ints, Ints, Ints, Ints]:
         words = block.astype(np.int64)
         kind, value = words >> _TIME_BITS, words & 2**_TIME_BITS - 1
         high = self._clock.advance(kind == _HIGH, value)

@@ -11,7 +11,7 @@ Big-endian bit fields, with times in microseconds:
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer._base import check
+from cuslayer.backend import Array
 from cuslayer.data import events as columns_of
 from cuslayer.data.events import Events, Floats, Ints
 from cuslayer.data.formats import base
@@ -54,7 +55,7 @@ class Packed:
             self._shifts[name] = (shift, 2**width - 1 if 8 * size > width + shift else 0)
         self._record = np.dtype({"names": list(bits), "formats": formats, "offsets": offsets, "itemsize": self.bytes})
 
-    def read(self, file: BinaryIO, size: int, most: int | None = None) -> dict[str, npt.NDArray[Any]]:
+    def read(self, file: BinaryIO, size: int, most: int | None = None) -> dict[str, Array]:
         """Return the columns of a file of `size` bytes, with times in ms."""
         if not size:
             raise base.Unreadable("is empty")
@@ -64,12 +65,12 @@ class Packed:
         base.Limit(size, most).check(count)
         return self._columns(count, base.records(file, count, self._record))
 
-    def unpack(self, raw: bytes | npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
+    def unpack(self, raw: bytes | npt.NDArray[np.uint8]) -> dict[str, Array]:
         """Return the columns of whole records, with times in ms."""
         records = np.frombuffer(raw, self._record)
         return self._columns(len(records), [(0, records)])
 
-    def pack(self, columns: Any) -> npt.NDArray[np.uint8]:
+    def pack(self, columns: Sequence[Array]) -> npt.NDArray[np.uint8]:
         """Return the bytes of columns of integers, one per field in order; the values must fit."""
         raw = np.zeros((len(columns[0]), self.bytes), dtype=np.uint8)
         end = 0
@@ -81,7 +82,7 @@ class Packed:
                 values = values >> 8
         return raw.reshape(-1)
 
-    def fitting(self, suffix: str, columns: dict[str, Any], *, what: str = "event") -> npt.NDArray[np.uint8]:
+    def fitting(self, suffix: str, columns: dict[str, Array], *, what: str = "event") -> npt.NDArray[np.uint8]:
         """Return the bytes of columns with times in ms; raise ValueError for a value that has too many bits."""
         found = []
         for name, width in self.bits.items():
@@ -93,7 +94,7 @@ class Packed:
             found.append(values)
         return self.pack(found)
 
-    def _columns(self, count: int, blocks: Iterable[tuple[int, npt.NDArray[Any]]]) -> dict[str, npt.NDArray[Any]]:
+    def _columns(self, count: int, blocks: Iterable[tuple[int, Array]]) -> dict[str, Array]:
         columns = {name: np.empty(count, np.float64 if name in _TIMES else np.int64) for name in self.bits}
         for first, records in blocks:
             for name, (shift, mask) in self._shifts.items():

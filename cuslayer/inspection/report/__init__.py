@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer._base.files import write_whole
+from cuslayer._tape import Tensor
 from cuslayer.inspection.report.contents import contents
 from cuslayer.inspection.report.live import live_contents
 from cuslayer.inspection.structure import check_loss
@@ -29,11 +31,11 @@ _LIVE_SCRIPTS = ("model.js", "plots.js", "run.js", "live.js", "page.js")
 @check.operation
 def write_report(
     net: Container,
-    samples: Any,
+    samples: TensorLike,
     path: str | os.PathLike[str],
     *,
-    target: Any = None,
-    loss: Any = None,
+    target: object = None,
+    loss: Callable[..., Tensor] | None = None,
     title: str | None = None,
     frame: float = 10.0,
 ) -> Path:
@@ -88,7 +90,7 @@ def write_demo(
     net: Container,
     path: str | os.PathLike[str],
     *,
-    recordings: Any = None,
+    recordings: object = None,
     names: Sequence[str] | None = None,
     shape: tuple[int, ...] | None = None,
     duration: float | None = None,
@@ -149,7 +151,7 @@ def write_demo(
     return _write(path, _LIVE_SCRIPTS, {"title": title, "frame": frame} | found, steps)
 
 
-def _title(net: Container, title: Any) -> str:
+def _title(net: Container, title: object) -> str:
     """Return the title of a page, given or the network's notation; raise TypeError unless it is a string."""
     if title is None:
         return str(getattr(net, "notation", type(net).__name__))

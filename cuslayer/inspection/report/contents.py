@@ -23,7 +23,7 @@ from cuslayer.network.graph import INPUT, GraphNode, feeds
 from cuslayer.network.join import on_gradient
 from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Walk, eval_mode, units
-from cuslayer.neurons.base import as_neuron
+from cuslayer.neurons.base import Neuron, as_neuron
 
 if TYPE_CHECKING:
     from cuslayer.network.network import Container
@@ -118,7 +118,9 @@ class Contents:
         both_ways = bool(lags) and min(lags) < 0 < max(lags)
         return all(self.described[each]["kind"] for each in between) and not both_ways
 
-    def errors(self, wanted: set[int], target: Any, loss: Any) -> tuple[float, dict[int, Array]]:
+    def errors(
+        self, wanted: set[int], target: object, loss: Callable[..., Tensor] | None
+    ) -> tuple[float, dict[int, Array]]:
         """Return the loss, and the errors (T, N, ...) on the spikes of the wanted neurons."""
         found: dict[int, Array] = {}
 
@@ -155,7 +157,7 @@ class Contents:
         return {"steps": len(self.data), "dt": dt_at(self.net, 0), "loss": None, "nodes": nodes, "layers": layers}
 
 
-def contents(net: Container, data: Array, target: Any, loss: Any) -> Json:
+def contents(net: Container, data: Array, target: object, loss: Callable[..., Tensor] | None) -> Json:
     """Return the data of the page of `write_report` for a network and its input (T, N, ...), as JSON values."""
     page = Contents(net, data)
     found, errors = page.network(), dict[int, Array]()
@@ -176,7 +178,7 @@ def contents(net: Container, data: Array, target: Any, loss: Any) -> Json:
     return found
 
 
-def neuron_constants(neurons: Any) -> Json:
+def neuron_constants(neurons: Neuron) -> Json:
     """Return the constants of neurons; for neurons other than SRM only the threshold."""
     found = {"theta": float(neurons.theta)}
     if neurons.srm_form is None:

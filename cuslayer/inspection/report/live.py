@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 
 from cuslayer._base import check
+from cuslayer._base.array_like import TensorLike
 from cuslayer._base.time_window import TimeWindow, steps_of
 from cuslayer._tape import Tensor, no_grad
 from cuslayer.backend import Array, to_numpy
@@ -52,12 +53,12 @@ class Sample(NamedTuple):
 
 def live_contents(
     net: Container,
-    recordings: Any,
-    names: Any,
-    shape: Any,
+    recordings: object,
+    names: object,
+    shape: object,
     duration: float | None,
     over: str,
-    window: Any,
+    window: object,
     drawing: str | None,
     rate: float | None,
 ) -> tuple[Json, str]:
@@ -92,19 +93,19 @@ def live_contents(
     return contents, f"const STEPS = [{', '.join(programs)}];"
 
 
-def _steps(duration: float | None, data: Any, dt: float) -> int | None:
+def _steps(duration: float | None, data: object, dt: float) -> int | None:
     """Return the steps of a duration, given or of a data set; None for a data set with steps of its own."""
     if duration is None and getattr(data, "steps", None) is not None:
         return None
     return steps_of("duration", getattr(data, "duration", 300.0) if duration is None else duration, dt)
 
 
-def _array(x: Any) -> Array:
+def _array(x: object) -> Array:
     """Return a tensor or an array as an array of NumPy."""
     return np.asarray(to_numpy(x.data if isinstance(x, Tensor) else x))
 
 
-def input_shape(net: Container, given: Any) -> Shape:
+def input_shape(net: Container, given: object) -> Shape:
     """Return the input shape of a network, given or its own; raise ValueError if it is unknown."""
     own, flat = getattr(net, "input_shape", None), False
     if own is None and net.stages and form_of(net.stages[0]) == "dense":
@@ -156,7 +157,7 @@ def _chain(page: Contents, before: int, number: int) -> list[GraphNode]:
     return found
 
 
-def _check_chain(page: Contents, nodes: Sequence[GraphNode], *more: Any) -> dict[int, Json]:
+def _check_chain(page: Contents, nodes: Sequence[GraphNode], *more: object) -> dict[int, Json]:
     """Return the nodes of a chain, of which a run computes a weighted input of spikes to the bit, by their numbers.
 
     The numbers of these stages, and of more, must be float32.
@@ -273,7 +274,7 @@ def _names(given: Any, own: Any, classes: int) -> list[str] | None:
 # What it runs on.
 
 
-def _as_data(x: Any, target: Any) -> Arrays:
+def _as_data(x: TensorLike, target: object) -> Arrays:
     """Return a batch of a `Loader`, time first, as a data set; without a target its labels are None."""
     given, lengths = to_numpy(finite_input("recordings", x).data), getattr(x, "lengths", None)
     check.time_first("recordings", given)
@@ -308,7 +309,7 @@ def _samples(data: Any, steps: int | None, dt: float) -> tuple[int, Iterator[Sam
     return loader.steps, map(sample, range(len(order)))
 
 
-def _order(labels: Any, count: int) -> list[int]:
+def _order(labels: object, count: int) -> list[int]:
     """Return the numbers of recordings for a page: the first of each class, the second, and so on; or the first few."""
     if labels is None:
         return list(range(min(count, _FEW)))
