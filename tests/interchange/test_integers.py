@@ -161,7 +161,12 @@ def test_a_comparison_finds_the_first_spike_that_differs():
 @pytest.mark.parametrize(
     ("layers", "options", "why"),
     [
-        (lambda: [cs.AvgPool(2), cs.Conv(2, 2, 1), cs.LIF()], {}, "it has no integer form"),
+        (lambda: [cs.Conv(2, 2, 1), cs.layers.KWinners(3), cs.LIF()], {}, "it has no integer form"),
+        (lambda: [cs.Conv(2, 2, 1), cs.LIF(), cs.Delay(2, dt=1.0, mode="linear")], {}, "are not whole steps"),
+        (lambda: [cs.AvgPool(2), cs.Conv(2, 2, 1), cs.Loihi()], {}, "its neurons take weights of spikes only"),
+        (lambda: [cs.SumPool(2, gain=1.0, weight_hook=lambda w: 2 * w), cs.LIF()], {}, "its taps differ"),
+        (lambda: [cs.AvgPool(2), cs.layers.Average(2)], {}, "it takes numbers"),
+        (lambda: [cs.Parallel(cs.AvgPool(2), cs.AvgPool(2), join="and")], {}, "it joins numbers by 'and'"),
         (lambda: [cs.Conv(2, 2, 1), Exponential()], {}, "its step calls"),
         (lambda: [cs.Conv(2, 2, 1), cs.LIF()], {"weights": 9}, "weights must be 2 to 8 bits"),
         (lambda: [cs.Conv(2, 2, 1), cs.LIF()], {"states": 8}, "states must be 16 or 32"),
@@ -172,8 +177,19 @@ def test_what_has_no_integers_is_refused(layers, options, why):
     with pytest.raises(ValueError, match=re.escape(why)) as caught:
         quantize(cs.Sequential(*layers()).eval(), spikes(4, 4, 2), **options)
     assert "\n" not in str(caught.value)
-    with pytest.raises(ValueError, match="must be spikes, got float32"):
-        quantize(cs.Sequential(cs.Dense(3, 2), cs.LIF()), np.ones((4, 1, 3), np.float32))
+
+
+def test_a_twin_has_no_twin():
+    for x in (spikes(3), spikes(3).astype(np.float32)):
+        twin = quantize(cs.Sequential(cs.Dense(3, 2), cs.LIF()), x)
+        with pytest.raises(ValueError, match="net must be in float, got an integer twin; quantize the network"):
+            quantize(twin, x)
+
+
+def test_a_twin_of_spikes_takes_no_numbers_in_c(tmp_path):
+    twin = quantize(cs.Sequential(cs.Dense(3, 2), cs.LIF()), spikes(3))
+    with pytest.raises(ValueError, match="its integers take spikes; quantize with a recording of numbers"):
+        cs.export_c(twin, tmp_path / "net", recording=np.ones((4, 1, 3), np.float32))
 
 
 def test_a_factor_is_the_nearest_of_its_bits():
@@ -224,4 +240,135 @@ def test_a_layer_with_two_places_has_one_scale():
     x = spikes(9, rate=0.4)
     assert all(moved.share < 0.1 for moved in compare_twin(net, quantize(net, x), x).moved)
     with pytest.raises(ValueError, match="must take its sums"):
-        quantize(cs.Sequential(dense(9, 9), cs.LIF(), dense(9, 2)), x)
+        quantize(cs.Sequential(cs.Parallel(cs.Sequential(dense(9, 9), cs.Parallel(cs.Loihi(), cs.LIF())))), x)
+
+
+def numbers(*shape, steps=80, samples=2):
+    return np.random.default_rng(0).standard_normal((steps, samples, *shape)).astype(np.float32)
+
+
+def normalized(features):
+    norm = cs.BatchNorm(features, trained=True)
+    norm.mean.data[...] = np.linspace(-1, 1, features)
+    norm.var.data[...] = np.linspace(0.3, 3, features)
+    return norm
+
+
+def conv(inputs, outputs, **options):
+    return cs.Conv(inputs, outputs, 3, padding=1, weight_scale=6.0, **options)
+
+
+FRAME = (6, 7, 2)
+# Recordings, and layers that take or send numbers.
+OF_NUMBERS = {
+    "analog recordings": (
+        numbers(40),
+        lambda: [
+            cs.Delay(40, dt=1.0, max_delay=5.0, initial=5.0),
+            cs.Dense(40, 20, weight_scale=3.0, bias=True, delays=cs.SynapticDelays(3.0)),
+            cs.LIF(),
+            dense(20, 6),
+            cs.LIF(),
+        ],
+    ),
+    "images": (
+        numbers(*FRAME),
+        lambda: [conv(2, 6), normalized(6), cs.LIF(), cs.AvgPool(2), conv(6, 4), cs.LIF(), cs.GlobalAvgPool()],
+    ),
+    "pooled images": (
+        numbers(*FRAME),
+        lambda: [
+            cs.MaxPool(2),
+            cs.SumPool(2, gain=0.3, stride=1),
+            cs.ConvTranspose(2, 4, 3, stride=2, weight_scale=3.0),
+            cs.AvgPool(2),
+            Unpool(2, gain=1.5),
+            cs.LIF(),
+            cs.ReadOut((4, 4, 4), 3, tau=5.0),
+        ],
+    ),
+    "currents": (numbers(20), lambda: [cs.LIF(), dense(20, 5), cs.LIF()]),
+    "mean pooling": (
+        spikes(*FRAME),
+        lambda: [cs.AvgPool(3, stride=1), conv(2, 4, bias=True), cs.MaxPool(2), normalized(4), cs.LIF()],
+    ),
+    "added spikes": (
+        spikes(40),
+        lambda: [dense(40, 30), cs.LIF(), cs.Residual(dense(30, 30), cs.LIF()), dense(30, 5), cs.LIF()],
+    ),
+    "added sums": (
+        spikes(*FRAME),
+        lambda: [
+            conv(2, 4),
+            cs.LIF(),
+            cs.Residual(conv(4, 4, bias=True), normalized(4), shortcut=cs.Conv(4, 4, 1, weight_scale=3.0)),
+            cs.LIF(),
+        ],
+    ),
+    "sums that pass by": (
+        numbers(*FRAME),
+        lambda: [conv(2, 4), *(cs.Residual(cs.LIF(), conv(4, 4)) for _ in range(2)), cs.GlobalAvgPool()],
+    ),
+    "joined channels": (
+        spikes(*FRAME),
+        lambda: [
+            cs.Parallel(
+                cs.Sequential(conv(2, 3), cs.LIF()),
+                cs.Sequential(cs.AvgPool(3, stride=1, padding=1)),
+                cs.Sequential(conv(2, 2)),
+                join="concatenate",
+            ),
+            conv(7, 4),
+            cs.LIF(),
+        ],
+    ),
+    "delayed returns": (
+        spikes(40),
+        lambda: [
+            dense(40, 30),
+            cs.Recurrent(dense(30, 30, delays=cs.SynapticDelays(4.0)), cs.LIF(), delay=2.0),
+            dense(30, 3),
+        ],
+    ),
+    "layers without neurons": (spikes(40), lambda: [dense(40, 30), dense(30, 20), cs.LIF(), dense(20, 20)]),
+}
+
+
+@needs_gcc
+@pytest.mark.all
+@pytest.mark.parametrize("name", OF_NUMBERS)
+def test_twins_with_numbers_equal_their_c_and_nearly_their_network(name, tmp_path):
+    x, layers = OF_NUMBERS[name]
+    cs.seed(1)
+    net = cs.Sequential(*layers()).eval()
+    twin = quantize(net, x)
+    assert all(moved.share < 0.25 for moved in compare_twin(net, twin, x).moved)
+    stream = twin.stream()
+    np.testing.assert_array_equal(np.concatenate([stream(x[:13]), stream(x[13:14]), stream(x[14:])]), twin(x).data)
+    check_equal(twin, x[:, 0], tmp_path)
+
+
+def test_numbers_are_rounded_and_saturate():
+    x = np.zeros((1, 2, 3), np.float32)
+    x[0, 0] = 1.0, -0.3, 2.0**-16
+    twin = quantize(cs.Sequential(cs.Dense(3, 1), cs.LIF()), x[:, :1])
+    rounded = twin[0][0]
+    x[0, 1] = -5.0, 5.0, np.float32(1.5) * 2.0**-13
+    assert rounded(x).data[0].tolist() == [[8192.0, -2458.0, 0.0], [-32768.0, 32767.0, 2.0]]
+    assert rounded.described == "multiples of 0.00012207 from -4 to below 4"
+
+
+def test_sums_of_spikes_and_of_means_of_spikes_have_no_rounding():
+    """Counts of spikes, and means that are whole multiples of one another, are added exactly."""
+    x = spikes(4, 4, 1)
+    net = cs.Sequential(cs.Parallel(cs.AvgPool(2), cs.Sequential(cs.AvgPool(2)), cs.MaxPool(2)))
+    np.testing.assert_array_equal(quantize(net, x)(x).data, net(x).data)
+
+
+def test_sums_that_do_not_fit_into_32_bits_have_64():
+    """A weight of 127 for each of 1,000 inputs of 16 bits."""
+    x = np.full((2, 1, 1000), 1.0, np.float32)
+    net = cs.Sequential(cs.Dense(1000, 1), cs.ReadOut(1, 1, tau=1.0))
+    net[0].weight.data[...] = 1.0
+    twin = quantize(net, x)
+    assert twin[0][1].integers == 64

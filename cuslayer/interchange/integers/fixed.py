@@ -28,6 +28,9 @@ PRODUCT_BITS = 31
 INPUT_BITS = 40
 # A shift at most, of numbers of 64 bits.
 MOST_SHIFT = 62
+# Bits of a state in a step, and of a whole number times a factor before a shift to the left.
+STATE_BITS = 47
+_LEFT_BITS = 50
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,15 @@ class Factor:
             shift -= 1
         return cls(np.rint(numbers * 2.0**shift).astype(np.int64), shift)
 
-    def times(self, value: Array) -> Array:
-        """Return whole numbers times the factor."""
-        return shifted(value * self.mantissa, self.shift)
+    def times(self, value: Any) -> Array:
+        """Return whole numbers times the factor; a shift to the left saturates."""
+        product: Array = value * self.mantissa
+        return shifted(product if self.shift >= 0 else saturated(product, self.left_bits), self.shift)
+
+    @property
+    def left_bits(self) -> int:
+        """Bits of a product before a shift to the left."""
+        return MOST_SHIFT + self.shift
 
 
 def shifted(value: Array, shift: int) -> Array:
