@@ -14,7 +14,7 @@ from cuslayer._tape import on_potential
 from cuslayer.interchange import compare_twin, quantize
 from cuslayer.interchange.integers.fixed import Factor, shifted
 from cuslayer.layers import IntegerWeight, Unpool
-from tests.interchange.test_export_c import Exponential, check_equal
+from tests.interchange.test_export_c import Exponential, check_equal, compiled
 
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
 
@@ -372,3 +372,42 @@ def test_sums_that_do_not_fit_into_32_bits_have_64():
     net[0].weight.data[...] = 1.0
     twin = quantize(net, x)
     assert twin[0][1].integers == 64
+
+
+@needs_gcc
+@pytest.mark.all
+@pytest.mark.parametrize("seed", range(12))
+def test_extreme_weights_constants_and_inputs_do_not_overflow(seed, tmp_path):
+    """A quiet recording sets the points; the sanitizer of gcc finds each overflow."""
+    rng = np.random.default_rng(seed)
+    cs.seed(seed)
+
+    def drawn(least, most):
+        return float(np.exp(rng.uniform(np.log(least), np.log(most))))
+
+    def layer(inputs, outputs):
+        return cs.Dense(inputs, outputs, weight_scale=drawn(1e-3, 1e7))
+
+    theta = drawn(1e-4, 1e6)
+    kinds = [
+        lambda: cs.SRM(tau_sr=drawn(1, 1000), theta=theta),
+        lambda: cs.CUBA(tau_i=drawn(1, 1e5), theta=theta),
+        lambda: cs.AdLIF(theta=theta),
+        lambda: cs.LIF(theta=theta, reset="subtract"),
+    ]
+    norm = cs.BatchNorm(8)
+    norm.var.data[...] = np.exp(rng.uniform(-20, 20, 8))
+    net = cs.Sequential(
+        cs.Parallel(layer(20, 8), layer(20, 8)),
+        norm,
+        kinds[seed % 4](),
+        layer(8, 8),
+        cs.Recurrent(layer(8, 8), kinds[seed % 4]()),
+        layer(8, 3),
+    ).eval()
+    x = rng.standard_normal((60, 1, 20)) if seed % 2 else rng.random((60, 1, 20)) < 0.9
+    quiet = x * 1e-3 if seed % 2 else x & (rng.random(x.shape) < 0.1)
+    twin = quantize(net, quiet, states=16 << seed % 2)
+    written = cs.export_c(twin, tmp_path / "net", recording=x)
+    library = compiled(written, "-O1", "-fsanitize=undefined", "-fno-sanitize-recover")
+    assert library.net_selftest() == 0

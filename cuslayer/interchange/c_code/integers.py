@@ -16,6 +16,7 @@ from cuslayer.interchange.c_code.synapses import dense, kinds
 from cuslayer.interchange.integers.fixed import (
     INPUT_BITS,
     PRODUCT_BITS,
+    STEP_BITS,
     Factor,
     FixedStep,
     constant_of,
@@ -75,6 +76,8 @@ class _Printer(CFamily):
         return self.fixed(value)
 
     def call(self, function: str, arguments: list[str]) -> str:
+        if function == "saturated":
+            return _limited(self.program, arguments[0], STEP_BITS)
         if function in ("min", "max"):
             left, right = arguments
             return f"({left} {'<' if function == 'min' else '>'} {right} ? {left} : {right})"
@@ -198,7 +201,7 @@ def _write(program: Program, stage: Stage, neurons: IntegerNeurons, x: str, befo
         lag = step.lags[earlier.lag]
         spikes = earlier.of == kind.spike
         value = f"(int64_t){rings[earlier.of].before(lag)}[j]" if lag else "0"
-        values[earlier.name] = value + (f" * INT64_C({1 << step.fraction})" if lag and spikes else "")
+        values[earlier.name] = value + (f" * INT64_C({int(step.fixed(1.0))})" if lag and spikes else "")
     body = statements(show, kind, "int64_t")
     shifted = program.call("shifted")
     for state, name, fraction in zip(states, kind.after, step.states, strict=True):

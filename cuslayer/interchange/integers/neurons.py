@@ -122,7 +122,7 @@ def _run(x: Array, /, *, neurons: IntegerNeurons, state: Carried) -> tuple[Array
             lag = step.lags[earlier.lag]
             held = fired if earlier.of == kind.spike else inputs
             earlier_row = held[-lag] if 0 < lag <= len(held) else np.zeros(shape, np.int64)
-            past[earlier.name] = earlier_row * (1 << step.fraction) if earlier.of == kind.spike else earlier_row
+            past[earlier.name] = earlier_row * step.fixed(1.0) if earlier.of == kind.spike else earlier_row
         states, values = step.run(states, weighted, past)
         potentials[t] = values[kind.potential] * unit
         if kind.fires:

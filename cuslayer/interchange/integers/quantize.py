@@ -17,9 +17,11 @@ from cuslayer.interchange.integers.fixed import (
     MOST_FRACTION,
     MOST_OF_PRODUCTS,
     MOST_SHIFT,
+    UNLIMITED_BITS,
     Evaluate,
     Factor,
     FixedStep,
+    guarded,
     multiplies,
     unsupported,
 )
@@ -389,8 +391,11 @@ class _Quantizing:
         points = tuple(self.states - 1 - _HEADROOM - _exponent(most) for most in largest)
         most = MOST_OF_PRODUCTS if multiplies(kind, constants) else MOST_FRACTION
         points = tuple(min(point, most - _MORE) for point in points)
+        # A state has at most 62 bits in the step.
+        most = min(most, min(points, default=0) + UNLIMITED_BITS - self.states)
         fraction = min(max(points, default=0) + _MORE, most)
-        step = FixedStep(kind, constants, fraction, points, self.states, lags)
+        points = tuple(min(point, fraction) for point in points)
+        step = guarded(FixedStep(kind, constants, fraction, points, self.states, lags))
         unit = 2.0**fraction
         layer = None
         back = None
@@ -436,9 +441,9 @@ def _bits_of(most: int) -> int:
 
 
 def _factor(scale: Array, most: int) -> Factor:
-    """Return the factor of whole numbers up to a largest: products fit into 64 bits, and shifts to the left are few."""
+    """Return the factor of whole numbers up to a largest: products have 61 bits, and shifts to the left are few."""
     limit = 2.0**_MOST_LEFT
-    return Factor.of(np.clip(scale, -limit, limit), min(MOST_SCALE, (1 << (MOST_SHIFT - most.bit_length())) - 1))
+    return Factor.of(np.clip(scale, -limit, limit), min(MOST_SCALE, (1 << (MOST_SHIFT - 1 - most.bit_length())) - 1))
 
 
 def _whole_numbers(numbers: Array) -> Array:
