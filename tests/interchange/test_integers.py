@@ -143,6 +143,19 @@ def test_trained_integers_are_those_of_the_twin():
         cs.Dense(8, 4, weight_hook=net[0].weight_hook)
 
 
+def test_trained_integers_of_read_outs_and_recurrent_synapses_are_those_of_the_twin():
+    cs.seed(0)
+    net = cs.Sequential(
+        dense(8, 6),
+        cs.Recurrent(cs.Dense(6, 6, weight_hook=IntegerWeight(3)), cs.LIF()),
+        cs.ReadOut(6, 4, weight_hook=IntegerWeight(3)),
+    )
+    twin = quantize(net, spikes(8), weights=3)
+    for layer, whole in ((net[1].layer, twin[1].layer), (net[2], twin[2].dense)):
+        scale = np.abs(layer.weight.data).max(axis=0) / 3
+        np.testing.assert_allclose(layer.effective_weight().data, whole.weight.data * scale, rtol=1e-6)
+
+
 def test_a_comparison_finds_the_first_spike_that_differs():
     cs.seed(0)
     net = cs.Sequential(dense(40, 30), cs.LIF(), dense(30, 5), cs.LIF()).eval()

@@ -412,8 +412,8 @@ class _Quantizing:
         layer = node.stage
         if layer.simulation is None:
             raise self._refused(node, "its filter has samples")
-        dense = Dense(layer.in_features, layer.out_features, weight_hook=layer.weight_hook)
-        dense.weight = layer.weight.data
+        dense = Dense(layer.in_features, layer.out_features)
+        vars(dense)["weight"] = Tensor(layer.effective_weight().data, requires_grad=True)
         dense.bias = layer.bias
         weighted = dense(Tensor(x)).data
         sums = self._weighted(dense, node, given)
