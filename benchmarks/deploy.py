@@ -42,7 +42,8 @@ from cuslayer.layers import IntegerWeight
 from cuslayer.training.data_of_run import load_data
 
 # What `cuslayer train TASK --data` takes of the folder.
-TASKS = {"digits": None, "qtdb": "qtdb", "braille": "braille", "spoken-digits": "spoken-digits/recordings.npz"}
+TASKS: dict[str, str | None] = {"digits": None, "qtdb": "qtdb", "braille": "braille"}
+TASKS["spoken-digits"] = "spoken-digits/recordings.npz"
 WIDTHS = 8, 4, 3
 # More epochs with integer weights: a tenth of the run's, at least 3.
 EPOCHS = 3
@@ -122,7 +123,8 @@ def lines(rows: Sequence[dict[str, Any]]) -> list[str]:
 def lost(task: str, seed: int, data: Path | None) -> dict[str, Any]:
     """Return the accuracies of a task's network in float and in integers."""
     with tempfile.TemporaryDirectory() as folder:
-        given = [] if data is None else ["--data", str(data / TASKS[task])]
+        within = TASKS[task]
+        given = [] if data is None or within is None else ["--data", str(data / within)]
         command = [sys.executable, str(common.ROOT / "cuslayer_main.py"), "train", task, "--seed", str(seed)]
         environment = {**os.environ, "PYTHONPATH": str(common.ROOT)}
         subprocess.run([*command, *given, "--out", f"{folder}/run"], check=True, env=environment)

@@ -256,6 +256,17 @@ def test_a_layer_with_two_places_has_one_scale():
         quantize(cs.Sequential(cs.Parallel(cs.Sequential(dense(9, 9), cs.Parallel(cs.Loihi(), cs.LIF())))), x)
 
 
+@needs_gcc
+@pytest.mark.all
+def test_loihi_has_rounded_weights_only(tmp_path):
+    cs.seed(0)
+    net = cs.Sequential(dense(40, 30), cs.Loihi(), cs.Dense(30, 5, weight_scale=300.0), cs.Loihi()).eval()
+    x = spikes(40, rate=0.4)
+    twin = quantize(net, x)
+    np.testing.assert_array_equal(twin[2].weight.data, 2 * np.rint(net[2].weight.data / 2))
+    check_equal(twin, x[:, 0], tmp_path)
+
+
 def numbers(*shape, steps=80, samples=2):
     return np.random.default_rng(0).standard_normal((steps, samples, *shape)).astype(np.float32)
 
@@ -342,6 +353,10 @@ OF_NUMBERS = {
             cs.Recurrent(dense(30, 30, delays=cs.SynapticDelays(4.0)), cs.LIF(), delay=2.0),
             dense(30, 3),
         ],
+    ),
+    "returns of all pixels": (
+        spikes(*FRAME),
+        lambda: [cs.SumPool(2, gain=0.7), cs.Recurrent(dense((3, 4, 2), 24), cs.LIF()), cs.AvgPool(2)],
     ),
     "layers without neurons": (spikes(40), lambda: [dense(40, 30), dense(30, 20), cs.LIF(), dense(20, 20)]),
 }

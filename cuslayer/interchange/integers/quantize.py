@@ -170,13 +170,14 @@ class _Quantizing:
         form = form_of(node.stage)
         given = [self.sent.get(number) for number in node.inputs]
         before = given[0]
-        if any(whole is None and x.dtype != bool for whole, x in zip(given, inputs, strict=True)):
-            raise self._refused(node, "it takes numbers of a stage that is none of integers")
         spikes = all(whole is None for whole in given)
+        of_grid = is_neuron(node.stage) and as_neuron(node.stage).weight_grid is not None
+        if not of_grid and any(whole is None and x.dtype != bool for whole, x in zip(given, inputs, strict=True)):
+            raise self._refused(node, "the numbers that it takes are no integers; put neurons before it")
         if is_neuron(node.stage):
             if before is not None:
                 self._replace(node, self._neurons(node, inputs[0], before))
-            elif as_neuron(node.stage).weight_grid is None:
+            elif not of_grid:
                 raise self._refused(node, "neurons need a layer of weights or pooling of spikes before them")
         elif form == "norm" and before is not None:
             centre, factor, offset = node.stage.fixed_map(np.empty((1, node.stage.features), np.float32)).astype(float)
@@ -457,8 +458,10 @@ def _by_channel(scale: Array, view: Shape) -> Array:
 
 
 def _of_neurons(values: Array, shape: Shape) -> Array:
-    """Return numbers for each channel as numbers for neurons of a shape; one if all are equal."""
-    return values.ravel()[:1].reshape(()) if (values == values.ravel()[0]).all() else np.broadcast_to(values, shape)
+    """Return numbers for each channel or neuron as numbers for neurons of a shape; one if all are equal."""
+    if (values == values.ravel()[0]).all():
+        return values.ravel()[:1].reshape(())
+    return values.reshape(shape) if values.size == math.prod(shape) else np.broadcast_to(values, shape)
 
 
 def _constants(by_step: StepByStep, shape: Shape) -> dict[str, Any]:
