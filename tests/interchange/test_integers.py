@@ -356,7 +356,7 @@ OF_NUMBERS = {
     ),
     "returns of all pixels": (
         spikes(*FRAME),
-        lambda: [cs.SumPool(2, gain=0.7), cs.Recurrent(dense((3, 4, 2), 24), cs.LIF()), cs.AvgPool(2)],
+        lambda: [cs.SumPool(2, gain=0.7), cs.Recurrent(cs.Dense((3, 4, 2), 24, weight_scale=2.0), cs.LIF()), cs.AvgPool(2)],
     ),
     "layers without neurons": (spikes(40), lambda: [dense(40, 30), dense(30, 20), cs.LIF(), dense(20, 20)]),
 }
