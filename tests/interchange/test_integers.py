@@ -356,7 +356,11 @@ OF_NUMBERS = {
     ),
     "returns of all pixels": (
         spikes(*FRAME),
-        lambda: [cs.SumPool(2, gain=0.7), cs.Recurrent(cs.Dense((3, 4, 2), 24, weight_scale=2.0), cs.LIF()), cs.AvgPool(2)],
+        lambda: [
+            cs.SumPool(2, gain=0.7),
+            cs.Recurrent(cs.Dense((3, 4, 2), 24, weight_scale=2.0), cs.LIF()),
+            cs.AvgPool(2),
+        ],
     ),
     "layers without neurons": (spikes(40), lambda: [dense(40, 30), dense(30, 20), cs.LIF(), dense(20, 20)]),
 }
@@ -439,3 +443,13 @@ def test_extreme_weights_constants_and_inputs_do_not_overflow(seed, tmp_path):
     written = cs.export_c(twin, tmp_path / "net", recording=x)
     library = compiled(written, "-O1", "-fsanitize=undefined", "-fno-sanitize-recover")
     assert library.net_selftest() == 0
+
+
+def test_a_network_with_two_places_has_neurons_of_its_own_in_each():
+    """The first place takes numbers, the second spikes: their scales differ."""
+    cs.seed(0)
+    block = cs.Sequential(cs.Dense(9, 9, weight_scale=4.0), cs.LIF())
+    net = cs.Sequential(block, block).eval()
+    x = numbers(9)
+    assert all(moved.share < 0.2 for moved in compare_twin(net, quantize(net, x), x).moved)
+    assert block.stages[0].weight.dtype == np.float32

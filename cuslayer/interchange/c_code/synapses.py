@@ -124,13 +124,6 @@ def _product(program: Program, stage: Stage, weight: str, inputs: int, outputs: 
         edges.append((parts * size, inputs))
     fma = multiply_add(program)
     row = row_of_sums(program, outputs)
-    if len(edges) == 1 and inputs <= _BLOCK:
-        return f"""
-            for (uint32_t place = 0; place < {places}u; place++) {{
-            float *sums = y + place * {outputs}u;
-            {_block(fma, weight, "sums", "0u", f"{inputs}u", inputs, outputs)}
-            }}
-        """
     if len(edges) == 1:
         return f"""
             for (uint32_t place = 0; place < {places}u; place++) {{
@@ -168,7 +161,9 @@ def _block(fma: str, weight: str, sums: str, first: str, last: str, inputs: int,
 
 
 def _blocks(fma: str, weight: str, row: str, first: str, last: str, inputs: int, outputs: int) -> str:
-    """Return the statements that sum products block by block."""
+    """Return the statements that sum products block by block, of few inputs in one."""
+    if inputs <= _BLOCK:
+        return _block(fma, weight, "sums", first, last, inputs, outputs)
     return f"""
         for (uint32_t begin = {first}; begin < {last}; begin += {_BLOCK}u) {{
         const uint32_t end = begin + {_BLOCK}u < {last} ? begin + {_BLOCK}u : {last};
