@@ -14,6 +14,7 @@ from cuslayer._tape import on_potential
 from cuslayer.interchange import compare_twin, quantize
 from cuslayer.interchange.integers.fixed import Factor, shifted
 from cuslayer.layers import IntegerWeight, Unpool
+from cuslayer.network.network import graph_of
 from tests.interchange.test_export_c import Exponential, check_equal, compiled
 
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
@@ -392,9 +393,12 @@ def test_numbers_are_rounded_and_saturate():
 
 def test_sums_of_spikes_and_of_means_of_spikes_have_no_rounding():
     """Counts of spikes, and means that are whole multiples of one another, are added exactly."""
-    x = spikes(4, 4, 1)
-    net = cs.Sequential(cs.Parallel(cs.AvgPool(2), cs.Sequential(cs.AvgPool(2)), cs.MaxPool(2)))
-    np.testing.assert_array_equal(quantize(net, x)(x).data, net(x).data)
+    x = spikes(6, 6, 1)
+    net = cs.Sequential(cs.Parallel(cs.AvgPool(3), cs.Sequential(cs.AvgPool(3)), cs.MaxPool(3)))
+    twin = quantize(net, x)
+    np.testing.assert_allclose(twin(x).data, net(x).data, rtol=1e-6)
+    join = graph_of(twin).nodes[-2].stage
+    assert [(factor.mantissa.tolist(), factor.shift) for factor in join.factors] == [(1, 0), (1, 0), (9, 0)]
 
 
 def test_sums_that_do_not_fit_into_32_bits_have_64():
@@ -453,3 +457,15 @@ def test_a_network_with_two_places_has_neurons_of_its_own_in_each():
     x = numbers(9)
     assert all(moved.share < 0.2 for moved in compare_twin(net, quantize(net, x), x).moved)
     assert block.stages[0].weight.dtype == np.float32
+
+
+def test_sums_that_another_layer_takes_are_rounded_with_their_bias_and_saturate():
+    net = cs.Sequential(cs.Dense(2, 2, bias=True), cs.Dense(2, 1), cs.LIF()).eval()
+    net[0].weight.data[...] = 1.0, 0.5
+    net[0].bias.data[...] = 0.25, 0.0
+    x = np.array([[[True, False]]])
+    rescaled = quantize(net, x)[0]
+    both = np.array([[[True, False], [True, True], [False, False]]])
+    np.testing.assert_allclose(rescaled(both).data[0] * 2.0**-13, [[1.25, 0.5], [2.25, 1.0], [0.25, 0.0]], atol=1e-4)
+    quiet = quantize(net, x & False)[0]
+    assert quiet(both).data.max() == 32767
