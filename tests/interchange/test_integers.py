@@ -300,6 +300,10 @@ OF_NUMBERS = {
         numbers(*FRAME),
         lambda: [conv(2, 6), normalized(6), cs.LIF(), cs.AvgPool(2), conv(6, 4), cs.LIF(), cs.GlobalAvgPool()],
     ),
+    "still images": (
+        np.repeat(np.random.default_rng(0).random((1, 2, *FRAME), np.float32), 12, axis=0),
+        lambda: [cs.Sequential(conv(2, 6), normalized(6)), cs.LIF(tau=2.0), conv(6, 4), cs.LIF(tau=2.0)],
+    ),
     "pooled images": (
         numbers(*FRAME),
         lambda: [

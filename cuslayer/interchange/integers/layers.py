@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cuslayer._still import each_step_alone
 from cuslayer._tape import Pullback, Tensor, as_tensor, differentiable, saves
 from cuslayer.backend import Array
 from cuslayer.interchange.integers.fixed import Factor, saturated
@@ -43,6 +44,7 @@ class _StepLayer(Layer):
     keeps_shape = keeps_steps = True
     memory = 0
 
+    @each_step_alone
     def __call__(self, x: Any) -> Tensor:
         return _mapped(as_tensor(x), function=self.mapped)
 
@@ -159,6 +161,7 @@ class GlobalCounts(GlobalAvgPool):
     memory = 0
     integers = 32
 
+    @each_step_alone
     def __call__(self, x: Any) -> Tensor:
         x = as_tensor(x)
         channels = self._channels(x.shape)
