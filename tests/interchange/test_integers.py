@@ -385,14 +385,15 @@ def test_twins_with_numbers_equal_their_c_and_nearly_their_network(name, tmp_pat
     check_equal(twin, x[:, 0], tmp_path)
 
 
-def test_numbers_are_rounded_and_saturate():
+def test_numbers_are_rounded_and_saturate(tmp_path):
     x = np.zeros((1, 2, 3), np.float32)
     x[0, 0] = 1.0, -0.3, 2.0**-16
     twin = quantize(cs.Sequential(cs.Dense(3, 1), cs.LIF()), x[:, :1])
     rounded = twin[0][0]
     x[0, 1] = -5.0, 5.0, np.float32(1.5) * 2.0**-13
     assert rounded(x).data[0].tolist() == [[8192.0, -2458.0, 0.0], [-32768.0, 32767.0, 2.0]]
-    assert rounded.described == "multiples of 0.00012207 from -4 to below 4"
+    header = cs.export_c(twin, tmp_path / "net", recording=x).header.read_text()
+    assert "Inputs: 3, a number for each, rounded to multiples of 0.00012207 from -4 to below 4." in header
 
 
 def test_sums_of_spikes_and_of_means_of_spikes_have_no_rounding():

@@ -160,7 +160,7 @@ class _Quantizing:
 
     def begin(self, x: Array) -> None:
         """Round the input (T, N, ...) if it is numbers."""
-        if x.dtype != bool:
+        if x.dtype != bool and self.nodes:
             point = min(VALUE_BITS - 1 - _HEADROOM - _exponent(float(np.abs(x).max())), _MOST_POINT)
             self.sent[INPUT] = _Whole(np.array([2.0**-point]), np.zeros(1), 1 << (VALUE_BITS - 1))
             self.twin.stages[0] = Sequential(Rounded(point), self.twin.stages[0]).eval()

@@ -14,7 +14,7 @@ from cuslayer.kernels.step.print_numba import ATOM, CFamily
 def number(value: Any) -> str:
     """Return a number as a constant of C, exactly as float32 has it.
 
-    >>> number(0.1), number(float("inf")), number(-2.0)
+    >>> number(0.1), number(1e300), number(-2.0)
     ('0x1.99999ap-4f', 'INFINITY', '-0x1.0p+1f')
     """
     with np.errstate(over="ignore"):
