@@ -40,18 +40,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bits", type=shared.integer, nargs="+", default=[8, 4, 3], metavar="N", help="bits of a weight, 8 4 3"
     )
-    parser.add_argument("--states", type=shared.integer, default=16, metavar="N", help="bits of a state, 16 or 32")
+    add_states(parser)
     parser.add_argument(
         "--out", type=shared.path, metavar="PICTURE", help="picture, by default quantize.png of the run"
     )
     shared.add_json(parser, JSON, many=True)
 
 
+def add_states(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the bits of a state."""
+    parser.add_argument("--states", type=shared.integer, default=16, metavar="N", help="bits of a state, 16 or 32")
+
+
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
     found = shared.run_of(options)
     recording, _, _ = training.example(found, data=options.data)
-    batch = _batch(found, options)
+    batch = batch_of(found, options)
     rows = [_row(found, options, None, recording, batch)]
     rows += [_row(found, options, bits, recording, batch) for bits in options.bits]
     picture = Path(options.out) if options.out else found.folder / "quantize.png"
@@ -70,7 +75,7 @@ def run(options: argparse.Namespace) -> None:
     show(check.visible(str(picture)))
 
 
-def _batch(found: training.Run, options: argparse.Namespace) -> Any:
+def batch_of(found: training.Run, options: argparse.Namespace) -> Any:
     """Return a batch of inputs, by which the points of states are set."""
     data = load_data(found.config.with_options(data=options.data), found.net, other=options.data is not None)
     x, *_ = next(iter(data.train if data.test is None else data.test))
