@@ -124,10 +124,10 @@ def lost(task: str, seed: int, data: Path | None) -> dict[str, Any]:
     """Return the accuracies of a task's network in float and in integers."""
     with tempfile.TemporaryDirectory() as folder:
         within = TASKS[task]
-        given = [] if data is None or within is None else ["--data", str(data / within)]
+        of_data = [] if data is None or within is None else ["--data", str(data / within)]
         command = [sys.executable, str(common.ROOT / "cuslayer_main.py"), "train", task, "--seed", str(seed)]
         environment = {**os.environ, "PYTHONPATH": str(common.ROOT)}
-        subprocess.run([*command, *given, "--out", f"{folder}/run"], check=True, env=environment)
+        subprocess.run([*command, *of_data, "--out", f"{folder}/run"], check=True, env=environment)
         run = training.load_run(f"{folder}/run")
         validated = run.config.validation is not None
         if validated:
@@ -142,11 +142,11 @@ def lost(task: str, seed: int, data: Path | None) -> dict[str, Any]:
         trainer = cs.Trainer(net, run.config.loss(), cs.Adam(net.parameters(), lr=LEARNING_RATE), calibrate=None)
         return float(trainer.test(held).accuracy)
 
-    found = {"task": task, "seed": seed, "recordings": len(held.dataset), "validation": validated}
-    found |= {"float": accuracy(run.net), "8 bits": accuracy(cs.quantize(run.net, x))}
-    found["4 bits"] = accuracy(cs.quantize(run.net, x, weights=4))
-    found["4 bits, trained"] = accuracy(cs.quantize(trained(run, 4), x, weights=4))
-    return found
+    figures = {"task": task, "seed": seed, "recordings": len(held.dataset), "validation": validated}
+    figures |= {"float": accuracy(run.net), "8 bits": accuracy(cs.quantize(run.net, x))}
+    figures["4 bits"] = accuracy(cs.quantize(run.net, x, weights=4))
+    figures["4 bits, trained"] = accuracy(cs.quantize(trained(run, 4), x, weights=4))
+    return figures
 
 
 def lines_of_tasks(runs: Sequence[dict[str, Any]]) -> list[str]:
@@ -159,7 +159,7 @@ def lines_of_tasks(runs: Sequence[dict[str, Any]]) -> list[str]:
             first = of_task[0]
             share = "validation" if first["validation"] else "test"
             losses = [[100 * (run["float"] - run[kind]) for run in of_task] for kind in kinds]
-            cells = [f"{mean(loss):.2f} ({', '.join(f'{each:.2f}' for each in loss)})" for loss in losses]
+            cells = [f"{mean(loss):.2f} ({', '.join(f'{points:.2f}' for points in loss)})" for loss in losses]
             accuracy = f"{100 * mean(run['float'] for run in of_task):.2f}"
             table.append([task, f"{first['recordings']} of {share}", accuracy, *cells])
     heads = ["task", "recordings", "float, %", *(f"lost with {kind}, points" for kind in kinds)]

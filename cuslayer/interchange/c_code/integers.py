@@ -232,14 +232,14 @@ def _back(program: Program, stage: Stage, neurons: IntegerNeurons) -> tuple[str,
         added = returning.before(neurons.delay) + conv_of_returns(part, name, weight.shape, sums)
     else:
         row = f"const int8_t *row = {name} + back[e] * {size}u;"
-        each = loop("j", size, f"{sums}[j] += row[j];")
+        rows = loop("j", size, f"{sums}[j] += row[j];")
         before = returning.before(neurons.delay)
         if layer.delays is not None:
             steps = program.array(f"lag_{stage.number}", to_numpy(layer.delays.whole_lags()), "uint16_t")
             row += f"\nconst uint16_t *lags = {steps} + back[e] * {size}u;"
-            each = loop("j", size, "if (lags[j] == lag) {", f"{sums}[j] += row[j];", "}")
+            rows = loop("j", size, "if (lags[j] == lag) {", f"{sums}[j] += row[j];", "}")
             before = f"const uint32_t before = lag + {neurons.delay}u;\n{returning.before('before')}"
-        added = f"{before}\nfor (uint32_t e = 0; e < returns; e++) {{\n{row}\n{each}\n}}"
+        added = f"{before}\nfor (uint32_t e = 0; e < returns; e++) {{\n{row}\n{rows}\n}}"
         if layer.delays is not None:
             added = loop("lag", layer.delays.lags, added)
     before = f"{loop('k', size, f'{sums}[k] = 0;')}\n{added}"

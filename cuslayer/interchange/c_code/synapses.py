@@ -312,8 +312,8 @@ def conv(program: Program, stage: Stage) -> str:
             {loop("k", share, f"sums[k] = {plus(stage, 'sums[k]', weighted(stage, 'taps[k]'))};")}
         """
         group = f"const uint32_t group = channel / {inputs}u * {share}u;\n"
-        each = of_inputs(stage.given, frames.placed(group + frames.reached(taps)))
-        return f"{zeros}\n{each}{biased(program, stage)}"
+        sums = of_inputs(stage.given, frames.placed(group + frames.reached(taps)))
+        return f"{zeros}\n{sums}{biased(program, stage)}"
     products = loop("k", share, f"sums[k] = {multiply_add(program)}(value, taps[k], sums[k]);")
     of_pixel = f"""
         for (uint32_t c = 0; c < {inputs}u; c++) {{
@@ -410,8 +410,8 @@ def conv_transpose(program: Program, stage: Stage) -> str:
         {of_sum} *sums = y + to * {frames.outputs}u + channel / {inputs}u * {share}u;
         {loop("k", share, f"sums[k] = {plus(stage, 'sums[k]', weighted(stage, 'taps[k]'))};")}
     """
-    each = of_inputs(stage.given, frames.placed(frames.spread(taps)))
-    return "\n".join([loop("k", stage.output.size, "y[k] = 0;"), each + biased(program, stage)])
+    sums = of_inputs(stage.given, frames.placed(frames.spread(taps)))
+    return "\n".join([loop("k", stage.output.size, "y[k] = 0;"), sums + biased(program, stage)])
 
 
 def pool(program: Program, stage: Stage, layer: Any, *, transposed: bool = False) -> str:

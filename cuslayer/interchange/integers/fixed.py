@@ -317,7 +317,8 @@ class _Guard:
             operand, most = self.value(value.operand)
             return ast.UnaryOp(value.op, operand), most
         if isinstance(value, ast.IfExp):
-            (body, of_body), (orelse, of_orelse) = self.value(value.body), self.value(value.orelse)
+            body, of_body = self.value(value.body)
+            orelse, of_orelse = self.value(value.orelse)
             return ast.IfExp(self.condition(value.test), body, orelse), max(of_body, of_orelse)
         if isinstance(value, ast.Call):
             arguments, mosts = zip(*map(self.value, value.args), strict=True)
@@ -325,7 +326,8 @@ class _Guard:
         return self.arithmetic(cast(ast.BinOp, value))
 
     def arithmetic(self, value: ast.BinOp) -> tuple[ast.expr, int]:
-        (left, of_left), (right, of_right) = self.value(value.left), self.value(value.right)
+        left, of_left = self.value(value.left)
+        right, of_right = self.value(value.right)
         written = ast.BinOp(left, value.op, right)
         if isinstance(value.op, (ast.Add, ast.Sub)):
             return written, of_left + of_right

@@ -105,13 +105,13 @@ def quantize(net: Any, recording: Any = None, *, weights: int = 8, states: int =
         raise ValueError(f"states must be 16 or 32 bits, got {states!r}")
     if any(isinstance(node.stage, (Rounded, IntegerNeurons, IntegerReadOut)) for node in graph_of(net).nodes):
         raise ValueError("net must be in float, got an integer twin; quantize the network that it was made of")
-    x = recording_of(net, recording)
+    recorded = recording_of(net, recording)
     twin = _apart(copy.deepcopy(net)).eval()
     quantizing = _Quantizing(graph_of(net), twin, bits, states)
-    quantizing.begin(x)
+    quantizing.begin(recorded)
     with eval_mode(net), no_grad():
-        for at in Walk(net, Tensor(x)):
-            quantizing.visit(at.node, [to_numpy(given.data) for given in at.inputs], to_numpy(at.output.data))
+        for at in Walk(net, Tensor(recorded)):
+            quantizing.visit(at.node, [to_numpy(x.data) for x in at.inputs], to_numpy(at.output.data))
     return twin
 
 
@@ -168,11 +168,11 @@ class _Quantizing:
     def visit(self, node: GraphNode, inputs: list[Array], output: Array) -> None:
         """Replace a stage, for its inputs and its output in float."""
         form = form_of(node.stage)
-        given = [self.sent.get(number) for number in node.inputs]
-        before = given[0]
-        spikes = all(whole is None for whole in given)
+        wholes = [self.sent.get(number) for number in node.inputs]
+        before = wholes[0]
+        spikes = all(whole is None for whole in wholes)
         of_grid = is_neuron(node.stage) and as_neuron(node.stage).weight_grid is not None
-        if not of_grid and any(whole is None and x.dtype != bool for whole, x in zip(given, inputs, strict=True)):
+        if not of_grid and any(whole is None and x.dtype != bool for whole, x in zip(wholes, inputs, strict=True)):
             raise self._refused(node, "the numbers that it takes are no integers; put neurons before it")
         if is_neuron(node.stage):
             if before is not None:
@@ -189,7 +189,7 @@ class _Quantizing:
         elif form in ("same", "max", "delay") and before is not None:
             self.sent[node.number] = before
         elif form == "join" and (not spikes or node.stage.how == "add"):
-            self._join(node, [_SPIKES if whole is None else whole for whole in given], [x.shape[2:] for x in inputs])
+            self._join(node, [_SPIKES if whole is None else whole for whole in wholes], [x.shape[2:] for x in inputs])
         elif form == "read_out":
             self._replace(node, self._read_out(node, inputs[0], before or _SPIKES))
         elif form in _POOLS:
@@ -209,9 +209,8 @@ class _Quantizing:
         stage = self._place(node)
         shape = output.shape[2:]
         if node.number == self.output:
-            self._put(
-                node, Sequential(stage, Numbers(_of_neurons(whole.scale, shape), _of_neurons(whole.added, shape)))
-            )
+            numbers = Numbers(_of_neurons(whole.scale, shape), _of_neurons(whole.added, shape))
+            self._put(node, Sequential(stage, numbers))
             return
         takers = [taker.stage for taker in self.nodes if node.number in taker.inputs]
         if all(whole.fits(None if is_neuron(taker) else form_of(taker)) for taker in takers):
@@ -222,25 +221,29 @@ class _Quantizing:
         self._put(node, Sequential(stage, Rescaled(factor, added)))
         self.sent[node.number] = _Whole(np.array([2.0**-point]), np.zeros(1), 1 << (VALUE_BITS - 1))
 
-    def _join(self, node: GraphNode, given: list[_Whole], shapes: list[Shape]) -> None:
+    def _join(self, node: GraphNode, wholes: list[_Whole], shapes: list[Shape]) -> None:
         """Join branches of whole numbers: scales that are multiples of the least stay exact."""
         if node.stage.how not in ("add", "concatenate"):
             raise self._refused(node, f"it joins numbers by {node.stage.how!r}")
-        scales = np.concatenate([whole.scale.ravel() for whole in given])
+        scales = np.concatenate([whole.scale.ravel() for whole in wholes])
         unit = float(np.abs(scales).min())
-        if any(np.any(whole.added) or whole.scale.size > 1 for whole in given) or not _multiples(scales, unit):
+        if (
+            not unit
+            or any(np.any(whole.added) or whole.scale.size > 1 for whole in wholes)
+            or not _multiples(scales, unit)
+        ):
             # The largest sum then has 30 bits.
-            sizes = [np.abs(whole.scale) * whole.most + np.abs(whole.added) for whole in given]
+            sizes = [np.abs(whole.scale) * whole.most + np.abs(whole.added) for whole in wholes]
             unit = 2.0 ** (_exponent(sum(float(size.max()) for size in sizes)) - _JOIN_BITS)
         factors = []
         added = []
-        for whole, shape in zip(given, shapes, strict=True):
+        for whole, shape in zip(wholes, shapes, strict=True):
             multiples = whole.scale.size == 1 and _multiples(whole.scale, unit)
             scale = _of_neurons(whole.scale / unit, shape)
             factors.append(Factor(_whole_numbers(scale), 0) if multiples else _factor(scale, whole.most))
             added.append(_whole_numbers(_of_neurons(whole.added / unit, shape)))
-        terms = zip(given, factors, added, strict=True)
-        mosts = [int(np.max(factor.times(np.int64(whole.most)) + np.abs(more))) + 1 for whole, factor, more in terms]
+        terms = zip(wholes, factors, added, strict=True)
+        mosts = [int(np.max(factor.times(np.int64(whole.most)) + np.abs(bias))) + 1 for whole, factor, bias in terms]
         most = sum(mosts) if node.stage.how == "add" else max(mosts)
         join = IntegerJoin(node.stage.how, factors, added).eval()
         join.integers = _bits_of(most)
@@ -248,15 +251,15 @@ class _Quantizing:
         vars(self._place(node))["_join"] = join
         self.sent[node.number] = _Whole(np.array([unit]), np.zeros(1), most)
 
-    def _pool(self, node: GraphNode, form: str, given: _Whole | None, shape: Shape) -> None:
+    def _pool(self, node: GraphNode, form: str, before: _Whole | None, shape: Shape) -> None:
         """Let pooling sum; its gain becomes a part of the scale."""
         layer = self.own[node.number]
         if getattr(layer, "weight_hook", None):
             raise self._refused(node, "its taps differ")
-        if given is None and self._grid(node) is not None:
+        if before is None and self._grid(node) is not None:
             return
         window = shape[:2] if form == "global_mean" else node.stage.kernel_size
-        whole = given or _SPIKES
+        whole = before or _SPIKES
         most = whole.most * math.prod(window)
         if most >= _EXACT and whole.most < _EXACT:
             raise self._refused(node, "its sums have more than 24 bits")
@@ -272,13 +275,13 @@ class _Quantizing:
         layer.integers = max(getattr(layer, "integers", 0), _bits_of(most))
         self.sent[node.number] = _Whole(whole.scale * gain, whole.added, most)
 
-    def _weigh(self, node: GraphNode, given: _Whole | None) -> None:
+    def _weigh(self, node: GraphNode, before: _Whole | None) -> None:
         """Make the weights of a layer integers."""
         layer = self.own[node.number]
         grid = self._grid(node)
         if grid is None:
-            self.sent[node.number] = self._weighted(layer, node, given or _SPIKES, self._only_to_neurons(node.number))
-        elif given is None:
+            self.sent[node.number] = self._weighted(layer, node, before or _SPIKES, self._only_to_neurons(node.number))
+        elif before is None:
             self._round(layer, *grid)
         else:
             raise self._refused(node, "its neurons take weights of spikes only")
@@ -337,7 +340,7 @@ class _Quantizing:
         self._put(node, stage)
         self.own[node.number] = stage
 
-    def _weighted(self, layer: Any, node: GraphNode, given: _Whole, narrow: bool = True) -> _Whole:
+    def _weighted(self, layer: Any, node: GraphNode, before: _Whole, narrow: bool = True) -> _Whole:
         """Make the weights of a layer integers, and return what its sums stand for.
 
         Sums of more than 24 bits, and those that not only neurons take, are in float64.
@@ -345,13 +348,13 @@ class _Quantizing:
         weights = self.weights.get(id(layer))
         if weights is None:
             weights = self.weights[id(layer)] = self._integers(layer, node)
-        most = weights.total * given.most
+        most = weights.total * before.most
         if most >> _MOST_SUM:
             raise self._refused(node, f"its sums have more than {_MOST_SUM} bits")
-        if not narrow or given is not _SPIKES or most >= _EXACT:
+        if not narrow or before is not _SPIKES or most >= _EXACT:
             vars(layer)["weight"] = Tensor(layer.weight.data.astype(np.float64), requires_grad=True)
         layer.integers = max(getattr(layer, "integers", 0), _bits_of(most))
-        return _Whole(weights.scale * given.scale, weights.bias, most)
+        return _Whole(weights.scale * before.scale, weights.bias, most)
 
     def _integers(self, layer: Any, node: GraphNode) -> _Weights:
         """Make the weights of a layer integers."""
@@ -370,7 +373,7 @@ class _Quantizing:
         return _Weights(_by_channel(scale, view), bias, int(np.abs(numbers).sum(axis=axes).max(initial=0)))
 
     def _neurons(
-        self, node: GraphNode, x: Array, given: _Whole, *, integrator: StepByStep | None = None
+        self, node: GraphNode, x: Array, before: _Whole, *, integrator: StepByStep | None = None
     ) -> IntegerNeurons:
         """Return the neurons of a stage in fixed point, for their weighted input (T, N, ...)."""
         stage = node.stage
@@ -404,12 +407,12 @@ class _Quantizing:
             layer = copy.deepcopy(stage.layer)
             sums = self._weighted(layer, node, _SPIKES)
             back = _factor(_of_neurons(sums.scale * unit, shape), sums.most)
-        factor = _factor(_of_neurons(given.scale * unit, shape), given.most)
-        added = _whole_numbers(_of_neurons(given.added * unit, shape))
+        factor = _factor(_of_neurons(before.scale * unit, shape), before.most)
+        added = _whole_numbers(_of_neurons(before.added * unit, shape))
         delay = stage.steps if recurrent else 0
         return IntegerNeurons(neuron or stage, step, factor, added, layer, back, delay, neuron is None)
 
-    def _read_out(self, node: GraphNode, x: Array, given: _Whole) -> IntegerReadOut:
+    def _read_out(self, node: GraphNode, x: Array, before: _Whole) -> IntegerReadOut:
         layer = node.stage
         if layer.simulation is None:
             raise self._refused(node, "its filter has samples")
@@ -417,7 +420,7 @@ class _Quantizing:
         vars(dense)["weight"] = Tensor(layer.effective_weight().data, requires_grad=True)
         dense.bias = layer.bias
         weighted = dense(Tensor(x)).data
-        sums = self._weighted(dense, node, given)
+        sums = self._weighted(dense, node, before)
         return IntegerReadOut(dense.eval(), self._neurons(node, weighted, sums, integrator=layer.simulation))
 
 
