@@ -107,7 +107,7 @@ class Drawing:
             mode = "floor" if self.whole else str(rng.choice(["floor", "linear"]))
             delay = layers.Delay(features, dt=1.0, max_delay=9.0, initial=9.0, mode=mode)
             self.add(delay, spikes=mode == "floor")
-        if len(self.shape) == 3 and rng.random() < 0.3:
+        if len(self.shape) == 3 and rng.random() < 0.5:
             self.pool()
         self.synapses()
         if rng.random() < 0.3:
@@ -126,12 +126,12 @@ class Drawing:
     def pool(self) -> None:
         rng = self.rng
         size = int(rng.integers(1, 3))
-        kind = rng.integers(4)
+        kind = rng.integers(5)
         if kind == 0:
             self.add(layers.MaxPool(size), spikes=self.spikes)
-        elif kind == 1:
-            self.add(layers.AvgPool(size))
-        elif kind == 2:
+        elif kind in (1, 2):
+            self.add(layers.AvgPool(size + 1, stride=size, padding=int(rng.integers(0, 2))))
+        elif kind == 3:
             self.add(layers.SumPool(size + 1, gain=1.1, stride=size, padding=int(rng.integers(0, 2))))
         else:
             self.add(layers.Unpool(2, gain=float(rng.uniform(0.5, 2)), stride=size))

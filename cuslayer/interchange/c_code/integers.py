@@ -160,17 +160,13 @@ def _join(program: Program, stage: Stage, layer: IntegerJoin) -> str:
         factor = layer.factors[position]
         own = signal.shape[-1]
         place = f"j / {own}u * {stage.output.shape[-1]}u + {offset}u + j % {own}u" if concatenated else "j"
-        added = layer.added[position]
         if signal.spikes:
-            one = Factor(np.asarray(factor.times(np.int64(1))), 0)
-            value = _whole(program, one.mantissa, signal.shape)
+            value = _whole(program, factor.times(np.int64(1)), signal.shape)
             inside = f"const uint32_t j = events{end}[e];\ny[{place}] += ({kind}){value};"
             parts.append(f"for (uint32_t e = 0; e < count{end}; e++) {{\n{inside}\n}}")
-            if np.any(added):
-                parts.append(loop("j", signal.size, f"y[{place}] += ({kind}){_whole(program, added, signal.shape)};"))
         else:
             value = _scaled(program, f"(int64_t)x{end}[j]", factor, signal.shape)
-            value = _added(program, value, added, signal.shape)
+            value = _added(program, value, layer.added[position], signal.shape)
             parts.append(loop("j", signal.size, f"y[{place}] += ({kind})({value});"))
     return "\n".join(parts)
 
