@@ -121,6 +121,7 @@ class _Whole(NamedTuple):
     scale: Array
     added: Array
     most: int  # the largest |n|
+    wide: bool = True  # whether they are in float64, unless neurons alone take them
 
     def fits(self, form: str | None) -> bool:
         """Return whether a stage of a form takes the numbers as they are; None stands for neurons."""
@@ -132,7 +133,7 @@ class _Whole(NamedTuple):
         return plain and (form in _POOLS or (self.scale.size == 1 and bool(self.scale > 0)))
 
 
-_SPIKES = _Whole(np.ones(1), np.zeros(1), 1)
+_SPIKES = _Whole(np.ones(1), np.zeros(1), 1, wide=False)
 
 
 class _Weights(NamedTuple):
@@ -182,7 +183,7 @@ class _Quantizing:
         elif form == "norm" and before is not None:
             centre, factor, offset = node.stage.fixed_map(np.empty((1, node.stage.features), np.float32)).astype(float)
             added = (before.added - centre) * factor + offset
-            self.sent[node.number] = _Whole(before.scale * factor, added, before.most)
+            self.sent[node.number] = before._replace(scale=before.scale * factor, added=added)
             self._replace(node, Dropout(0.0).eval())
         elif form == "delay" and node.stage.linear:
             raise self._refused(node, "its delays are not whole steps")
@@ -261,7 +262,7 @@ class _Quantizing:
         window = shape[:2] if form == "global_mean" else node.stage.kernel_size
         whole = before or _SPIKES
         most = whole.most * math.prod(window)
-        if most >= _EXACT and whole.most < _EXACT:
+        if most >= _EXACT and not whole.wide:
             raise self._refused(node, "its sums have more than 24 bits")
         gain = 1.0 / math.prod(window) if form == "global_mean" else node.stage.gain
         if form == "mean":
@@ -273,7 +274,7 @@ class _Quantizing:
         else:
             layer.gain = 1.0
         layer.integers = max(getattr(layer, "integers", 0), _bits_of(most))
-        self.sent[node.number] = _Whole(whole.scale * gain, whole.added, most)
+        self.sent[node.number] = whole._replace(scale=whole.scale * gain, most=most)
 
     def _weigh(self, node: GraphNode, before: _Whole | None) -> None:
         """Make the weights of a layer integers."""
