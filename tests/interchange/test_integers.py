@@ -180,6 +180,7 @@ def test_a_comparison_finds_the_first_spike_that_differs():
         (lambda: [cs.AvgPool(2), cs.Conv(2, 2, 1), cs.Loihi()], {}, "its neurons take weights of spikes only"),
         (lambda: [cs.SumPool(2, gain=1.0, weight_hook=lambda w: 2 * w), cs.LIF()], {}, "its taps differ"),
         (lambda: [cs.AvgPool(2), cs.layers.Average(2)], {}, "it takes numbers"),
+        (lambda: [cs.Conv(2, 2, 1), *(Unpool(90, gain=0.1, stride=1, padding=44) for _ in range(4))], {}, "46 bits"),
         (lambda: [cs.Parallel(cs.AvgPool(2), cs.AvgPool(2), join="and")], {}, "it joins numbers by 'and'"),
         (lambda: [cs.Conv(2, 2, 1), Exponential()], {}, "its step calls"),
         (lambda: [cs.Conv(2, 2, 1), cs.LIF()], {"weights": 9}, "weights must be 2 to 8 bits"),

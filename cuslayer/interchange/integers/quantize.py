@@ -247,7 +247,7 @@ class _Quantizing:
         mosts = [int(np.max(factor.times(np.int64(whole.most)) + np.abs(bias))) + 1 for whole, factor, bias in terms]
         most = sum(mosts) if node.stage.how == "add" else max(mosts)
         join = IntegerJoin(node.stage.how, factors, added).eval()
-        join.integers = _bits_of(most)
+        join.integers = self._bits(node, most)
         self.own[node.number] = join
         vars(self._place(node))["_join"] = join
         self.sent[node.number] = _Whole(np.array([unit]), np.zeros(1), most)
@@ -273,7 +273,7 @@ class _Quantizing:
             self._replace(node, layer.eval())
         else:
             layer.gain = 1.0
-        layer.integers = max(getattr(layer, "integers", 0), _bits_of(most))
+        layer.integers = max(getattr(layer, "integers", 0), self._bits(node, most))
         self.sent[node.number] = whole._replace(scale=whole.scale * gain, most=most)
 
     def _weigh(self, node: GraphNode, before: _Whole | None) -> None:
@@ -350,11 +350,9 @@ class _Quantizing:
         if weights is None:
             weights = self.weights[id(layer)] = self._integers(layer, node)
         most = weights.total * before.most
-        if most >> _MOST_SUM:
-            raise self._refused(node, f"its sums have more than {_MOST_SUM} bits")
         if not narrow or before is not _SPIKES or most >= _EXACT:
             vars(layer)["weight"] = Tensor(layer.weight.data.astype(np.float64), requires_grad=True)
-        layer.integers = max(getattr(layer, "integers", 0), _bits_of(most))
+        layer.integers = max(getattr(layer, "integers", 0), self._bits(node, most))
         return _Whole(weights.scale * before.scale, weights.bias, most)
 
     def _integers(self, layer: Any, node: GraphNode) -> _Weights:
@@ -372,6 +370,12 @@ class _Quantizing:
         layer.weight_hook = None
         vars(layer)["weight"] = Tensor(numbers.reshape(weight.shape).astype(np.float32), requires_grad=True)
         return _Weights(_by_channel(scale, view), bias, int(np.abs(numbers).sum(axis=axes).max(initial=0)))
+
+    def _bits(self, node: GraphNode, most: int) -> int:
+        """Return the bits of the type of a stage's sums, for the largest."""
+        if most >> _MOST_SUM:
+            raise self._refused(node, f"its sums have more than {_MOST_SUM} bits; put neurons before it")
+        return 32 if most < 1 << 31 else 64
 
     def _neurons(
         self, node: GraphNode, x: Array, before: _Whole, *, integrator: StepByStep | None = None
@@ -438,11 +442,6 @@ def _multiples(scales: Array, unit: float) -> bool:
     """Return whether scales are whole multiples of one, at most 255."""
     ratios = scales / unit
     return bool((np.abs(ratios - np.rint(ratios)) < 1e-9).all() and (np.abs(ratios) < 256).all())
-
-
-def _bits_of(most: int) -> int:
-    """Return the bits of the type of numbers up to a largest."""
-    return 32 if most < 1 << 31 else 64
 
 
 def _factor(scale: Array, most: int) -> Factor:
