@@ -9,7 +9,8 @@ chosen. C is compiled by gcc -O3 and runs its self-test, checksums of all potent
 `stream()`.
 
 With `--tasks`, accuracies alone, of `cuslayer train TASK --seed SEED` for each task and seed: on the recordings for
-validation, which chose the epoch; of tasks without, on the test set. A batch of the training set sets the scales.
+validation, of tasks without on the test set. The weights are those of the last epoch: on the epoch that the validation
+chose, any change of the weights loses. A batch of the training set sets the scales.
 FOLDER has `qtdb`, `braille` and `spoken-digits/recordings.npz`. Forty minutes on one core; runs in the results are not
 repeated.
 
@@ -128,10 +129,12 @@ def lost(task: str, seed: int, data: Path | None) -> dict[str, Any]:
         command = [sys.executable, str(common.ROOT / "cuslayer_main.py"), "train", task, "--seed", str(seed)]
         environment = {**os.environ, "PYTHONPATH": str(common.ROOT)}
         subprocess.run([*command, *of_data, "--out", f"{folder}/run"], check=True, env=environment)
-        run = training.load_run(f"{folder}/run")
-        validated = run.config.validation is not None
-        if validated:
-            run = training.load_run(f"{folder}/run", best=True)
+        return figures_of(training.load_run(f"{folder}/run"), task, seed)
+
+
+def figures_of(run: training.Run, task: str, seed: int) -> dict[str, Any]:
+    """Return the accuracies of a run's last epoch, in float and in integers."""
+    validated = run.config.validation is not None
     cs.seed(seed)
     batches = load_data(run.config, run.net, train=True)
     held = batches.validation if validated else batches.test
