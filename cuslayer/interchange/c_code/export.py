@@ -18,6 +18,7 @@ from cuslayer.interchange.c_code import forms
 from cuslayer.interchange.c_code.files import Files
 from cuslayer.interchange.c_code.program import Program, Signal, Stage, plain
 from cuslayer.interchange.c_code.selftest import bits_of, checksum, steps_of, words_of, write_selftest
+from cuslayer.interchange.integers.layers import Rounded
 from cuslayer.interchange.recordings import recording_of
 from cuslayer.layers.base import Shape, form_of
 from cuslayer.network.graph import INPUT, Graph
@@ -30,6 +31,10 @@ from cuslayer.neurons.base import as_neuron, is_neuron
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,40}")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 _SHORT = 65535
+
+
+# The names of arrays of numbers by their type.
+_ROOMS = {"float": "numbers", "int16_t": "values", "int32_t": "sums", "int64_t": "totals"}
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,14 @@ def export_c(
         return _Export(graph, data, name, base).write()
 
 
+def _kind(stage: Any, inputs: tuple[Signal, ...]) -> str:
+    """Return the type of the numbers that a stage sends."""
+    if form_of(stage) in ("max", "delay") and not inputs[0].spikes:
+        return inputs[0].kind
+    bits = getattr(stage, "integers", 0)
+    return f"int{bits}_t" if bits else "float"
+
+
 class _Export:
     """A network on its way to a C file."""
 
@@ -142,7 +155,7 @@ class _Export:
             source[node.number] = source[node.inputs[0]] if form_of(node.stage) == "same" else node.number
         last_use = {source[number]: node.number for node in self.graph.nodes for number in node.inputs}
         last_use[source[self.graph.output]] = len(self.graph.nodes)
-        rooms: dict[str, int] = {}  # the sizes of arrays by name
+        rooms: dict[str, tuple[str, int]] = {}  # the types and sizes of arrays by name
         used: dict[int, str] = {}  # by the number of the stage, its array
         stages = []
         for node in self.graph.nodes:
@@ -154,10 +167,10 @@ class _Export:
             if sent.dtype == bool:
                 output = Signal(sent.shape, True, f"state->spikes_{node.number}", f"state->count_{node.number}")
             else:
-                kind = "int32_t" if getattr(node.stage, "integers", False) else "float"
-                names = (f"{'sums' if kind == 'int32_t' else 'numbers'}_{room}" for room in count())
+                kind = _kind(node.stage, inputs)
+                names = (f"{_ROOMS[kind]}_{room}" for room in count())
                 room = next(name for name in names if name not in used.values())
-                rooms[room] = max(rooms.get(room, 0), sent.size)
+                rooms[room] = kind, max(rooms.get(room, (kind, 0))[1], sent.size)
                 used[node.number] = room
                 output = Signal(sent.shape, False, f"state->{room}", kind=kind)
             signals[node.number] = output
@@ -176,8 +189,8 @@ class _Export:
             if stage.output.spikes:
                 program.state(f"{self.name}_index", f"spikes_{stage.number}", stage.output.size)
                 program.state("uint32_t", f"count_{stage.number}")
-        for room, size in self.rooms.items():
-            program.state("int32_t" if room.startswith("sums") else "float", room, size)
+        for room, (kind, size) in self.rooms.items():
+            program.state(kind, room, size)
         if program.longest:
             program.state("float", "row", program.longest)
         if program.flags:
@@ -225,14 +238,13 @@ class _Export:
     def _about(self, exported: ExportedC) -> str:
         """Return the comment at the beginning of the header."""
         shape = " x ".join(map(str, self.given.shape)) or "1"
-        taken = "the ascending indices of those that fire" if self.given.spikes else "a number for each"
         sent = "The indices of the neurons that fire" if self.output.spikes else "Numbers"
         layers = "\n".join(f"    {stage.node}: {plain(stage.layer)}" for stage in self.stages)
         memory = f"RAM: {exported.memory:,} bytes, the state. Flash: {exported.flash:,} bytes of constants"
         return "\n".join(
             [
                 f"A spiking network in C99, written by cuslayer {__version__}:\n\n{layers}\n",
-                f"Inputs: {shape}, {taken}. Outputs: {sent.lower()}.",
+                f"Inputs: {shape}, {self._taken()}. Outputs: {sent.lower()}.",
                 f"{memory}, and the recording of the self-test.",
                 f"Weights added in a step: {exported.additions:,.1f}, the mean over this recording.\n",
                 "Each result is rounded to float, as in Python. Compile without -ffast-math, with -ffp-contract=off,",
@@ -240,6 +252,14 @@ class _Export:
                 f"{self.name}_selftest() returns 0 if the recording in the source gives Python's bits.",
             ]
         )
+
+    def _taken(self) -> str:
+        """Return what each input is."""
+        if self.given.spikes:
+            return "the ascending indices of those that fire"
+        first = self.stages[0].layer if self.stages else None
+        rounded = f", rounded to {first.described}" if isinstance(first, Rounded) else ""
+        return f"a number for each{rounded}"
 
     def _order(self) -> str:
         """Return which potentials come where."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from cuslayer.backend import to_numpy
-from cuslayer.interchange.c_code.integers import write_integers
+from cuslayer.interchange.c_code.integers import WRITTEN, write_integers
 from cuslayer.interchange.c_code.neurons import filtered_read_out, write_filter, write_sampled, write_step
 from cuslayer.interchange.c_code.program import Program, Ring, Stage, loop, stored
 from cuslayer.interchange.c_code.returning import Returning, conv_of_returns
@@ -25,7 +25,6 @@ from cuslayer.interchange.c_code.synapses import (
     row_of_sums,
     weight_of,
 )
-from cuslayer.interchange.integers.neurons import IntegerNeurons, IntegerReadOut
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.step.print_c import number
 from cuslayer.layers.base import form_of
@@ -39,7 +38,7 @@ def write(program: Program, stage: Stage) -> None:
     form = form_of(layer)
     if form == "recurrent":
         _write_recurrent(program, stage)
-    elif isinstance(layer, (IntegerNeurons, IntegerReadOut)):
+    elif isinstance(layer, WRITTEN):
         write_integers(program, stage)
     elif form == "read_out":
         _write_read_out(program, stage)
@@ -151,7 +150,8 @@ def _delay(program: Program, stage: Stage) -> str:
         raise stage.refused("a delay must not be below 0")
     rows = int(steps.max()) + 1 + bool(layer.linear)
     numbers = layer.linear or not given.spikes
-    ring = Ring.of(program, f"sent_{stage.number}", "float" if numbers else "uint8_t", rows, given.size)
+    kind = given.kind if numbers else "uint8_t"
+    ring = Ring.of(program, f"sent_{stage.number}", kind, rows, given.size)
     lag = program.value(f"lag_{stage.number}", steps, "j", given.size, "uint32_t")
     sent = ring.before(lag)
     parts = [stored(given, ring.now)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from cuslayer.interchange.c_code.program import Program, Ring, Stage, loop, stor
 from cuslayer.kernels.constants import flushed_taps, side_by_side
 from cuslayer.kernels.step.kind import Kind
 from cuslayer.kernels.step.kind import name as named
-from cuslayer.kernels.step.print_c import C, field_of, number, word
+from cuslayer.kernels.step.print_c import C, field_of, number, statements, word
 from cuslayer.neurons.base import StepByStep
 from cuslayer.neurons.dynamics import to_array
 
@@ -47,12 +46,12 @@ def write_step(
     first = getattr(spiking, "first", 0)
     if first:
         x = f"state->step < {first}u ? 0.0f : {x}"
-    pasts = _Pasts.of(program, stage, spiking)
+    lags = dict(zip(kind.lags, spiking.lags, strict=True))
+    rings = rings_of_past(program, stage, kind, lags, "float")
     show = C(kind, program.name)
-    statements = show.statements(kind)
-    body = list(statements)
+    body = statements(show, kind, "float")
     body += [f"{state}[j] = {show.show(named(after))};" for state, after in zip(states, kind.after, strict=True)]
-    for of, ring in pasts.rings.items():
+    for of, ring in rings.items():
         body.append(f"{ring.now}[j] = {'(uint8_t)' if of == kind.spike else ''}{word(of)};")
     spike = word(kind.spike) if kind.fires else ""
     body += sent(program, stage, word(kind.potential), spike, graded=spiking.graded)
@@ -61,14 +60,16 @@ def write_step(
     values |= {name: number(value) for name, value in constants.items()}
     values |= _columns(program, stage, by_step, used)
     values[kind.inputs[0]] = x
-    values |= pasts.values
+    for earlier in kind.past:
+        lag = lags[earlier.lag]
+        values[earlier.name] = f"(float){rings[earlier.of].before(lag)}[j]" if lag else "0.0f"
     body[:0] = [f"const float {word(name)} = {value};" for name, value in values.items() if word(name) in used]
     fades = _fades(
         program, {states[kind.states.index(state)]: constants[factor] for state, factor in kind.fading}, size
     )
     for function in show.functions:
         program.call(function)
-    turns = [ring.turn for ring in pasts.rings.values()]
+    turns = [ring.turn for ring in rings.values()]
     program.function(
         stage, "\n".join([before, *fades, loop("j", size, *body), *turns, after]), potentials=not stage.is_read_out
     )
@@ -92,30 +93,16 @@ def _columns(program: Program, stage: Stage, by_step: StepByStep, used: set[str]
     }
 
 
-@dataclass(frozen=True)
-class _Pasts:
-    """The inputs and spikes of earlier steps that a step reads."""
-
-    rings: dict[str, Ring]  # by the name of the value
-    values: dict[str, str]  # the expressions of the values by their names in the step
-
-    @classmethod
-    def of(cls, program: Program, stage: Stage, spiking: Any) -> _Pasts:
-        """Return the values of a step's `ago`, with a ring buffer for the input and one for the spike."""
-        kind: Kind = spiking.kind
-        lags = dict(zip(kind.lags, spiking.lags, strict=True))
-        rings = {}
-        for of in dict.fromkeys(earlier.of for earlier in kind.past):
-            rows = max(lags[earlier.lag] for earlier in kind.past if earlier.of == of)
-            if rows:
-                spikes = of == kind.spike
-                what = f"past_{'spikes' if spikes else 'inputs'}_{stage.number}"
-                rings[of] = Ring.of(program, what, "uint8_t" if spikes else "float", rows, stage.output.size)
-        values = {}
-        for earlier in kind.past:
-            lag = lags[earlier.lag]
-            values[earlier.name] = f"(float){rings[earlier.of].before(lag)}[j]" if lag else "0.0f"
-        return cls(rings, values)
+def rings_of_past(program: Program, stage: Stage, kind: Kind, lags: Mapping[str, int], number: str) -> dict[str, Ring]:
+    """Return a ring buffer for the input and one for the spike, by its name, as far as a step's `ago` reads them."""
+    rings = {}
+    for of in dict.fromkeys(earlier.of for earlier in kind.past):
+        rows = max(lags[earlier.lag] for earlier in kind.past if earlier.of == of)
+        if rows:
+            spikes = of == kind.spike
+            what = f"past_{'spikes' if spikes else 'inputs'}_{stage.number}"
+            rings[of] = Ring.of(program, what, "uint8_t" if spikes else number, rows, stage.output.size)
+    return rings
 
 
 def sent(program: Program, stage: Stage, potential: str, spike: str, *, graded: bool = False) -> list[str]:

@@ -57,9 +57,9 @@ class Stage:
         return self.node.number
 
     @property
-    def integers(self) -> bool:
-        """Whether the weights of the layer are integers."""
-        return bool(getattr(self.layer, "integers", False))
+    def integers(self) -> int:
+        """Bits of the sums of a layer of integers; 0 of others."""
+        return int(getattr(self.layer, "integers", 0))
 
     @property
     def is_read_out(self) -> bool:
@@ -272,6 +272,13 @@ static float NAME_rint(float x)
         return x;
     whole = x < 0.0f ? (float)((float)(x - 0x1p23f) + 0x1p23f) : (float)((float)(x + 0x1p23f) - 0x1p23f);
     return whole == 0.0f ? x * 0.0f : whole;
+}
+""",
+    "rounded": """
+/* The nearest whole number of 16 bits, halves to even; the least for what is not a number. */
+static int16_t NAME_rounded(float x)
+{
+    return !(x > -32768.0f) ? INT16_MIN : x < 32767.0f ? (int16_t)NAME_rint(x) : INT16_MAX;
 }
 """,
     "trunc": """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cuslayer.interchange.c_code.program import Program, Ring, Stage, loop
-from cuslayer.interchange.c_code.synapses import Frames, kinds, plus
+from cuslayer.interchange.c_code.synapses import Frames, kinds, of_spikes, plus
 
 
 @dataclass(frozen=True)
@@ -57,4 +57,4 @@ def conv_of_returns(stage: Stage, weight: str, shape: tuple[int, ...], sums: str
         {of_sums} *out = {sums} + to * {outputs}u + group;
         {loop("k", share, f"out[k] = {plus(stage, 'out[k]', 'taps[k]')};")}
     """
-    return frames.of_events(frames.reached(taps), events="back", count="returns")
+    return of_spikes(frames.placed(frames.reached(taps)), events="back", count="returns")

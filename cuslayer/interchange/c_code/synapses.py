@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer.backend import Array, to_numpy
-from cuslayer.interchange.c_code.program import Program, Ring, Stage, loop, stored
+from cuslayer.interchange.c_code.program import Program, Ring, Signal, Stage, loop, stored
 from cuslayer.kernels.host.vectors import FEATURES
 from cuslayer.kernels.step.print_c import number
 
@@ -22,16 +22,39 @@ _LARGEST = 1 << 18
 def weight_of(stage: Stage) -> Array:
     """Return the weight of a layer after its hooks."""
     weight = np.asarray(to_numpy(stage.layer.effective_weight().data))
+    if stage.integers:
+        if not stage.given.spikes and stage.given.kind == "float":
+            raise stage.refused("its integers take spikes; quantize with a recording of numbers")
+        return weight.astype(np.int64)
     if weight.dtype != np.float32:
         raise stage.refused(f"its weight must be float32, got {weight.dtype}")
     if not np.isfinite(weight).all():
         raise stage.refused("its weight must be finite")
-    return weight.astype(np.int64) if stage.integers else weight
+    return weight
 
 
 def kinds(stage: Stage) -> tuple[str, str]:
     """Return the types of a layer's weights and of its sums."""
-    return ("int8_t", "int32_t") if stage.integers else ("float", "float")
+    return ("int8_t", f"int{stage.integers}_t") if stage.integers else ("float", "float")
+
+
+def weighted(stage: Stage, weight: str) -> str:
+    """Return the integer that an input adds: the weight of a spike, or the weight times the number ``value``."""
+    return weight if stage.given.spikes else f"({kinds(stage)[1]})value * {weight}"
+
+
+def of_inputs(signal: Signal, inside: str, *, backward: bool = False) -> str:
+    """Return the loop over the inputs ``at`` that are not 0, of numbers with their ``value``."""
+    if signal.spikes:
+        return of_spikes(inside, backward=backward)
+    skipped = "if (value == 0) {\ncontinue;\n}"
+    return loop("at", signal.size, f"const {signal.kind} value = x[at];", skipped, inside)
+
+
+def of_spikes(inside: str, *, backward: bool = False, events: str = "events", count: str = "count") -> str:
+    """Return the loop over spikes ``at``."""
+    order = f"uint32_t e = {count}; e-- > 0;" if backward else f"uint32_t e = 0; e < {count}; e++"
+    return f"for ({order}) {{\nconst uint32_t at = {events}[e];\n{inside}\n}}"
 
 
 def plus(stage: Stage, total: str, addend: str) -> str:
@@ -54,7 +77,7 @@ def dense(program: Program, stage: Stage) -> str:
     name = program.array(f"weight_{stage.number}", weight, kinds(stage)[0])
     text = (
         _rows(program, stage, name, outputs, inputs, places)
-        if stage.given.spikes
+        if stage.given.spikes or stage.integers
         else _product(program, stage, name, inputs, outputs, places)
     )
     return text + biased(program, stage)
@@ -67,13 +90,13 @@ def row_of_sums(program: Program, outputs: int) -> str:
 
 
 def _rows(program: Program, stage: Stage, weight: str, outputs: int, inputs: int, places: int) -> str:
-    """Return the statements that add the rows of the spikes of each place."""
+    """Return the statements that add the rows of the spikes of each place, or integers times numbers."""
     if stage.integers:
-        row = f"const int8_t *row = {weight} + events[e] % {inputs}u * {outputs}u;"
-        sums = f"int32_t *sums = y + events[e] / {inputs}u * {outputs}u;"
-        added = loop("j", outputs, "sums[j] += row[j];")
+        row = f"const int8_t *row = {weight} + at % {inputs}u * {outputs}u;"
+        sums = f"{kinds(stage)[1]} *sums = y + at / {inputs}u * {outputs}u;"
+        added = loop("j", outputs, f"sums[j] += {weighted(stage, 'row[j]')};")
         zeros = loop("j", places * outputs, "y[j] = 0;")
-        return f"{zeros}\nfor (uint32_t e = 0; e < count; e++) {{\n{row}\n{sums}\n{added}\n}}\n"
+        return zeros + "\n" + of_inputs(stage.given, "\n".join([row, sums, added]))
     add = program.call("add_rows")
     row = row_of_sums(program, outputs)
     if places == 1:
@@ -101,13 +124,6 @@ def _product(program: Program, stage: Stage, weight: str, inputs: int, outputs: 
         edges.append((parts * size, inputs))
     fma = multiply_add(program)
     row = row_of_sums(program, outputs)
-    if len(edges) == 1 and inputs <= _BLOCK:
-        return f"""
-            for (uint32_t place = 0; place < {places}u; place++) {{
-            float *sums = y + place * {outputs}u;
-            {_block(fma, weight, "sums", "0u", f"{inputs}u", inputs, outputs)}
-            }}
-        """
     if len(edges) == 1:
         return f"""
             for (uint32_t place = 0; place < {places}u; place++) {{
@@ -145,7 +161,9 @@ def _block(fma: str, weight: str, sums: str, first: str, last: str, inputs: int,
 
 
 def _blocks(fma: str, weight: str, row: str, first: str, last: str, inputs: int, outputs: int) -> str:
-    """Return the statements that sum products block by block."""
+    """Return the statements that sum products block by block, of few inputs in one."""
+    if inputs <= _BLOCK:
+        return _block(fma, weight, "sums", first, last, inputs, outputs)
     return f"""
         for (uint32_t begin = {first}; begin < {last}; begin += {_BLOCK}u) {{
         const uint32_t end = begin + {_BLOCK}u < {last} ? begin + {_BLOCK}u : {last};
@@ -266,15 +284,12 @@ class Frames:
             }}
         """
 
-    def of_events(self, inside: str, *, backward: bool = False, events: str = "events", count: str = "count") -> str:
-        """Return the loop over spikes, with the row, the column and the channel of each."""
-        order = f"uint32_t e = {count}; e-- > 0;" if backward else f"uint32_t e = 0; e < {count}; e++"
+    def placed(self, inside: str) -> str:
+        """Return statements, after those that name the row, the column and the channel of an input ``at``."""
         return f"""
-            for ({order}) {{
-            const uint32_t channel = {events}[e] % {self.channels}u;
-            {self.place(f"{events}[e] / {self.channels}u")}
+            const uint32_t channel = at % {self.channels}u;
+            {self.place(f"at / {self.channels}u")}
             {inside}
-            }}
         """
 
 
@@ -288,16 +303,17 @@ def conv(program: Program, stage: Stage) -> str:
     inputs, outputs = weight.shape[2:]
     share = outputs // layer.groups
     of_weight, of_sum = kinds(stage)
-    name = program.array(f"weight_{stage.number}", weight, kinds(stage)[0])
+    name = program.array(f"weight_{stage.number}", weight, of_weight)
     zeros = loop("k", stage.output.size, "y[k] = 0;")
-    if stage.given.spikes:
+    if stage.given.spikes or stage.integers:
         taps = f"""
             const {of_weight} *taps = {name} + (tap * {inputs}u + channel % {inputs}u) * {outputs}u + group;
             {of_sum} *sums = y + to * {outputs}u + group;
-            {loop("k", share, f"sums[k] = {plus(stage, 'sums[k]', 'taps[k]')};")}
+            {loop("k", share, f"sums[k] = {plus(stage, 'sums[k]', weighted(stage, 'taps[k]'))};")}
         """
         group = f"const uint32_t group = channel / {inputs}u * {share}u;\n"
-        return zeros + frames.of_events(group + frames.reached(taps)) + biased(program, stage)
+        sums = of_inputs(stage.given, frames.placed(group + frames.reached(taps)))
+        return f"{zeros}\n{sums}{biased(program, stage)}"
     products = loop("k", share, f"sums[k] = {multiply_add(program)}(value, taps[k], sums[k]);")
     of_pixel = f"""
         for (uint32_t c = 0; c < {inputs}u; c++) {{
@@ -323,15 +339,18 @@ def _delayed(program: Program, stage: Stage, weight: Array) -> str:
     lags = delays.lags
     *_, inputs, outputs = weight.shape
     lag = to_numpy(delays.whole_lags()).reshape(weight.shape)
-    name = program.array(f"weight_{stage.number}", weight, kinds(stage)[0])
+    of_weight, of_sum = kinds(stage)
+    name = program.array(f"weight_{stage.number}", weight, of_weight)
     steps = program.array(f"lag_{stage.number}", lag, "uint16_t")
-    spikes = stage.given.spikes
-    ring = Ring.of(program, f"sent_{stage.number}", "uint8_t" if spikes else "float", lags, stage.given.size)
+    kind = "uint8_t" if stage.given.spikes else stage.given.kind
+    ring = Ring.of(program, f"sent_{stage.number}", kind, lags, stage.given.size)
     groups = getattr(layer, "groups", 1)
     share = outputs // groups
     is_conv = len(stage.output.shape) == 3 and hasattr(layer, "window")
-    of_weight, of_sum = kinds(stage)
-    added = plus(stage, "sums[k]", "taps[k]") if spikes else f"{multiply_add(program)}(value, taps[k], sums[k])"
+    if stage.given.spikes or stage.integers:
+        added = plus(stage, "sums[k]", weighted(stage, "taps[k]"))
+    else:
+        added = f"{multiply_add(program)}(value, taps[k], sums[k])"
     add = f"""
         const {of_weight} *taps = {name} + (tap * {inputs}u + c) * {outputs}u + group * {share}u;
         const uint16_t *lags = {steps} + (tap * {inputs}u + c) * {outputs}u + group * {share}u;
@@ -351,7 +370,6 @@ def _delayed(program: Program, stage: Stage, weight: Array) -> str:
         pixels = stage.given.size // inputs
         place = ""
         add = f"const uint32_t tap = 0u;\nconst uint32_t to = pixel;\n{add}"
-    kind = "uint8_t" if spikes else "float"
     of_pixel = f"""
         {place}
         for (uint32_t group = 0; group < {groups}u; group++) {{
@@ -377,22 +395,23 @@ def _delayed(program: Program, stage: Stage, weight: Array) -> str:
 
 
 def conv_transpose(program: Program, stage: Stage) -> str:
-    """Return the statements of a transposed convolution of spikes, with its bias."""
+    """Return the statements of a transposed convolution of spikes or integers, with its bias."""
     layer = stage.layer
-    if not stage.given.spikes:
+    if not (stage.given.spikes or stage.integers):
         raise stage.refused("it takes numbers, whose sums have no order of their own; put neurons before it")
     weight = weight_of(stage)
     frames = Frames(layer, stage.given.shape, stage.output.shape)
     high, wide, share, channels = weight.shape
     inputs = channels // layer.groups
     of_weight, of_sum = kinds(stage)
-    name = program.array(f"weight_{stage.number}", weight.transpose(3, 0, 1, 2), kinds(stage)[0])
+    name = program.array(f"weight_{stage.number}", weight.transpose(3, 0, 1, 2), of_weight)
     taps = f"""
         const {of_weight} *taps = {name} + (channel * {high * wide}u + tap) * {share}u;
         {of_sum} *sums = y + to * {frames.outputs}u + channel / {inputs}u * {share}u;
-        {loop("k", share, f"sums[k] = {plus(stage, 'sums[k]', 'taps[k]')};")}
+        {loop("k", share, f"sums[k] = {plus(stage, 'sums[k]', weighted(stage, 'taps[k]'))};")}
     """
-    return loop("k", stage.output.size, "y[k] = 0;") + frames.of_events(frames.spread(taps)) + biased(program, stage)
+    sums = of_inputs(stage.given, frames.placed(frames.spread(taps)))
+    return "\n".join([loop("k", stage.output.size, "y[k] = 0;"), sums + biased(program, stage)])
 
 
 def pool(program: Program, stage: Stage, layer: Any, *, transposed: bool = False) -> str:
@@ -409,13 +428,13 @@ def pool(program: Program, stage: Stage, layer: Any, *, transposed: bool = False
     channels = frames.channels
     zeros = loop("k", stage.output.size, "y[k] = 0;")
     end = "" if taps or stage.integers else loop("k", stage.output.size, f"y[k] = (float)(y[k] * {number(gain)});")
-    if stage.given.spikes:
+    if stage.given.spikes or stage.integers:
         sums = f"y[to * {channels}u + channel]"
-        one = "1" if stage.integers else "1.0f"
-        add = f"{sums} = {plus(stage, sums, f'{taps}[tap]' if taps else one)};"
+        one = f"{taps}[tap]" if taps else "1.0f"
+        add = f"{sums} = {plus(stage, sums, weighted(stage, '1') if stage.integers else one)};"
         # The taps of an output in ascending order.
         reached = frames.spread(add) if transposed else frames.reached(add)
-        return zeros + frames.of_events(reached, backward=transposed) + end
+        return "\n".join([zeros, of_inputs(stage.given, frames.placed(reached), backward=transposed), end])
     value = f"x[from * {channels}u + c]"
     value = f"(float)({taps}[tap] * {value})" if taps else value
     sums = f"y[to * {channels}u + c]"
@@ -438,18 +457,21 @@ def max_pool(program: Program, stage: Stage) -> str:
     size = stage.output.size
     if stage.given.spikes:
         flags = row_of_flags(program, size)
-        mark = frames.of_events(frames.reached(f"{flags}[to * {channels}u + channel] = 1;"))
-        return loop("k", size, f"{flags}[k] = 0;") + mark + listed(program, flags, size)
+        mark = of_spikes(frames.placed(frames.reached(f"{flags}[to * {channels}u + channel] = 1;")))
+        return "\n".join([loop("k", size, f"{flags}[k] = 0;"), mark + listed(program, flags, size)])
+    kind = stage.given.kind
+    floating = kind == "float"
+    least = "-INFINITY" if floating else f"{kind[:-2].upper()}_MIN"
     compare = f"""
         for (uint32_t c = 0; c < {channels}u; c++) {{
-        const float value = x[from * {channels}u + c];
-        float *largest = y + to * {channels}u + c;
-        if (value >= *largest || value != value) {{
+        const {kind} value = x[from * {channels}u + c];
+        {kind} *largest = y + to * {channels}u + c;
+        if (value >= *largest{" || value != value" if floating else ""}) {{
         *largest = value;
         }}
         }}
     """
-    return loop("k", size, "y[k] = -INFINITY;") + frames.outputs_loop(frames.seen(compare, backward=True))
+    return loop("k", size, f"y[k] = {least};") + frames.outputs_loop(frames.seen(compare, backward=True))
 
 
 def row_of_flags(program: Program, size: int) -> str:

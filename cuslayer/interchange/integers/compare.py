@@ -90,7 +90,7 @@ def compare_twin(net: Any, twin: Any, x: Any) -> TwinComparison:
     Args:
         net: the network.
         twin: its twin, from `quantize`.
-        x: (T, N, ...), spikes.
+        x: (T, N, ...), spikes or numbers.
 
     Returns:
         Moved spikes, and the first of them.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
@@ -28,6 +28,11 @@ PRODUCT_BITS = 31
 INPUT_BITS = 40
 # A shift at most, of numbers of 64 bits.
 MOST_SHIFT = 62
+# Bits of any value in a step, and of one that is not yet saturated.
+STEP_BITS = 47
+UNLIMITED_BITS = 62
+# The function of a step that saturates a value; `guarded` writes it.
+_SATURATED = "saturated"
 
 
 @dataclass(frozen=True)
@@ -48,9 +53,15 @@ class Factor:
             shift -= 1
         return cls(np.rint(numbers * 2.0**shift).astype(np.int64), shift)
 
-    def times(self, value: Array) -> Array:
-        """Return whole numbers times the factor."""
-        return shifted(value * self.mantissa, self.shift)
+    def times(self, value: Any) -> Array:
+        """Return whole numbers times the factor; a shift to the left saturates."""
+        product: Array = value * self.mantissa
+        return shifted(product if self.shift >= 0 else saturated(product, self.left_bits), self.shift)
+
+    @property
+    def left_bits(self) -> int:
+        """Bits of a product before a shift to the left."""
+        return MOST_SHIFT + self.shift
 
 
 def shifted(value: Array, shift: int) -> Array:
@@ -180,6 +191,8 @@ class Evaluate:
         arguments = [self.value(argument) for argument in value.args]
         if function == "abs":
             return np.abs(arguments[0])
+        if function == _SATURATED:
+            return saturated(arguments[0], STEP_BITS)
         if function in ("min", "max"):
             return (np.minimum if function == "min" else np.maximum)(*arguments)
         return arguments[0]  # flushed
@@ -247,3 +260,82 @@ def unsupported(kind: Kind) -> str:
             if isinstance(node, ast.Call) and cast(ast.Name, node.func).id in ("exp", "rint", "trunc"):
                 return cast(ast.Name, node.func).id
     return ""
+
+
+def guarded(step: FixedStep) -> FixedStep:
+    """Return a step in which each value saturates that could have more than `STEP_BITS`: nothing overflows."""
+    guard = _Guard(step)
+    body = tuple(guard.assigned(*statement) for statement in step.kind.body)
+    return replace(step, kind=replace(step.kind, body=body))
+
+
+class _Guard:
+    """Writes `saturated` around values that could be too large, by the largest magnitude of each."""
+
+    def __init__(self, step: FixedStep) -> None:
+        kind = step.kind
+        self.step = step
+        self.one = int(step.fixed(1.0))
+        self.most = dict.fromkeys((*kind.inputs, *(past.name for past in kind.past)), 1 << (INPUT_BITS - 1))
+        self.most |= {past.name: self.one for past in kind.past if past.of == kind.spike}
+        for state, point in zip(kind.states, step.states, strict=True):
+            self.most[state] = 1 << (step.bits - 1 + step.fraction - point)
+
+    def assigned(self, target: str, value: ast.expr) -> tuple[str, ast.expr]:
+        """Return an assignment."""
+        if is_condition(value):
+            self.most[target] = self.one
+            return target, self.condition(value)
+        written, self.most[target] = self.value(value)
+        return target, written
+
+    def condition(self, value: ast.expr) -> ast.expr:
+        if isinstance(value, ast.Compare):
+            sides = [self.value(side)[0] for side in (value.left, value.comparators[0])]
+            return ast.Compare(sides[0], value.ops, sides[1:])
+        if isinstance(value, ast.BoolOp):
+            return ast.BoolOp(value.op, list(map(self.condition, value.values)))
+        if isinstance(value, ast.UnaryOp):
+            return ast.UnaryOp(value.op, self.condition(value.operand))
+        return value
+
+    def value(self, value: ast.expr) -> tuple[ast.expr, int]:
+        """Return an expression and its largest magnitude."""
+        number = constant_of(value, self.step.constants)
+        if number is not None:
+            return value, int(np.abs(self.step.fixed(number)).max())
+        written, most = self.unlimited(value)
+        limit = 1 << (STEP_BITS - 1)
+        return (ast.Call(ast.Name(_SATURATED), [written], []), limit) if most > limit else (written, most)
+
+    def unlimited(self, value: ast.expr) -> tuple[ast.expr, int]:
+        if isinstance(value, ast.Name):
+            return value, self.most[value.id]
+        if is_condition(value):
+            return self.condition(value), self.one
+        if isinstance(value, ast.UnaryOp):
+            operand, most = self.value(value.operand)
+            return ast.UnaryOp(value.op, operand), most
+        if isinstance(value, ast.IfExp):
+            body, of_body = self.value(value.body)
+            orelse, of_orelse = self.value(value.orelse)
+            return ast.IfExp(self.condition(value.test), body, orelse), max(of_body, of_orelse)
+        if isinstance(value, ast.Call):
+            arguments, mosts = zip(*map(self.value, value.args), strict=True)
+            return ast.Call(value.func, list(arguments), []), max(mosts)
+        return self.arithmetic(cast(ast.BinOp, value))
+
+    def arithmetic(self, value: ast.BinOp) -> tuple[ast.expr, int]:
+        left, of_left = self.value(value.left)
+        right, of_right = self.value(value.right)
+        written = ast.BinOp(left, value.op, right)
+        if isinstance(value.op, (ast.Add, ast.Sub)):
+            return written, of_left + of_right
+        factor, other = factor_of(value, self.step.constants)
+        if factor is not None:
+            product = (of_left if other is value.left else of_right) * int(np.abs(factor.mantissa).max())
+            shift = factor.shift
+        else:
+            product = min(of_left, 1 << (PRODUCT_BITS - 1)) * min(of_right, 1 << (PRODUCT_BITS - 1))
+            shift = self.step.fraction
+        return written, product << -shift if shift < 0 else (product >> shift) + 1

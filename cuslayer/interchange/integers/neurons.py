@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from cuslayer import kernels
 from cuslayer._tape import Pullback, Tensor, as_tensor, differentiable, save_for_backward
-from cuslayer.backend import Array
+from cuslayer.backend import Array, to_numpy
 from cuslayer.interchange.integers.fixed import INPUT_BITS, Factor, FixedStep, saturated
+from cuslayer.interchange.integers.layers import no_gradient, whole
 from cuslayer.layers import Layer
 from cuslayer.layers.base import Shape
+from cuslayer.layers.dense import dense
 from cuslayer.neurons.base import Neuron
 from cuslayer.neurons.states import Carried
 
-# The mantissa of the factor of sums of weights: sums have 24 bits at most, so products fit into 64.
+# The mantissa of the factor of sums of weights, at most.
 MOST_SCALE = (1 << 31) - 1
 
 
@@ -69,6 +71,12 @@ class IntegerNeurons(Layer, Neuron):
         self.sends_potential = sends_potential or not step.kind.fires
 
     @property
+    def reach(self) -> int:
+        """The steps until the last of a spike's effects on its own population."""
+        delays = None if self.layer is None else self.layer.delays
+        return self.delay + (0 if delays is None else int(delays.memory))
+
+    @property
     def own_layer(self) -> Any:
         """The layer from the neurons to themselves."""
         return self.layer
@@ -104,32 +112,41 @@ def _run(x: Array, /, *, neurons: IntegerNeurons, state: Carried) -> tuple[Array
     spikes = np.zeros(x.shape, bool)
     unit = 2.0**-step.fraction
     for t, row in enumerate(x):
-        weighted = neurons.factor.times(np.rint(row).astype(np.int64)) + neurons.added
+        weighted = neurons.factor.times(whole(row)) + neurons.added
         if neurons.layer is not None and len(fired) >= neurons.delay:
-            sent = neurons.layer(Tensor(fired[-neurons.delay][None])).data[0].reshape(shape)
-            weighted = weighted + neurons.back.times(np.rint(sent).astype(np.int64))  # type: ignore[union-attr]
+            sent = returned(neurons.layer, fired, neurons.delay).reshape(shape)
+            weighted = weighted + neurons.back.times(whole(sent))  # type: ignore[union-attr]
         weighted = saturated(weighted, INPUT_BITS)
         past = {}
         for earlier in kind.past:
             lag = step.lags[earlier.lag]
             held = fired if earlier.of == kind.spike else inputs
             earlier_row = held[-lag] if 0 < lag <= len(held) else np.zeros(shape, np.int64)
-            past[earlier.name] = earlier_row * (1 << step.fraction) if earlier.of == kind.spike else earlier_row
+            past[earlier.name] = earlier_row * step.fixed(1.0) if earlier.of == kind.spike else earlier_row
         states, values = step.run(states, weighted, past)
         potentials[t] = values[kind.potential] * unit
         if kind.fires:
             spikes[t] = values[kind.spike]
         inputs.append(weighted)
         fired.append(spikes[t].copy())
-        longest = max(neurons.delay, 1, *step.lags.values())
+        longest = max(neurons.reach, 1, *step.lags.values())
         del inputs[:-longest], fired[:-longest]
     state.values = states, inputs, fired
     save_for_backward(kernels.of(x), potentials)
+    return potentials if neurons.sends_potential else spikes, no_gradient
 
-    def pullback(g: Array) -> Array:
-        raise TypeError("a network of integers has no gradient; train the network that it was made of")
 
-    return potentials if neurons.sends_potential else spikes, pullback
+def returned(layer: Any, fired: Sequence[Array], delay: int) -> Array:
+    """Return the weighted input (N, ...) that spikes of the last steps send back to themselves after a delay."""
+    if layer.delays is None:
+        sent: Array = layer(Tensor(fired[-delay][None])).data[0]
+        return sent
+    flat = [spikes.reshape(len(spikes), -1) for spikes in fired[::-1][delay - 1 : delay - 1 + layer.delays.lags]]
+    weight = to_numpy(layer.effective_weight().data)
+    lags = to_numpy(layer.delays.whole_lags())
+    over_lags = np.concatenate([np.where(lags == lag, weight, 0) for lag in range(len(flat))])
+    sums: Array = dense(Tensor(np.concatenate(flat, axis=1)[None]), over_lags).data[0]
+    return sums
 
 
 class IntegerReadOut(Layer):

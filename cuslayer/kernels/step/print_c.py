@@ -14,10 +14,11 @@ from cuslayer.kernels.step.print_numba import ATOM, CFamily
 def number(value: Any) -> str:
     """Return a number as a constant of C, exactly as float32 has it.
 
-    >>> number(0.1), number(float("inf")), number(-2.0)
+    >>> number(0.1), number(1e300), number(-2.0)
     ('0x1.99999ap-4f', 'INFINITY', '-0x1.0p+1f')
     """
-    single = float(np.float32(value))
+    with np.errstate(over="ignore"):
+        single = float(np.float32(value))
     if np.isnan(single):
         return "NAN"
     if np.isinf(single):
@@ -86,16 +87,15 @@ class C(CFamily):
         text, strength = super()._show(value, condition)
         return (f"(float)({text})", ATOM) if isinstance(value, ast.BinOp) else (text, strength)
 
-    def statements(self, kind: Kind) -> list[str]:
-        """Return the lines of a step's assignments, without those that nothing uses."""
-        used = {kind.potential, kind.spike, *kind.after}
-        lines = list[str]()
-        for target, value in reversed(kind.body):
-            if target not in used:
-                continue
+
+def statements(printer: CFamily, kind: Kind, number: str) -> list[str]:
+    """Return the lines of a step's assignments, without those that nothing uses, for a type of numbers."""
+    used = {kind.potential, kind.spike, *kind.after}
+    lines = list[str]()
+    for target, value in reversed(kind.body):
+        if target in used:
             used.update(names_in(value))
             condition = is_condition(value)
-            lines.append(
-                f"const {'int' if condition else 'float'} {word(target)} = {self.show(value, condition=condition)};"
-            )
-        return lines[::-1]
+            shown = printer.show(value, condition=condition)
+            lines.append(f"const {'int' if condition else number} {word(target)} = {shown};")
+    return lines[::-1]
