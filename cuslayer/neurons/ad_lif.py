@@ -38,6 +38,8 @@ class AdLIF(StepNeuron):
 
     Backward is the adjoint of these equations, with the reset of v as a constant, as published. With
     ``gradient="exact"``, the default, a spike also gets the error that it causes through w; with "slayer" it does not.
+    An error that is the same at all steps, such as of `SpikeCountLoss`, passes at ``1 / (1 + q a)`` of its size: train
+    with a `ReadOut` instead, or with a = 0.
 
     Args:
         tau_u: time constant of the voltage, ms: a number, or an array that broadcasts to the layer's neurons, such as

@@ -572,8 +572,8 @@ class StepNeuron(Neuron):
         columns = tuple(self.columns.values())
         if self.backward is not None and any(map(_is_trained, columns)):
             raise ValueError("trained constants need the gradient of the step, got a neuron with its own backward")
-        step = as_tensor(x).step if states is None and not more else None
-        if step is not None and step.requires_grad:
+        step = x.step if isinstance(x, Tensor) and states is None and not more else None
+        if isinstance(x, Tensor) and step is not None and step.requires_grad:
             return with_columns(simulate, step, columns=columns, spiking=self.spiking, repeats=len(x))
         return with_columns(simulate, x, *more, columns=columns, spiking=self.spiking, states=states)
 
