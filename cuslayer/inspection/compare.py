@@ -253,7 +253,7 @@ class GradientComparison:
         return "\n".join(lines)
 
     @check.operation
-    def plot(self, ax: Axes | None = None, *, value: str = "cosine") -> Axes:
+    def plot(self, ax: Axes | None = None, *, value: str = "cosine") -> Any:
         """Draw a pair of bars, slayer and exact, for each layer and kind of perturbation.
 
         Args:

@@ -458,7 +458,7 @@ class Explanation:
         return Trace(self, tuple(branches), tuple(places))
 
     @check.operation
-    def plot(self, ax: Axes | None = None, *, most: int = 10) -> Axes:
+    def plot(self, ax: Axes | None = None, *, most: int = 10) -> Any:
         """Draw a waterfall: each part starts at the end of the one before, the last ends at u; a line marks theta.
 
         Args:
@@ -486,7 +486,7 @@ class Explanation:
         return open_frame(ax, legend=True)
 
     @check.operation
-    def plot_map(self, ax: Axes | None = None, *, channel: int | None = None, source: int = 0) -> Axes:
+    def plot_map(self, ax: Axes | None = None, *, channel: int | None = None, source: int = 0) -> Any:
         """Draw the contribution of each pixel of an input (H, W, C): red is excitatory, blue inhibitory.
 
         Args:

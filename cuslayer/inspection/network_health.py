@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -327,7 +327,7 @@ class NetworkHealth:
         lines += [*(f"hint: {each}" for each in self.hints), *(f"advice: {each}" for each in self.advice)]
         return "\n".join(lines)
 
-    def plot(self, axes: Sequence[Axes] | None = None) -> list[Axes]:
+    def plot(self, axes: Sequence[Axes] | None = None) -> list[Any]:
         """Draw the shares of never firing, always firing and locked neurons, the histogram of u, and the errors.
 
         Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -78,7 +78,7 @@ class Reassignment:
         steps = np.arange(len(self.time))
         return at_lags(self.constants.response, steps - steps[:, None]) * self.potential_error
 
-    def plot(self, axes: Sequence[Axes] | None = None) -> list[Axes]:
+    def plot(self, axes: Sequence[Axes] | None = None) -> list[Any]:
         """Draw spikes, u and theta, the surrogate, and the errors on spikes, potential and input, one below the other.
 
         Args:

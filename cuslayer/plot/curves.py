@@ -33,7 +33,7 @@ _FEW = 4
 
 
 @check.operation
-def learning_curves(epochs: Any, ax: Axes | None = None, *, value: str = "loss") -> Axes:
+def learning_curves(epochs: Any, ax: Axes | None = None, *, value: str = "loss") -> Any:
     """Draw the loss, the accuracy or a score of one's own of training, validation and test over the epochs.
 
     The axis of the loss is logarithmic, unless a training loss is not positive. Missing values are gaps.
@@ -76,7 +76,7 @@ def learning_curves(epochs: Any, ax: Axes | None = None, *, value: str = "loss")
 
 
 @check.operation
-def gradient_flow(epochs: Any, ax: Axes | None = None) -> Axes:
+def gradient_flow(epochs: Any, ax: Axes | None = None) -> Any:
     """Draw the size of each parameter's gradient over the epochs.
 
     A layer with a gradient orders of magnitude smaller than the others' hardly learns. The axis is logarithmic, unless
@@ -136,7 +136,7 @@ def sweep_results(
     value: str = "accuracy",
     *,
     figure: Figure | None = None,
-) -> list[Axes]:
+) -> list[Any]:
     """Draw the result of each run over the value of each key, one panel per key, and return the panels.
 
     Two keys with a result for more than half of their combinations have one panel: the grid of their values.
@@ -256,7 +256,7 @@ def confusion(
     *,
     classes: int | None = None,
     names: Sequence[str] | None = None,
-) -> Axes:
+) -> Any:
     """Draw the confusion matrix: true classes by row, decisions by column.
 
     A cell's shade is its fraction of the row, so that rare classes are visible; its number is a count of samples.

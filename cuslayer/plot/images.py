@@ -61,7 +61,7 @@ def frames(
     sample: int | None = 0,
     dt: float = 1.0,
     columns: int | None = None,
-) -> Axes:
+) -> Any:
     """Draw the events of each window of time as an image, in reading order, row 0 on top.
 
     Two channels are OFF, blue, and ON, vermilion; the colours mix. Other numbers of channels are summed, in grey.
@@ -319,7 +319,7 @@ def receptive_fields(
     shape: Sequence[int] | None = None,
     neurons: object = None,
     columns: int | None = None,
-) -> Axes:
+) -> Any:
     """Draw the weights of each neuron: a map (H, W) for each input channel, one below the other.
 
     Positive weights are red, negative ones blue, 0 is white; all neurons have the same scale.

@@ -42,7 +42,7 @@ def raster(
     dt: float = 1.0,
     groups: object = None,
     labels: Sequence[str] | None = None,
-) -> Axes:
+) -> Any:
     """Draw the spikes of one sample: time to the right, neurons upward in the layer's order.
 
     Args:
@@ -146,7 +146,7 @@ def potential(
     sample: int | None = 0,
     neurons: object = None,
     current: TensorLike | None = None,
-) -> Axes:
+) -> Any:
     """Draw potentials after refraction, the threshold, and a marker at each spike.
 
     The spikes are where ``neuron.fires(u)`` is True: ``u[t] >= theta`` for `SRM`, ``u[t] > theta`` for `Loihi`.
@@ -229,7 +229,7 @@ def potential(
 
 
 @check.operation
-def filters(of: object, ax: Axes | None = None, *, dt: float | None = None) -> Axes:
+def filters(of: object, ax: Axes | None = None, *, dt: float | None = None) -> Any:
     """Draw a neuron's spike response and refractory response, or the taps of trained filters, over time.
 
     The refractory response, if any, is in units of the threshold, ``nu[k] / theta``.
@@ -288,7 +288,7 @@ _RANGE = 5.0
 
 
 @check.operation
-def surrogate(neuron: Neuron, ax: Axes | None = None) -> Axes:
+def surrogate(neuron: Neuron, ax: Axes | None = None) -> Any:
     """Draw the surrogate rho(u) around the threshold, and its width.
 
     The width of `SRM` and `Loihi` is ``tau_rho theta``, where the exponential has fallen to 1/e.
@@ -330,7 +330,7 @@ def surrogate(neuron: Neuron, ax: Axes | None = None) -> Axes:
 _GALLERY_RANGE = 4.0
 
 
-def surrogates(axes: Sequence[Axes] | None = None) -> list[Axes]:
+def surrogates(axes: Sequence[Axes] | None = None) -> list[Any]:
     """Draw every surrogate f of `cs.surrogates` and its primitive F, the smooth step with slope f.
 
     The unit of z is the width, ``tau_rho theta``; 0 is the threshold.

@@ -361,7 +361,7 @@ class GradientFlow:
         self.start_epoch()
         return sizes
 
-    def plot(self, ax: Axes | None = None) -> Axes:
+    def plot(self, ax: Axes | None = None) -> Any:
         """Draw the sizes over the epochs, one line per parameter, and return the axes; see `plot.gradient_flow`.
 
         Args:

@@ -205,7 +205,7 @@ class Stats:
             return "no epoch yet"
         return "\n".join([*map(str, self.epochs), f"best: epoch {best.epoch}"])
 
-    def plot(self, ax: Axes | None = None, *, value: str = "loss") -> Axes:
+    def plot(self, ax: Axes | None = None, *, value: str = "loss") -> Any:
         """Draw the scores of each part over the epochs, and return the axes; see `plot.learning_curves`.
 
         Args:
