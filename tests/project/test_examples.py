@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import cuslayer as cs
+from cuslayer.cli import main
 from tests.support.tiny import write_folder, write_pair
 
 pytestmark = pytest.mark.all
@@ -53,6 +55,16 @@ def test_a_network_on_a_microcontroller(tmp_path, capfd):
     said = "".join(capfd.readouterr())  # the emulator writes to standard error
     assert re.search(r"^RAM [\d,]+ bytes, flash [\d,]+ bytes, \d+ additions a step$", said, re.M)
     assert "self-test: 0 differ" in said or re.search("^not run: .* missing$", said, re.M)
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
+def test_a_live_source_in_c(tmp_path, capfd):
+    run = str(tmp_path / "run")
+    assert main(["train", "--network", "34x34x2-4a-10", "--epochs", "1", "--out", run]) == 0
+    load("live_c").main([run, "--recordings", "2", "--speed", "1000", "--out", str(tmp_path / "live")])
+    said = capfd.readouterr().out
+    answer = r"^digit \d:$(\n +\d+ ms: \d)+\n  \d+ output spikes, the same as in Python$"
+    assert len(re.findall(answer, said, re.M)) == 2
 
 
 def test_cnn(data, capsys):
