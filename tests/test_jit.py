@@ -101,9 +101,9 @@ def test_the_last_parts_are_small():
         sizes = [last - first for first, last in parallel._shares(grains, 1, threads)]
         assert sum(sizes) == grains
         assert sizes == sorted(sizes, reverse=True) or sizes[:-1] == sorted(sizes[:-1], reverse=True)
-        assert sizes[-1] <= max(1, grains / (16 * threads))
-        assert sizes[0] <= max(1, grains / (2 * threads))
-        assert len(sizes) <= 10 * threads
+        assert sizes[-1] <= max(1, grains / (6 * threads))
+        assert sizes[0] <= max(1, 2 * grains / (3 * threads))
+        assert len(sizes) <= 7 * threads
 
 
 def test_each_thread_has_memory_of_its_own():

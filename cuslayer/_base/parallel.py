@@ -165,11 +165,12 @@ if hasattr(os, "register_at_fork"):
 def _shares(size: int, grain: int, threads: int) -> tuple[tuple[int, int], ...]:
     """Return the parts of [0, size), large ones first: free threads take the next part, so that all end together."""
     grains = -(-size // grain)
-    least = max(1, grains // (16 * threads))
+    # Between parts a thread needs Python, which the others may hold: many parts cost more than they balance.
+    least = max(1, grains // (6 * threads))
     parts = []
     first = 0
     while first < grains:
-        last = min(first + max(least, (grains - first) // (2 * threads)), grains)
+        last = min(first + max(least, 2 * (grains - first) // (3 * threads)), grains)
         parts.append((first * grain, min(last * grain, size)))
         first = last
     return tuple(parts)
