@@ -22,6 +22,7 @@ from cuslayer.network.graph import Address, Graph, GraphNode, as_input, finite_i
 from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Walk, check_network, check_neurons, eval_mode
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron, mean_rate
+from cuslayer.neurons.states import starting_anew
 
 if TYPE_CHECKING:
     from cuslayer.network.network import Container
@@ -41,6 +42,8 @@ _REACH = 20
 _EDGES = (1.0, 2.0, 4.0, 8.0)
 # The fraction of the highest reachable rate to aim for, if that rate is below the wanted rate.
 _SHARE = 0.5
+# The factor between the errors of layers from which training sets the scales of surrogates again.
+_APART = 4.0
 # The number of samples that calibration uses.
 SAMPLES = 16
 # The minimum rate of the output, Hz: a silent output has no gradient.
@@ -193,7 +196,7 @@ def _scaled(
     kept = _kept(net, keep)
     with preserved_epoch(batches):
         x = _gather(batches, samples)
-    with eval_mode(net, spread=True), no_grad():
+    with eval_mode(net, spread=True), starting_anew(), no_grad():
         net(x.data[:, :1])  # raises for a wrong input before a weight changes
         run = CalibrationRun(wanted, kept, {})
         run.scale(net, x)
@@ -514,6 +517,18 @@ def calibrate_initial(
     return _scaled(net, inputs, min(rate, most), output_rate=min(output_rate, most), keep=keep)
 
 
+@check.operation("Trainer")
+def balance_again(net: Container, batches: Iterable[Any], steps: int) -> None:
+    """Set the scales of surrogates again that calibration has set, where training moved the sizes of errors apart.
+
+    It runs on the first steps of the first recordings. Errors of layers that differ by a factor of 4 or less stay.
+    """
+    with preserved_epoch(batches):
+        x = _begin(_gather(batches, SAMPLES), steps)
+    with eval_mode(net, spread=True), starting_anew(), np.errstate(over="ignore", invalid="ignore"):
+        balance_errors(net, x, apart=_APART)
+
+
 def _begin(x: Tensor, most: int) -> Tensor:
     """Return the first steps of recordings."""
     lengths = None if x.lengths is None else x.lengths.clip(max=most)
@@ -522,7 +537,7 @@ def _begin(x: Tensor, most: int) -> Tensor:
 
 def _output_rate(net: Container, x: Tensor, target: object, loss: Callable[..., Tensor] | None, rate: float) -> float:
     """Return the mean rate, Hz, that a loss desires; `rate` if it desires none."""
-    with eval_mode(net), no_grad():
+    with eval_mode(net), starting_anew(), no_grad():
         output = net(x[:1, :1])
     if not isinstance(output, Tensor):
         return rate  # of a network with several outputs

@@ -465,8 +465,11 @@ def has_usual_scale(neuron: object) -> bool:
 
 
 def with_balanced_scale(neuron: Any, scale: float) -> Neuron:
-    """Return neurons with another scale of the surrogate."""
-    return replace(neuron, scale_rho=BalancedScale(scale))
+    """Return neurons with another scale of the surrogate, in the same state."""
+    changed = replace(neuron, scale_rho=BalancedScale(scale))
+    if is_stateful(neuron):
+        object.__setattr__(changed, "held", neuron.held)
+    return changed
 
 
 def usual_or_constant(name: str, value: object) -> float:

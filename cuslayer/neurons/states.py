@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from cuslayer import kernels
@@ -14,6 +14,8 @@ from cuslayer.kernels import Kernels
 from cuslayer.kernels.step.derive import StepSpiking
 
 _made: Setting[list[Any] | None] = Setting(None)
+# Whether each call of stateful neurons starts before the first step.
+_anew: Setting[bool] = Setting(False)
 
 
 class Carried:
@@ -36,6 +38,11 @@ class Carried:
     def copy(self) -> Any:
         """Return a copy of the state."""
         return None if self.values is None else self.values.copy()
+
+
+def starting_anew() -> AbstractContextManager[None]:
+    """Within the block, each call of stateful neurons starts before the first step."""
+    return _anew.set(True)
 
 
 @contextmanager
@@ -61,7 +68,7 @@ class States(Carried):
     def begin(self, x: Array, start: Sequence[float]) -> Array:
         """Return the states before the input x (T, N, ...): the states after the last call, at first `start`."""
         columns = math.prod(x.shape[1:])
-        if self.values is None:
+        if self.values is None or _anew.get():
             self.values = namespace(x).zeros((len(start), columns), x.dtype)
             _begin(self.values, start)
         if self.values.shape[1] != columns:
@@ -84,7 +91,7 @@ class PopulationStates(Carried):
 
     def begin(self, x: Array, spiking: StepSpiking, delay: int) -> Any:
         """Return the state before the input x (T, N, ...): the state after the last call, at first the kind's start."""
-        if self.values is None:
+        if self.values is None or _anew.get():
             self.values = kernels.of(x).recurrent.held(x, spiking, delay)
             _begin(self.values.states, spiking.kind.start)
         inputs = self.values.inputs

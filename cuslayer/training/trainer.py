@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable, Sequence, Sized
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from cuslayer.backend import device
 from cuslayer.data.batches import check_batches, none_in, pairs, preserved_epoch
 from cuslayer.data.loader import Loader
 from cuslayer.distributed.parallel import DataParallel
-from cuslayer.network.calibration import SAMPLES, Calibration, calibrate_initial, layers_set
+from cuslayer.network.calibration import SAMPLES, Calibration, balance_again, calibrate_initial, layers_set
 from cuslayer.network.graph import as_input
 from cuslayer.network.network import Sequential, graph_in_chunks, graph_of
 from cuslayer.network.shapes import output_step
@@ -82,8 +82,9 @@ class Trainer:
         progress: whether to show a progress bar on a terminal.
         calibrate: the mean firing rate of each layer, Hz, to which `calibrate` scales the weights before the first
             step; the output gets the rate that the loss desires. This needs a network in which all weights are as they
-            were drawn; a line of the log says so. Layers with their own weight_scale do not change. None for no
-            calibration.
+            were drawn; a line of the log says so. Layers with their own weight_scale do not change. Where the errors of
+            layers later differ in size by more than a factor of 4, an epoch begins with scales of the surrogates that
+            level them; a `Loader` or a list of batches is looked at after 1, 2, 4, ... steps. None for neither.
         loss_scale: the factor of the loss in scores and the progress bar; gradients do not change.
         graph: whether to capture steps on a GPU as CUDA graphs, which saves launches on the host. By default if
             possible: the input is spikes from a `Loader`, the targets are classes, and no layer needs the host.
@@ -405,6 +406,8 @@ class Trainer:
         total = len(batches) if isinstance(batches, Sized) else None
         if train:
             batches = self._calibrated(batches, steps)
+            if state is None and total is not None:
+                self._balance_again(batches, total if steps is None else min(total, steps))
             step.start(self.net, self.optimizer.steps)
         shown = self.progress and step.shows
         own = self.score is not None
@@ -440,8 +443,7 @@ class Trainer:
                     break
             if not first:
                 raise ValueError(_NO_BATCH.format(none_in(batches)))
-            most = max(self.truncate or self.recompute or sys.maxsize, _CALIBRATED)
-            self.calibration = calibrate_initial(self.net, first, self.calibrate, self.loss, most)
+            self.calibration = calibrate_initial(self.net, first, self.calibrate, self.loss, self._calibration_steps)
             if self.calibration is not None:
                 self._say(
                     f"Trainer: the weights are scaled so that neurons fire at {self.calibrate:g} Hz; calibrate=None "
@@ -454,6 +456,18 @@ class Trainer:
                     "batches, keep=...) scales the others, calibrate=None leaves out this line"
                 )
         return batches if isinstance(batches, Loader) else chain(first, rest)
+
+    @property
+    def _calibration_steps(self) -> int:
+        """The most steps of recordings that a calibration uses."""
+        return max(self.truncate or self.recompute or sys.maxsize, _CALIBRATED)
+
+    def _balance_again(self, batches: Iterable[object], steps: int) -> None:
+        """Balance errors after epochs of so many steps in which the number of steps passed a power of two."""
+        taken = self.optimizer.steps
+        passed = taken.bit_length() > max(taken - steps, 0).bit_length()
+        if self.calibrate is not None and passed and isinstance(batches, (Loader, Sequence)):
+            balance_again(self.net, batches, self._calibration_steps)
 
     def _say(self, line: str) -> None:
         """Log a line, of several processes in the first."""

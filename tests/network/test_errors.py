@@ -16,13 +16,12 @@ LABELS = np.arange(12) % 4
 
 def deep(kind, depth, norm=False, **options):
     cs.seed(1)
-    neuron = kind(**options)
     stages = []
     for layer in range(depth):
         stages.append(cs.Dense(30 if layer == 0 else 24, 24 if layer < depth - 1 else 4))
         if norm and layer < depth - 1:
             stages.append(cs.BatchNorm(24, center=False))
-        stages.append(neuron)
+        stages.append(kind(**options))
     return cs.Sequential(*stages)
 
 
@@ -109,3 +108,81 @@ def test_padded_recordings_and_networks_without_a_way_back():
     stopped = cs.Sequential(cs.Dense(30, 20), cs.LIF(), lambda x: x.detach(), cs.Dense(20, 4), cs.LIF())
     cs.calibrate(stopped, [X])
     assert not is_balanced(stopped[1])
+
+
+def apart(depth=4, factor=1000.0, **options):
+    """Return a trainer whose network has the errors of its first layer in another size, and a batch."""
+    net = deep(cs.LIF, depth, **options)
+    cs.calibrate(net, [X], rate=60.0)
+    net.load_state(net.state() | {"1.scale_rho": np.array(net[1].scale_rho * factor)})
+    loss = cs.SpikeCountLoss(net[-1], true=6, false=1)
+    trainer = cs.Trainer(net, loss, cs.Adam(net.parameters(), lr=1e-9), progress=False, log=lambda line: None)
+    return trainer, net, (X, LABELS)
+
+
+@pytest.mark.parametrize(("factor", "levelled"), [(1000.0, True), (1.5, False)])
+def test_training_levels_errors_that_have_moved_apart(factor, levelled):
+    trainer, net, batch = apart(factor=factor)
+    scales = [net[1].scale_rho]
+    for _ in range(5):
+        trainer.train([batch])
+        scales.append(net[1].scale_rho)
+    # After one step; then nothing is apart.
+    assert scales[:2] == [scales[0]] * 2
+    assert (scales[2] < scales[0] / 100) == levelled
+    assert scales[2:] == [scales[2]] * 4
+    if not levelled:
+        assert scales[2] == scales[0]
+
+
+def test_errors_are_looked_at_only_after_powers_of_two_of_steps(monkeypatch):
+    looked = []
+    trainer, _, batch = apart()
+    monkeypatch.setattr("cuslayer.training.trainer.balance_again", lambda *_: looked.append(trainer.optimizer.steps))
+    for _ in range(6):
+        trainer.train([batch, batch, batch])
+    trainer.train(iter([batch]))
+    trainer.train([batch] * 14, steps=2)
+    trainer.train([batch])
+    assert looked == [3, 6, 9]
+
+
+def test_scales_of_ones_own_stay():
+    net = deep(cs.LIF, 4, scale_rho=3.0)
+    loss = cs.SpikeCountLoss(net[-1], true=6, false=1)
+    trainer = cs.Trainer(net, loss, cs.Adam(net.parameters(), lr=1e-9), log=lambda line: None)
+    for _ in range(3):
+        trainer.train([(X, LABELS)])
+    assert [stage.scale_rho for stage in net[1::2]] == [3.0] * 4
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_stateful_neurons_are_calibrated_from_their_start_and_keep_their_states(recurrent):
+    def network(**options):
+        cs.seed(1)
+        hidden = cs.LIF(**options)
+        if recurrent:
+            hidden = cs.Recurrent(cs.Dense(24, 24), hidden)
+        return cs.Sequential(cs.Dense(30, 24), hidden, cs.Dense(24, 4), cs.LIF(**options))
+
+    net = network(stateful=True)
+    net(X[:, :3])
+    before = net(X[:, :3]).data
+    other = network(stateful=True)
+    other(X[:, :3])
+    cs.calibrate(other, [X], rate=60.0)
+    plain = network()
+    cs.calibrate(plain, [X], rate=60.0)
+    for name, value in plain.state().items():
+        np.testing.assert_array_equal(other.state()[name], value)
+    other.load_state(net.state())
+    np.testing.assert_array_equal(other(X[:, :3]).data, before)
+
+
+def test_without_calibration_nothing_is_levelled():
+    trainer, net, batch = apart()
+    trainer.calibrate = None
+    before = net[1].scale_rho
+    for _ in range(3):
+        trainer.train([batch])
+    assert net[1].scale_rho == before
