@@ -97,21 +97,6 @@ EVENTS = [Events.from_spikes(spikes) for spikes in SPIKES]
 UNKNOWN = 'targets="numbers", "labels" or "steps" says what they are'
 
 
-class Own:
-    """A data set whose labels may be anything."""
-
-    shape, classes = (5,), 3
-
-    def __init__(self, x, y, targets):
-        self.x, self.y, self.targets = x, y, targets
-
-    def __len__(self):
-        return 6
-
-    def __getitem__(self, index):
-        return self.x[index], self.y[index]
-
-
 KINDS = [
     ("classes", LABELS, None), ("classes", ONE_HOT, None), ("classes", cs.Tensor(LABELS), None),
     ("classes", np.array(LABELS, float), "classes"), ("labels", SEVERAL, None), ("labels", SEVERAL.astype(bool), None),
@@ -124,19 +109,14 @@ KINDS = [
 
 
 @pytest.mark.parametrize(("kind", "y", "named"), KINDS)
-def test_every_kind_of_target_with_every_kind_of_recording(kind, y, named):
-    """The same batches of arrays, events and data sets of one's own."""
-    found, at_steps = [], np.ndim(y) > 2 or kind == "steps"
-    arrays = [Arrays(x, y, targets=named) for x in (SPIKES, list(SPIKES), EVENTS)]
-    for data in (*arrays, Own(EVENTS, y, kind), Own(SPIKES, y, kind)):
-        assert data.targets == kind
-        loader = Loader(split(Subset(data, range(6)), 0.4, seed=1)[0], 3, steps=20)
-        x, target = loader[0]
-        if kind == "classes" and target.ndim == 2:
-            target = target.argmax(axis=1)  # one-hot labels of a data set of one's own stay so
-        found.append((x.tobytes(), target.dtype, target.tobytes()))
-        assert target.shape[: 1 + at_steps] == ((20, 3) if at_steps else (3,))
-    assert found == found[:1] * 5
+def test_the_kind_of_a_target(kind, y, named):
+    """Batches of each kind are in test_batches.py."""
+    at_steps = kind in ("steps", "trains") or np.ndim(y) > 2
+    for x in (SPIKES, list(SPIKES), EVENTS):
+        data = Arrays(x, y, targets=named)
+        assert (data.targets, Subset(data, [1]).targets) == (kind, kind)
+        _, target = Loader(data, 6, steps=20)[0]
+        assert target.shape[: 1 + at_steps] == ((20, 6) if at_steps else (6,))
 
 
 def test_the_score_of_targets_that_are_no_classes():

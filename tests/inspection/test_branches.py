@@ -189,34 +189,6 @@ def test_parts_and_traces_name_their_layers():
         why.plot_map(source=2)
 
 
-def test_the_input_is_a_source_of_a_skip():
-    net = cs.Sequential(cs.Parallel(cs.Sequential(cs.Dense(4, 4), SRM), cs.Sequential()), cs.Dense(4, 2), SRM)
-    x = spikes(4, samples=1)
-    why = cs.explain(net, x, 2, 0, 20)
-    assert [source.place for source in why.sources] == ["the network's input", "layer 0.0.1"]
-    check_sum(why)
-    assert any(part.name.endswith(" of the network's input") for part in why.parts())
-    assert "input event" in str(why.trace(1, most=20))
-
-
-@pytest.mark.parametrize("name", ["nested", "first_and_last"])
-def test_health_of_every_layer(name):
-    cs.seed(8)
-    net, x = NETWORKS[name](), spikes(*FRAMES)
-    with cs.no_grad():
-        shape = net(x).shape
-    target = np.zeros(shape, bool)
-    neurons = [unit for unit in units(net) if unit.neurons is not None]
-    found = cs.diagnose(net, [(x, target)])
-    assert [layer.layer for layer in found.layers] == [unit.address for unit in neurons]
-    with cs.record(net) as seen:
-        net(x)
-    for layer in found.layers:
-        assert layer.rate == pytest.approx(1000 * seen[layer.layer].spikes.mean())
-        assert found[layer.layer] is layer
-    assert str(found).count("layer ") >= len(neurons)
-
-
 @pytest.mark.parametrize("name", ["kernels_of_two_sizes", "shared"])
 def test_gradients_compared_in_every_layer(name):
     cs.seed(9)

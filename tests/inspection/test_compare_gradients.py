@@ -89,19 +89,6 @@ def test_the_relaxed_threshold_is_the_integral_of_the_surrogate():
     np.testing.assert_allclose(everything, 2 * 1.3 * 0.5, rtol=1e-9)  # Laplace's distribution, scaled
 
 
-def test_exact_is_the_derivative_and_slayer_lacks_refraction():
-    srm = cs.SRM(tau_sr=4.0, tau_ref=2.0, dt=0.5)
-    _, found = mlp(srm)
-    for layer in (1, 3):
-        for perturbed in ("weight", "potential"):
-            row = found[layer, perturbed]
-            np.testing.assert_allclose(row.measured, row.exact, rtol=1e-3, atol=1e-5 * abs(row.exact).max())
-            assert abs(row.ratio("slayer") - 1) > 0.05
-    _, free = mlp(cs.SRM(tau_sr=4.0, scale_ref=0.0, dt=0.5))
-    for row in free.rows:
-        np.testing.assert_allclose(row.slayer, row.exact, rtol=1e-5, atol=1e-6 * abs(row.exact).max(initial=0))
-
-
 @pytest.mark.parametrize("neurons", [cs.SRM(tau_sr=4.0), cs.Loihi()], ids=["srm", "loihi"])
 def test_every_layer(neurons):
     cs.seed(3)

@@ -91,22 +91,6 @@ def test_several_batches_equal_one():
 
 
 @pytest.mark.all
-@pytest.mark.parametrize("neurons", [cs.SRM(), cs.Loihi(ref_delay=2)], ids=["srm", "loihi"])
-def test_every_layer(neurons):
-    gain = 11.0 if isinstance(neurons, cs.SRM) else neurons.pool_gain
-    dense = cs.Dense((3, 3, 3), 4, weight_scale=100.0)
-    stages = (cs.Conv(2, 3, 3), neurons, cs.SumPool(2, gain=gain), neurons, cs.Delay(3, dt=1.0), cs.Dropout(0.5))
-    net = cs.Sequential(*stages, dense, neurons, cs.layers.Average(2))
-    loss = cs.loss.SpikeRateLoss(neurons)
-    found = cs.diagnose(net, [(spread((60, 6, 8, 7, 2), 0.1), LABELS % 2)], loss=loss)
-    assert [layer.layer for layer in found.layers] == [1, 3, 7]
-    assert [layer.rates.shape for layer in found.layers] == [(6, 5, 3), (3, 3, 3), (4,)]
-    for layer in found.layers:
-        assert min(layer.rate, layer.error, layer.peak) > 0
-        assert layer.histogram.sum() == pytest.approx(1.0)
-
-
-@pytest.mark.all
 def test_neurons_that_always_fire():
     srm = cs.SRM(scale_ref=0.0)
     layer = cs.Dense(1, 2)

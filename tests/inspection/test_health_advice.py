@@ -5,15 +5,12 @@ from __future__ import annotations
 import copy
 import dataclasses
 import sys
-import warnings
 
 import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.data import Digits, Loader, split
 from cuslayer.inspection import Advice, NetworkHealth
-from cuslayer.training import Trainer
 from tests.support.refused import refused
 
 pytestmark = pytest.mark.all
@@ -48,7 +45,6 @@ QUARTERS = [(rows, columns) for rows in HALVES for columns in HALVES]
 FLAT = patterns((30,), EIGHTHS)
 RARE = patterns((30,), EIGHTHS, rates=(0.0005, 0.01))
 FRAMES = patterns((8, 8, 2), QUARTERS)
-BUSY = patterns((8, 8, 2), QUARTERS, rates=(0.05, 0.15))
 PICTURES = pictures()
 
 
@@ -101,14 +97,14 @@ def recurrent(factor):
     return net
 
 
-def centered(skip):
-    """Convolutions with `BatchNorm` on sparse spikes, with or without skip connections."""
+def centered():
+    """Residual convolutions with `BatchNorm` on sparse spikes."""
 
     def layer(inputs):
         return cs.Conv(inputs, 6, 3, padding=1), cs.BatchNorm(6, height=SRM.theta)
 
     inner = [(*layer(6), SRM, *layer(6)) for _ in range(2)]
-    blocks = (stage for block in inner for stage in ((cs.Residual(*block), SRM) if skip else (*block, SRM)))
+    blocks = (stage for block in inner for stage in (cs.Residual(*block), SRM))
     return calibrated(cs.Sequential(*layer(2), SRM, *blocks, cs.Dense((8, 8, 6), 4), SRM), FRAMES)
 
 
@@ -118,33 +114,6 @@ def direct(factor):
     net = cs.Sequential(cs.Conv(1, 8, 3, padding=1), neuron, pool, neuron, cs.ReadOut((4, 4, 8), 4, tau=20.0))
     net[0].scale_output(factor)
     return net
-
-
-class Attention(cs.Layer):
-    """As in docs/tokens.md, with one head."""
-
-    keeps_steps, memory = True, 0
-
-    def __call__(self, x):
-        q, k, v = x.reshape(*x.shape[:2], 16, 3, -1).transpose(3, 0, 1, 2, 4)
-        return (0.25 * (q @ k.swapaxes(-1, -2) @ v)).reshape(*x.shape[:-1], -1)
-
-    def output_shape(self, shape):
-        return (*shape[:-1], shape[-1] // 3)
-
-
-def transformer(factor):
-    neuron = cs.LIF(tau=4.0)
-
-    def dense(inputs, outputs):
-        return cs.Dense(inputs, outputs, weight_scale=10.0 * factor)
-
-    def block():
-        attention = dense(8, 24), neuron, Attention(), neuron, dense(8, 8), neuron
-        return cs.Residual(*attention), cs.Residual(dense(8, 16), neuron, dense(16, 8), neuron)
-
-    first = cs.Conv(2, 8, 2, stride=2, weight_scale=100.0 * factor)
-    return cs.Sequential(first, neuron, *block(), *block(), cs.ReadOut((4, 4, 8), 4, tau=20.0))
 
 
 def adam(net, lr=0.05):
@@ -170,12 +139,8 @@ def loss_of(net):
 # For each sick network: the network, its optimizer, its data, and the first settings to change.
 SICK = {
     "first layer too small": (lambda: mlp(0.01), adam, FLAT, {"weight_scale"}),
-    "first layer too large": (lambda: mlp(100.0), lambda net: sgd(net, 2e-3), FLAT, {"weight_scale"}),
     "layer in the middle silent": (lambda: mlp(1.0, 0.001), adam, FLAT, {"weight_scale"}),
-    "layer in the middle saturated": (lambda: mlp(1.0, 300.0), adam, FLAT, {"weight_scale"}),
-    "output silent": (lambda: mlp(1.0, 1.0, 0.001), sgd, FLAT, {"weight_scale"}),
     "all too large": (lambda: mlp(100.0, 100.0, 100.0), adam, FLAT, {"weight_scale"}),
-    "thresholds too high": (lambda: with_theta(1000.0, 1000.0, 1000.0), adam, FLAT, {"weight_scale"}),
     "threshold of the output too low": (lambda: with_theta(10.0, 10.0, 0.02), adam, FLAT, {"weight_scale"}),
     "hardly any input": (mlp, adam, RARE, {"weight_scale"}),
     "pooling gain too small": (lambda: cnn(0.01), adam, FRAMES, {"gain"}),
@@ -186,11 +151,9 @@ SICK = {
     "surrogate too high": (lambda: mlp(neuron=cs.SRM(scale_rho=100.0)), lambda n: sgd(n, 1e-3), FLAT, {"scale_rho"}),
     "surrogate too wide": (lambda: mlp(neuron=cs.SRM(tau_rho=1000.0)), sgd, FLAT, {"lr"}),
     "Adam too fast": (mlp, lambda net: adam(net, 5.0), FLAT, {"lr"}),
-    "SGD too fast": (mlp, lambda net: sgd(net, 1.0), FLAT, {"lr"}),
     "SGD too slow": (mlp, lambda net: sgd(net, 2e-6), FLAT, {"lr"}),
     "eight layers": (lambda: layers(LIF, 8), sgd, FLAT, {"weight_scale"}),
     "weights among neurons too large": (lambda: recurrent(100.0), adam, FLAT, {"weight_scale"}),
-    "LIF, hidden layers silent": (lambda: read_out(0.02, 0.02), adam, FLAT, {"weight_scale"}),
     "AdLIF too small": (lambda: read_out(0.01, 0.01, neuron=ADLIF), adam, FLAT, {"weight_scale"}),
 }
 # Their kernels take long to compile, or their networks to train.
@@ -208,9 +171,7 @@ SLOW = {
         {"weight_scale"},
     ),
     "pictures as a current, too small": (lambda: direct(1e-4), adam, PICTURES, {"weight_scale"}),
-    "mean of BatchNorm": (lambda: centered(skip=False), adam, FRAMES, {"center"}),
-    "mean of BatchNorm, residual": (lambda: centered(skip=True), adam, FRAMES, {"center"}),
-    "transformer": (lambda: transformer(0.1), lambda net: sgd(net, 0.01), BUSY, {"weight_scale"}),
+    "mean of BatchNorm": (centered, adam, FRAMES, {"center"}),
 }
 GOOD = {"network with the defaults of training": (mlp, usual, FLAT), "convolutions": (cnn, usual, FRAMES)}
 
@@ -290,48 +251,6 @@ def test_the_first_step_is_that_of_the_optimizer():
     assert step.moves[1] == pytest.approx(np.sqrt(np.mean(change**2)) / 10.0, rel=1e-3)
     assert step.full[1] == pytest.approx(10 * step.moves[1], rel=0.05)
     assert not step.silent
-
-
-@pytest.mark.all
-@pytest.mark.parametrize(
-    ("neuron", "blocks", "channels", "added"),
-    [(SRM, 2, 8, "before"), (cs.SRM(tau_sr=5.0), 3, 6, "after"), (cs.CUBA(tau_i=5.0, tau_v=10.0), 1, 8, "none")],
-)
-def test_a_network_with_batch_norm_on_sparse_spikes_learns_after_the_advice(neuron, blocks, channels, added):
-    """The embedded digits, scored on recordings held back; a skip is added before or after the neurons, or missing."""
-    cs.seed(0)
-    n = channels
-
-    def block():
-        inner = cs.Sequential(*layer(n, n), neuron, *layer(n, n))
-        if added == "before":
-            return [cs.Parallel(inner, cs.Sequential()), neuron]
-        return [cs.Parallel(cs.Sequential(inner, neuron), cs.Sequential())] if added == "after" else [inner, neuron]
-
-    def layer(inputs, outputs):
-        return cs.Conv(inputs, outputs, 3, padding=1), cs.BatchNorm(outputs, height=neuron.theta)
-
-    stages = [stage for _ in range(blocks) for stage in block()]
-    first = cs.SumPool(4, gain=0.5 * neuron.theta), neuron, *layer(2, n), neuron
-    net = cs.Sequential(*first, *stages, cs.Dense((9, 9, n), 10), neuron)
-    train, held_back = split(Digits("train"), test=0.1, seed=0)
-    loader = Loader(train, batch=16, steps=80, shuffle=True, seed=0)
-    loss = cs.SpikeCountLoss(neuron, true=25, false=4)
-    optimizer = cs.Adam(net.parameters(), lr=0.05, relative=True, warmup=10)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a skip may fire by itself
-        cs.calibrate(net, loader)
-    first = loader[0]
-    rounds = []
-    for _ in range(6):
-        advice = cs.diagnose(net, [first], loss=loss, optimizer=optimizer)
-        advice.apply(net, optimizer)
-        rounds.append({each.setting for each in advice.advice})
-    assert rounds[0] == {"center"}
-    assert rounds[-1] == set()
-    Trainer(net, loss, optimizer, calibrate=None).train(loader, steps=40)
-    # Chance is 0.1. Rounding and the seed decide between 0.33 and 0.45 after these few steps.
-    assert Trainer(net, loss, optimizer).test(Loader(held_back, batch=48, steps=80)).accuracy > 0.25
 
 
 @pytest.mark.parametrize("tau", [2.0, 10.0])

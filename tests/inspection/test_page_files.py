@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import cuslayer as cs
-from cuslayer.data import Digits, saccades, simulated_camera
+from cuslayer.data import Digits
 from cuslayer.neurons.step import exp
 from tests.support.refused import refuses
 
@@ -46,17 +46,6 @@ def test_a_page_is_deterministic_the_only_file_loads_nothing_and_escapes_text(tm
     assert text.count(escaped) == 2
     assert not re.search(LOADS, text.replace(escaped, "").replace("{{style}} \\\\1", ""))
     assert "{{style}} \\\\1" in text
-
-
-@pytest.mark.parametrize("shape", [(34, 34), (1, 1), (13, 20), (128, 100)])
-def test_the_camera_stays_on_the_canvas(shape):
-    seen = saccades.saccades(*shape, 8, seed=0)
-    assert (seen.path >= 0).all()
-    assert (np.floor(seen.path).max(axis=0) + shape < seen.canvas).all()
-    drawn = seen.draw(np.ones((1, 8, 8)))
-    assert drawn.shape == (1, *seen.canvas)
-    assert simulated_camera.record(drawn[0], seen.path, seen.thresholds).shape[1] == 4
-    assert shape != (34, 34) or Digits.shape == (*shape, 2)
 
 
 def test_what_a_report_refuses(tmp_path):

@@ -264,20 +264,6 @@ def test_empty_shapes():
         assert {getattr(record, name).shape[:2] for record in seen for name in FORWARD + ERRORS} == {shape}
 
 
-@pytest.mark.parametrize("neuron", [cs.SRM(dt=0.5), cs.Loihi(vth_mant=20)])
-def test_a_recording_of_all_neurons_notes_rates(neuron):
-    net = cs.Network("4-3", neuron)
-    x = np.ones((100, 1, 4), bool)
-    with cs.record(net, neurons=[0]):
-        net(x)
-    assert cs.inspection.rates_of(net) == {}
-    with cs.record(net) as seen:
-        net(x)
-    rate = 1000.0 / neuron.dt * seen[1].spikes.mean()
-    assert rate > 0
-    assert cs.inspection.rates_of(net) == {1: pytest.approx(rate)}
-
-
 def test_errors():
     srm = cs.SRM()
     net = cs.Sequential(cs.Dense(4, 3), srm, cs.Dense(3, 2), srm, lambda x: x.sum())

@@ -13,38 +13,12 @@ from cuslayer.kernels.synapse import matrix
 from cuslayer.kernels.synapse.conv import spikes as conv_spikes
 from cuslayer.kernels.synapse.conv.spikes import CHUNK
 from tests.kernels.test_twins import fire, fire_adjoint
-from tools.emulator.driver import emulation
 
 
 def srm_of(theta, **constants):
     theta = float(theta)
     options = {"tau_sr": 4.0, "tau_ref": 3.0, "cutoff": 0.05, "ref_cutoff": 0.05} | constants
     return cs.SRM(theta=theta, tau_rho=1.5 / theta, scale_rho=0.6, **options)
-
-
-@pytest.fixture(params=["cpu", "emulated"])
-def twin(request):
-    if request.param == "cpu":
-        yield cpu
-    else:
-        with emulation():
-            yield gpu
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_potential_at_the_threshold_fires(twin, dtype):
-    theta = dtype(9.7)
-    a = np.array([[np.nextafter(theta, dtype(0)), theta, np.nextafter(theta, dtype(99))]])
-    u, s = fire(twin, a, srm_of(theta).refracting)
-    np.testing.assert_array_equal(u, a)
-    assert s.tolist() == [[False, True, True]]
-    # A filtered input is at a threshold where the threshold is put at what it is.
-    x = np.array([[30], [7], [0], [11], [0], [0]], dtype)
-    u, s = fire(twin, x, srm_of(1e9).spiking)
-    assert not s.any()
-    at, highest = int(u.argmax()), u.max()
-    assert np.flatnonzero(fire(twin, x, srm_of(highest).spiking)[1])[:1].tolist() == [at]
-    assert not fire(twin, x, srm_of(np.nextafter(highest, dtype(99))).spiking)[1].any()
 
 
 def test_blocks_of_columns_begin_at_rest():

@@ -146,16 +146,6 @@ def test_a_long_silence_has_no_subnormal_number(device: Any, kind: str, dtype: s
     assert not y[0, 0].any()
 
 
-def test_rows_that_are_not_contiguous() -> None:
-    spiking, constants = cs.CUBA(gradient="exact").spiking, np.array([[0.5], [0.9]], np.float32)
-    x = normal(1, (7, 12), "float32", 4).T
-    ours, theirs = (k.scan.forward(x[None], constants, spiking) for k in (gpu, cpu))
-    same_bits(ours[0], theirs[0])
-    g = np.broadcast_to(normal(0, (1, 7), "float32"), (12, 7))
-    for mine, other in zip(*(k.scan.adjoint(g, *theirs[::2], constants, spiking) for k in (gpu, cpu)), strict=True):
-        close(mine, other, 1e-5)
-
-
 @pytest.mark.parametrize("device", [cpu, gpu], ids=["cpu", "gpu"])
 def test_at_the_threshold_and_past_every_number(device: Any) -> None:
     spiking, constants = cs.LIF(gradient="exact").spiking, np.full((1, 1), 0.9)

@@ -140,27 +140,6 @@ def test_a_layer_is_its_function():
     assert repr(linear) == "Delay((3, 2, 4), dt=0.5, max_delay=62.0, mode='linear')"
 
 
-def test_delays_in_a_network():
-    srm = cs.SRM(theta=5.0)
-    conv, pool, dense = cs.Conv(2, 4, 3, padding=1, weight_scale=8.0), cs.SumPool(2, gain=5.5), cs.Dense((3, 3, 4), 3)
-    a, b, c = cs.Delay(2, dt=1.0), cs.Delay((6, 6, 4), dt=1.0), cs.Delay(4, dt=1.0)
-    for delay in (a, b, c):
-        delay.delay.data[...] = RNG.uniform(0, 4, delay.delay.shape)
-    net = cs.Sequential(a, conv, srm, b, pool, srm, c, dense, srm)
-    x = RNG.random((40, 2, 6, 6, 2)) < 0.2
-    out = net(x)
-    by_hand = srm(dense(c(srm(pool(b(srm(conv(a(x)))))))))
-    assert out.data.any()
-    assert (out.data == by_hand.data).all()
-    cs.SpikeCountLoss(srm, true=20, false=2)(out, [0, 2]).backward()
-    assert [p.shape for p in net.parameters()] == [(2,), (3, 3, 2, 4), (6, 6, 4), (4,), (36, 3)]
-    for p in net.parameters():
-        assert p.grad.shape == p.shape
-        assert p.grad.any()
-    with cs.no_grad():
-        assert (net(x).data == out.data).all()
-
-
 @settings(max_examples=40)
 @given(st.integers(1, 12), st.lists(st.integers(-14, 14), min_size=3, max_size=3), st.booleans())
 def test_each_neuron_has_its_delay(steps, delays, spikes):

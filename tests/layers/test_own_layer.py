@@ -62,12 +62,6 @@ def test_in_a_network():
     assert (other[1].several[0].weight.data == layer.several[0].weight.data).all()
     other[1].load_state({name: array + 1 for name, array in layer.state().items()})
     assert (other[1].scale.data == 3.0).all()
-    with refuses("load_state: parameter scale is missing"):
-        layer.load_state({name: array for name, array in layer.state().items() if name != "scale"})
-    with refuses("load_state: parameter scales is unknown"):
-        layer.load_state({**layer.state(), "scales": np.ones(1)})
-    with refuses("load_state: parameter scale has shape (2,), the network's has shape (1,)"):
-        layer.load_state({**layer.state(), "scale": np.ones(2)})
 
 
 def test_a_state_of_the_repeated_name_is_read():

@@ -97,19 +97,6 @@ def test_gradients_are_those_of_a_plain_reverse_sweep(kind, gradient, steps, sam
     np.testing.assert_array_equal(population.layer.weight.grad, leaves[1].grad)
 
 
-@pytest.mark.parametrize("surrogate", ["fast_sigmoid", "triangle", "arctan"])
-@pytest.mark.parametrize("gradient", ["slayer", "exact"])
-@pytest.mark.parametrize("kind", ["SRM", "SRM uncut", "LIF", "ALIF"])
-def test_another_surrogate(kind, gradient, surrogate):
-    _, _, _, x, g = dense_case(kind, gradient, 1.0, 20, 2, 5, 1, 0)
-    without = cs.Recurrent(cs.Dense(5, 5), KINDS[kind](gradient=gradient, surrogate=surrogate))
-    without.layer.weight.data = np.zeros((5, 5))
-    leaves = [cs.Tensor(x, requires_grad=True) for _ in range(2)]
-    without(leaves[0]).backward(g)
-    without.neuron(leaves[1]).backward(g)
-    np.testing.assert_allclose(leaves[0].grad, leaves[1].grad, rtol=1e-12, atol=1e-14)
-
-
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Driven(cs.LIF):
     """Backward needs the voltage before the step and the current after it; the gradient of the gain the input too."""
@@ -134,13 +121,15 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize("kind", [*sorted(KINDS), *PUBLISHED, "driven"])
-@pytest.mark.parametrize("gradient", ["slayer", "exact"])
-def test_without_weights_it_is_the_neurons(kind, gradient):
+@pytest.mark.parametrize(
+    ("gradient", "surrogate"), [("slayer", "exponential"), ("exact", "exponential"), ("exact", "arctan")]
+)
+def test_without_weights_it_is_the_neurons(kind, gradient, surrogate):
     """To the bit, in float32; a trained constant too, if there is one."""
     x, g = RNG.normal(0.3, 1, (2, 60, 3, 140)).astype(np.float32)
     found = []
     for alone in (True, False):
-        neuron = (KINDS | PUBLISHED | {"driven": Driven})[kind](gradient=gradient)
+        neuron = (KINDS | PUBLISHED | {"driven": Driven})[kind](gradient=gradient, surrogate=surrogate)
         population, leaf = cs.Recurrent(cs.Dense(140, 140), neuron), cs.Tensor(x, requires_grad=True)
         neuron = population.neuron
         population.layer.weight.data[:] = 0
@@ -297,7 +286,6 @@ def test_errors_keep_their_size_through_a_thousand_steps(kind, size):
 
 
 def test_a_gradient_and_a_surrogate_that_nobody_chose_are_for_the_loop(tmp_path):
-    """At a scale of 1, the first steps of the optimizer make errors of "slayer" grow without bound."""
     cs.save(cs.LIF(), tmp_path / "lif.npz")
     old = {"type": "LIF", "theta": 1.0, "tau": 20.0, "tauRho": 1.0}
     expected = {
@@ -321,16 +309,3 @@ def test_a_gradient_and_a_surrogate_that_nobody_chose_are_for_the_loop(tmp_path)
         assert (found.gradient, found.tau_rho, found.scale_rho) == constants
     assert "gradient='exact'" in repr(cs.Recurrent(cs.Dense(3, 3), cs.LIF()))
     assert "gradient='slayer'" in repr(cs.Recurrent(cs.Dense(3, 3), cs.LIF(gradient="slayer")))
-    x, growth = np.random.default_rng(0).random((400, 8, 9)) < 0.05, []
-    for scale in ({}, {"scale_rho": 1.0}):
-        cs.seed(0)
-        neuron = cs.CUBA(gradient="slayer", **scale)
-        net = cs.Sequential(cs.Dense(9, 20), cs.Recurrent(cs.Dense(20, 20), neuron), cs.ReadOut(20, 3))
-        cs.calibrate(net, [x])
-        optimizer = cs.Adam(net.parameters(), lr=0.01)
-        for _ in range(3):
-            optimizer.zero_grad()
-            cs.CrossEntropyLoss("every")(net(x), np.tile(np.arange(8) % 3, (400, 1))).backward()
-            optimizer.step()
-        growth.append(net[1].growth(net[0](x)))
-    assert growth[0] < 1e3 < 1e6 < growth[1]

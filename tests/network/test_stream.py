@@ -58,16 +58,6 @@ NETWORKS = {
             SRM,
         )
     ),
-    "linear delays": lambda: cs.Sequential(dense(FRAME, 9), cs.Delay(9, dt=1.0, mode="linear"), SRM, dense(9, 3), SRM),
-    "filters": lambda: cs.Sequential(
-        dense(FRAME, 4),
-        SRM,
-        cs.layers.FilterBank(2, 7),
-        cs.layers.TemporalFilter(SRM),
-        dense(8, 4),
-        SRM,
-        cs.layers.Average(2),
-    ),
     "Loihi": lambda: cs.Sequential(
         *(cs.Dense(FRAME, 9, weight_scale=1000.0), cs.Loihi(ref_delay=3)),
         *(cs.Dense(9, 3, weight_scale=1000.0), cs.Loihi(first_bin=False)),
@@ -86,20 +76,10 @@ NETWORKS = {
         ),
         *(cs.Dense(900, 3, weight_scale=5.0), cs.LIF(graded=False)),
     ),
-    "samples": lambda: cs.Sequential(
-        dense(FRAME, 9),
-        cs.neurons.SampledSRM(SRM.response, SRM.refractory),
-        dense(9, 3),
-        cs.neurons.SampledSRM([0.0, 1.0]),
-    ),
     "branches": lambda: cs.Sequential(
         cs.Parallel(cs.Sequential(dense(FRAME, 9), SRM), cs.Sequential(dense(FRAME, 2), SRM), join="concatenate"),
         cs.Parallel(cs.Sequential(dense(11, 11), SRM), cs.Sequential()),
         *(dense(11, 3), SRM),
-    ),
-    "short filters, half steps": lambda: cs.Sequential(
-        *(dense(FRAME, 9), cs.SRM(dt=0.5, tau_sr=1.0), dense(9, 3)),
-        cs.SRM(dt=0.5, tau_sr=2.0, cutoff=0.0, ref_cutoff=0.0),
     ),
     "more neurons than a block": lambda: cs.Sequential(dense(FRAME, 3000), SRM, dense(3000, 2), SRM),
     "empty": lambda: cs.Sequential(),
@@ -237,15 +217,10 @@ def test_stages_that_keep_no_state(stage, why):
 
 
 STAGES = {
-    "AdLIF": [cs.AdLIF(theta=0.04)],
-    "AdaptiveLIF": [cs.AdaptiveLIF(theta=0.5)],
-    "BalancedResonateAndFire": [cs.neurons.BalancedResonateAndFire(1.0, dt=500.0, theta=0.2)],
     "CUBA": [cs.CUBA(theta=0.5), cs.CUBA(theta=0.5, reset="subtract", graded=True), cs.CUBA(theta=0.5, stateful=True)],
     "Echo": [Echo(theta=0.5), Echo(theta=0.5, far=3, tau=np.linspace(2, 9, 2), trained=True)],
     "LIF": [cs.LIF(theta=0.5), cs.LIF(theta=0.5, tau=np.linspace(2, 9, 2), trained=True)],
     "Loihi": [cs.Loihi(vth_mant=1)],
-    "NormalizedALIF": [cs.neurons.NormalizedALIF(theta=0.04)],
-    "ResonateAndFire": [cs.neurons.ResonateAndFire(theta=0.5)],
     "Resting": [Resting(theta=0.5), cs.Recurrent(cs.Conv(2, 2, 3, padding=1), Resting(theta=0.5))],
     "SRM": [cs.SRM(theta=0.5), cs.SRM(theta=0.5, surrogate="arctan")],
     "SampledSRM": [cs.neurons.SampledSRM([0.0, 1.0], theta=0.5)],
@@ -576,10 +551,6 @@ def test_any_number_of_threads(threads, monkeypatch):
     ("frame", "message"),
     [
         (
-            (8, 8, 1),
-            "got shape (8, 8, 1); one sample needs a batch axis, x[None]",
-        ),
-        (
             (2, 1, 8, 8),
             "got shape (2, 1, 8, 8); channels come last, np.moveaxis(x, 1",
         ),
@@ -593,6 +564,3 @@ def test_advice_for_a_step_has_no_axis_of_time(frame, message):
     net = cs.Network("8x8x1-2c3-2", cs.SRM())
     with refuses("network: x must be (N, 8, 8, 1) for 8x8x1-2c3-2", message):
         net.stream().step(np.zeros(frame, bool))
-    layers = cs.Sequential(cs.Conv(1, 2, 3), cs.SRM())
-    with refuses("stream: x must be (N, H, W, C)"):
-        layers.stream().step(np.zeros((8, 8, 1), bool))

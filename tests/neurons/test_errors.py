@@ -65,13 +65,6 @@ def test_the_registers_of_a_chip():
         assert getattr(cs.Loihi(**{name: np.int64(most)}), name) == most
 
 
-def test_a_state_is_of_as_many_neurons():
-    for neuron, name in ((cs.LIF(stateful=True), "LIF"), (cs.neurons.SigmaDelta(stateful=True), "SigmaDelta")):
-        neuron(X)
-        with pytest.raises(ValueError, match=f"^{name}: x must have 8 neurons as in the last call, got 6"):
-            neuron(X[..., :3])
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -12,6 +12,7 @@ from tests.neurons.test_own_neuron import LIF as Own
 from tests.neurons.test_published_kinds import KINDS as PUBLISHED
 from tests.neurons.test_published_kinds import drawn
 from tests.support.kinds import Offset, Quadratic, Resting
+from tests.support.refused import refuses
 
 pytestmark = pytest.mark.all
 
@@ -167,6 +168,27 @@ def test_streamed_and_saved_and_named(kind, tmp_path):
     assert repr(named) == repr(net[1])
 
 
+@pytest.mark.parametrize("kind", [*KINDS, "SigmaDelta"])
+def test_a_state_is_kept_between_calls_when_asked(kind):
+    def neuron(**options):
+        if kind == "SigmaDelta":
+            return cs.neurons.SigmaDelta(theta=0.4, gradient="exact", **options)
+        return KINDS[kind]((), np.random.default_rng(5), trained=True, gradient="exact", **options)
+
+    whole, kept = neuron(), neuron(stateful=True)
+    size = PUBLISHED[kind][2] if kind in PUBLISHED else 2 * whole.theta
+    x = (size * np.random.default_rng(1).normal(0.3, 1, (30, 2, 4))).astype(np.float32)
+    expected = whole(x).data
+    assert expected.any()
+    parts = x[:7], x[7:7], x[7:]
+    np.testing.assert_array_equal(np.concatenate([kept(part).data for part in parts]), expected)
+    with refuses(f"{type(kept).__name__}: x must have 8 neurons as in the last call"):
+        kept(np.zeros((3, 3, 4)))
+    kept.forget()
+    np.testing.assert_array_equal(kept(x).data, expected)
+    assert whole.held is None
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", range(3, 8))
 def test_its_response_is_the_potential_after_a_small_input(kind, seed):
@@ -178,21 +200,3 @@ def test_its_response_is_the_potential_after_a_small_input(kind, seed):
     np.testing.assert_allclose(found, seen[0][: len(found)], rtol=0, atol=1e-12 * neuron.peak)
     cut = 0.03 if kind.startswith("ResonateAndFire") else 0.0101  # an envelope decides where it ends
     assert abs(seen[0][len(found) :]).max() < cut * abs(found).max()
-
-
-@pytest.mark.parametrize("kind", [*PUBLISHED, "LIF zero", "LIF subtract", "CUBA", "AdaptiveLIF"])
-@pytest.mark.parametrize("gradient", ["slayer", "exact"])
-def test_it_learns_with_its_constants_in_a_recurrent_layer(kind, gradient):
-    net, x, labels = network(kind, (8,), trained=True, gradient=gradient, tau_rho=0.5, scale_rho=0.25)
-    net.layers[1:3] = cs.Recurrent(cs.Dense(8, 8, weight_scale=0.5), net[1]), cs.Dense(8, 3, weight_scale=1.0)
-    before = [p.data.copy() for p in net[1].neuron.parameters()]
-    loss, optimizer, losses = cs.CrossEntropyLoss(), cs.Adam(net.parameters(), lr=0.02), []
-    net.layers[3] = cs.ReadOut(3, 3, tau=20.0 * net[3].dt)
-    for _ in range(40):
-        value = loss(net(x), labels)
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
-        losses.append(value.item())
-    assert losses[-1] < 0.9 * losses[0]
-    assert all((p.data != was).any() for p, was in zip(net[1].neuron.parameters(), before, strict=True))

@@ -114,31 +114,6 @@ def test_a_graded_spike_has_a_gradient(kind, reset):
     assert cs.gradcheck(of_tau, np.full(4, 6.0), step=1e-6) < 1e-6
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_voltage_at_the_threshold_fires(dtype):
-    at = dtype(0.7)
-    below, above = np.nextafter(at, dtype(0)), np.nextafter(at, dtype(1))
-    x = np.array([[[below, at, above]]])
-    assert cs.LIF(theta=0.7)(x).data.ravel().tolist() == [False, True, True]
-    assert cs.LIF(theta=0.7).fires(x).ravel().tolist() == [False, True, True]
-
-
-@pytest.mark.parametrize("kind", ["LIF", "CUBA"])
-def test_a_state_is_kept_between_calls_when_asked(kind):
-    whole, parts = of_kind(kind, trained=True), of_kind(kind, trained=True, stateful=True)
-    x = RNG.normal(0.3, 1, (30, 2, 4)).astype(np.float32)
-    expected = whole(x).data
-    found = [parts(each).data for each in (x[:7], x[7:7], x[7:30])]
-    np.testing.assert_array_equal(np.concatenate(found), expected)
-    parts.forget()
-    np.testing.assert_array_equal(parts(x).data, expected)
-    with pytest.raises(ValueError, match=r"^(LIF|CUBA): x must have 8 neurons as in the last call, got 12; forget"):
-        parts(np.zeros((3, 3, 4)))
-    assert of_kind(kind)(x[7:]).data.shape == expected[7:].shape
-    assert whole.held is None
-    whole.forget()
-
-
 def test_a_bounded_time_constant_is_used_as_it_is():
     tau = Bounded(np.array([3.0, 5.0]), least=1.0, most=9.0)
     neuron = cs.LIF(tau)

@@ -156,14 +156,6 @@ def test_refused(make, message):
         make()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_trained_constants_are_those_of_fixed_ones(kind):
-    plain = drawn(kind, (5,), np.random.default_rng(0))
-    trained = drawn(kind, (5,), np.random.default_rng(0), trained=True)
-    for name, value in plain.columns.items():
-        np.testing.assert_allclose(trained.columns[name].data, value, rtol=1e-6)
-
-
 def test_other_bounds():
     neuron = cs.AdLIF(tau_u=2.0, tau_w=50.0, trained=True, bounds=(1.0, 80.0))
     assert [(p.least, p.most) for p in neuron.parameters()] == [(1, 80), (1, 80), (0, 1), (0, 2)]

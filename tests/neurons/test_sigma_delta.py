@@ -67,13 +67,3 @@ def test_without_a_surrogate_the_exact_gradient_is_that_of_differences(activatio
     """What is sent is piecewise linear in x: a surrogate of almost no height leaves the derivative."""
     neuron = cs.neurons.SigmaDelta(theta=0.5, activation=activation, sums=sums, gradient="exact", scale_rho=1e-30)
     assert cs.gradcheck(neuron, drawn((12, 2, 3), 5)) < 1e-6
-
-
-def test_a_state_is_kept_between_calls():
-    x = drawn((30, 2, 5)).astype(np.float32)
-    whole = cs.neurons.SigmaDelta(theta=0.4)(x).data
-    kept = cs.neurons.SigmaDelta(theta=0.4, stateful=True)
-    parts = [kept(part).data for part in (x[:7], x[7:8], x[8:])]
-    assert (np.concatenate(parts) == whole).all()
-    kept.forget()
-    assert (kept(x).data == whole).all()

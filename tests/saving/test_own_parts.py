@@ -373,33 +373,6 @@ def same_network(net, other, x):
     return out
 
 
-@pytest.mark.parametrize(
-    "neuron",
-    [
-        cs.SRM(),
-        cs.SRM(7.5, 5.0, 2.0, 3.0, 0.5, 0.25, 0.5, "exact", 0.02, 1e-5),
-        cs.SRM(theta=np.float32(0.1)),
-        cs.Loihi(),
-        cs.Loihi(90, 200, 900, 3, -2, 0.5, 2.0, 0.5, False, "recorded"),
-    ],
-)
-def test_every_neuron(loaded, neuron, tmp_path):
-    _ = (
-        neuron.response,
-        neuron.surrogate(np.ones(2)),
-        neuron.psp(np.ones((3, 1, 1), np.float32)),
-    )  # what is cached is not state
-    cs.seed(3)
-    net = cs.Network("8-16-4", neuron)
-    other = loaded(net)
-    same_network(net, other, spikes(8, steps=40))
-    assert other[1] == neuron
-    assert type(other[1]) is type(neuron)
-    with np.load(tmp_path / "net.npz") as file:
-        assert len(file.files) == 3  # the description, and two weights
-    assert loaded(neuron) == neuron
-
-
 def test_a_notation_with_options(loaded):
     words = [
         cs.network.Word("9x8x2"),

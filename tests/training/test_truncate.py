@@ -58,117 +58,35 @@ def trained(*stages, seed=1, **options):
     return score, [p.grad for p in t.net.parameters()]
 
 
-@cs.differentiable
-def fires(u, /, *, neuron):
-    """The spikes of a potential as numbers, with the surrogate as their derivative."""
-    return neuron.fires(u).astype(u.dtype), lambda g: g * neuron.dt * neuron.surrogate(u)
-
-
-def share(c, tau):
-    return (-c.dt / tau).exp()
-
-
-def lif(c, state, x, tau):
-    u = share(c, tau) * state[0] + x
-    s = fires(u, neuron=c)
-    return [u - u * s], s
-
-
-def cuba(c, state, x, tau_i, tau_v):
-    i = share(c, tau_i) * state[0] + x
-    u = share(c, tau_v) * state[1] + i
-    s = fires(u, neuron=c)
-    return [i, u - c.theta * s], s
-
-
-def adaptive_lif(c, state, x, tau_i, tau_v, tau_theta, tau_ref):
-    i, v, risen, refraction = state
-    i = share(c, tau_i) * i + x
-    v = share(c, tau_v) * v + i
-    above, held = share(c, tau_theta) * risen, share(c, tau_ref) * refraction
-    s = fires(v - held - above, neuron=c)
-    return [i, v, above + c.rise * s, held + c.scale_ref * (c.theta + above) * s], s
-
-
-def ad_lif(c, state, x, tau_u, tau_w, a, b):
-    v, w = state
-    d, e = share(c, tau_u), share(c, tau_w)
-    u = d * v + (1 - d) * (x - w)
-    s = fires(u, neuron=c)
-    v = u * (1 - s.data)
-    return [v, e * w + (1 - e) * c.q * (a * v + b * s)], s
-
-
-def balanced(c, state, x, omega, b_offset):
-    re, im, q = state
-    turned = c.delta * omega
-    kept = (1 - turned * turned).sqrt() - c.delta * (b_offset + q)
-    z = kept * re - turned * im + c.delta * x
-    s = fires(z - q, neuron=c)
-    return [z, turned * re + kept * im, c.gamma * q + s], s
-
-
-def normalized_alif(c, state, x, tau_v, tau_theta):
-    v, h, before = state
-    d, e = share(c, tau_v), share(c, tau_theta)
-    h = e * h + (1 - e) * c.rise * before
-    v = d * v + (1 - d) * x - (c.theta + h) * before
-    s = fires(v - h, neuron=c)
-    return [v, h, s], s
-
-
-def offset(c, state, x, tau, level):
-    d = share(c, tau)
-    v = d * state[0] + (1 - d) * x - level * state[1]
-    s = fires(v - level + c.theta, neuron=c)
-    return [v, s], s
-
-
-def quadratic(c, state, x, tau):
-    u = share(c, tau) * state[0] + 0.1 * state[0] * state[0] + x
-    s = fires(u, neuron=c)
-    return [u + (c.least - u) * s], s
-
-
-# The equations of each kind, the number of their states, the neurons, and the size of an input that makes them fire.
-EQUATIONS = {
-    "LIF": (lif, 1, lambda **o: cs.LIF(6.0, **o), 1.0),
-    "CUBA": (cuba, 2, lambda **o: cs.CUBA(2.0, 6.0, reset="subtract", **o), 1.0),
-    "AdaptiveLIF": (adaptive_lif, 4, lambda **o: cs.AdaptiveLIF(2.0, 6.0, 20.0, 3.0, rise=0.2, **o), 1.0),
-    "AdLIF": (ad_lif, 2, lambda **o: cs.AdLIF(6.0, 60.0, bounds=(1.0, 90.0), q=20.0, **o), 8.0),
-    "BalancedResonateAndFire": (balanced, 3, lambda **o: cs.neurons.BalancedResonateAndFire(20.0, dt=10.0, **o), 60.0),
-    "NormalizedALIF": (normalized_alif, 3, lambda **o: cs.neurons.NormalizedALIF(6.0, 20.0, **o), 6.0),
-    "Offset": (offset, 2, lambda **o: Offset(tau=6.0, level=Bounded(0.7, least=0.0), **o), 3.0),
-    "Quadratic": (quadratic, 1, lambda **o: Quadratic(tau=6.0, **o), 0.7),
+# Each kind with constants that are trained, and the size of an input that makes it fire.
+TRAINED = {
+    "LIF": (lambda **o: cs.LIF(6.0, **o), 1.0),
+    "CUBA": (lambda **o: cs.CUBA(2.0, 6.0, reset="subtract", **o), 1.0),
+    "AdaptiveLIF": (lambda **o: cs.AdaptiveLIF(2.0, 6.0, 20.0, 3.0, rise=0.2, **o), 1.0),
+    "AdLIF": (lambda **o: cs.AdLIF(6.0, 60.0, bounds=(1.0, 90.0), q=20.0, **o), 8.0),
+    "Offset": (lambda **o: Offset(tau=6.0, level=Bounded(0.7, least=0.0), **o), 3.0),
+    "Quadratic": (lambda **o: Quadratic(tau=6.0, **o), 0.7),
 }
 
 
 @pytest.mark.all
-@pytest.mark.parametrize("steps", [1, 2, 17, 50])
-@pytest.mark.parametrize("kind", EQUATIONS)
-def test_gradients_of_constants_stop_at_the_states_of_the_equations(kind, steps):
-    """Of the equations as written, with the states before each chunk as numbers."""
-    equations, states, make, size = EQUATIONS[kind]
-    neuron, x = make(trained=True, gradient="exact", tau_rho=0.8), RNG.normal(0.2, 1, (50, 3, 5)) * size
-    constants, out = neuron.parameters(), []
-    for p in constants:
-        p.data = p.data.astype(np.float64)
-    leaves = [cs.Tensor(p.data, requires_grad=True) for p in constants]
-    state = [cs.Tensor(np.zeros((3, 5))) for _ in range(states)]
+@pytest.mark.parametrize("steps", [1, 17, 50])
+@pytest.mark.parametrize("kind", TRAINED)
+def test_gradients_of_constants_stop_where_a_chunk_begins(kind, steps):
+    """They are those of calls that keep the state between them."""
+    make, size = TRAINED[kind]
+    x = RNG.normal(0.2, 1, (50, 3, 5)) * size
+    neuron, kept = (make(trained=True, gradient="exact", tau_rho=0.8, stateful=held) for held in (False, True))
+    spikes = []
     for first in range(0, 50, steps):
-        state, chunk = [cs.Tensor(each.data) for each in state], slice(first, first + steps)
-        spikes = []
-        for now in x[chunk]:
-            state, s = equations(neuron, state, now, *leaves)
-            spikes.append(s)
-        out += [s.data for s in spikes]
-        sum((s * w).sum() for s, w in zip(spikes, WEIGHTS[chunk], strict=True)).backward()
-    assert 0.02 < np.mean(out) < 0.9
+        out = kept(x[first : first + steps])
+        (out * WEIGHTS[first : first + steps]).sum().backward()
+        spikes.append(out.data)
+    assert 0.02 < np.mean(np.concatenate(spikes)) < 0.9
     score = trainer(neuron, truncate=steps).train([(x, LABELS)])
-    assert score.loss == pytest.approx(float((np.array(out) * WEIGHTS).sum()) / 3, abs=1e-4)
-    for p, leaf in zip(constants, leaves, strict=True):
-        wanted = 0.0 if leaf.grad is None else leaf.grad  # within a step, some constants change no spike
-        np.testing.assert_allclose(p.grad, wanted, rtol=1e-7, atol=1e-9)
+    assert score.loss == pytest.approx(float((np.concatenate(spikes) * WEIGHTS).sum()) / 3, abs=1e-4)
+    for trained, of_calls in zip(neuron.parameters(), kept.parameters(), strict=True):
+        np.testing.assert_allclose(trained.grad, of_calls.grad, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("gradient", ["slayer", "exact"])
