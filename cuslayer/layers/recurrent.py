@@ -416,6 +416,15 @@ class Recurrent(Layer, Neuron):
     def psp(self, x: TensorLike) -> Tensor:
         return self.neuron.psp(x)
 
+    def with_step(self, dt: float) -> Neuron:
+        neuron = self.neuron.with_step(dt)
+        if neuron is self.neuron:
+            return self
+        if self.layer.as_drawn:
+            self.layer.drawn_again = False
+        # A default delay is one step.
+        return Recurrent(self.layer, neuron, delay=None if self.delay == self.dt else self.delay)
+
     def with_gradient(self, mode: str) -> Recurrent:
         return Recurrent(self.layer, self.neuron.with_gradient(mode), delay=self.delay)
 

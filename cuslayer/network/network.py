@@ -41,7 +41,15 @@ from cuslayer.network.graph import (
     plan,
 )
 from cuslayer.network.join import SKIPS, Join
-from cuslayer.network.shapes import LayerMemoryError, check_shapes, layer_error, output_step, shapes_of, warn_of_delays
+from cuslayer.network.shapes import (
+    LayerMemoryError,
+    check_shapes,
+    layer_error,
+    output_step,
+    same_step,
+    shapes_of,
+    warn_of_delays,
+)
 from cuslayer.network.stream import Stream, in_chunks
 from cuslayer.neurons.base import (
     Neuron,
@@ -50,6 +58,7 @@ from cuslayer.neurons.base import (
     is_balanced,
     is_neuron,
     is_stateful,
+    is_usual,
     with_balanced_scale,
 )
 
@@ -103,6 +112,28 @@ class Container(Layer):
         warn_of_delays(graph)
         check_shapes(graph, getattr(self, "input_shape", None))
         _scale_initial_weights(graph)
+
+    @property
+    def dt(self) -> float | None:
+        """The step of the output, ms; None if no neurons determine it."""
+        return output_step(graph_of(self))
+
+    def _set_step(self, dt: float) -> None:
+        """Give neurons with the default dt another one; raise ValueError if others differ, or may need another."""
+        graph = graph_of(self)
+        within, twins = same_step(graph), dict[int, Neuron]()
+        for node in graph.nodes:
+            if not is_neuron(node.stage):
+                continue
+            before = as_neuron(node.stage)
+            if node.number in within:
+                twin = twins.setdefault(id(node.stage), before.with_step(dt))
+                if twin.dt != dt:
+                    raise ValueError(f"dt must be that of the neurons of layer {node}, {before.dt:g} ms, got {dt:g}")
+                if twin is not before:
+                    replace_stage(self, node.path, twin)
+            elif is_usual(before, "dt"):
+                raise ValueError(f"layer {node} needs a dt of its own: a layer before it may change the step")
 
     def expand(self, graph: Graph, path: tuple[int, ...], source: int) -> int:
         """Add the stages to a graph at a path, and return the number of the node whose output is the container's."""
@@ -389,6 +420,8 @@ class Sequential(Container):
             the outer network's setting. With "full" on a CPU, backward recomputes float32 potentials between
             convolution and pooling, to the same bits, if fewer than 5 % of the convolution's input bins have a spike.
             This needs less than a byte per step.
+        dt: the step, ms, of neurons that have none of their own; the network has copies of these. By default neurons
+            have theirs, usually 1 ms.
 
     Attributes:
         layers: the stages in order.
@@ -396,7 +429,8 @@ class Sequential(Container):
     Raises:
         TypeError: a stage is not callable.
         ValueError: potentials is neither "full" nor "float16", a name is that of another attribute, a layer does not
-            fit the layers before it, or neurons differ in dt without a function between them that may change it.
+            fit the layers before it, or neurons differ in dt without a function between them that may change it, or
+            from the network's dt.
 
     >>> import numpy as np
     >>> from cuslayer.layers import Dense
@@ -409,7 +443,7 @@ class Sequential(Container):
     (Dense(3, 2), ['0.weight', '2.0.weight'])
     """
 
-    def __init__(self, *layers: Stage, potentials: str = "full", **named: Stage) -> None:
+    def __init__(self, *layers: Stage, potentials: str = "full", dt: float | None = None, **named: Stage) -> None:
         self.potentials = check.one_of("potentials", potentials, POTENTIAL_FORMATS)
         self.layers: list[Any] = [*layers, *named.values()]
         for name in named:
@@ -417,6 +451,8 @@ class Sequential(Container):
             if name.startswith("_") or not name.isidentifier() or taken:
                 raise ValueError(f"a stage must have a name that is no attribute of networks, got {name!r}")
         self._positions = {name: position for position, name in enumerate(named, len(layers))}
+        if dt is not None:
+            self._set_step(check.time_step("dt", dt))
         self._check_stages()
 
     @property

@@ -238,7 +238,7 @@ def rows_first(word: Word) -> Word:
 Shape: TypeAlias = "tuple[int, ...]"
 
 
-def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Stage]]:
+def build(words: Sequence[Word], neuron: Neuron, dt: float | None = None) -> tuple[Shape, list[Stage]]:
     """Return the shape of the input, (H, W, C) or (N,), and the layers and neurons of a network.
 
     A `Shift` follows neurons with an axon delay; weights before neurons with a weight grid are rounded to it.
@@ -250,7 +250,8 @@ def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Stage]]:
     if not others:
         raise ValueError(f"{notation!r} must have a layer after its input; known words: {GRAMMAR}")
     begin = shape = tuple(check.integer(f"input {first.text}", n, least=1) for n in first.numbers)
-    dt, stages = as_neuron(neuron).dt, list[Any]()
+    dt = as_neuron(neuron).dt if dt is None else dt
+    stages = list[Any]()
     for word in others:
         where = f"{word.text!r} in {notation!r}"
         if word.kind == "input":
@@ -262,6 +263,7 @@ def build(words: Sequence[Word], neuron: Neuron) -> tuple[Shape, list[Stage]]:
         if word.kind == "average" and shape[-1] % word.numbers[0]:
             raise ValueError(f"{where} needs a multiple of {word.numbers[0]} channels, its input is {shape}")
         given = neuron if word.neuron is None else word.neuron
+        given = given.with_step(dt) if isinstance(given, Neuron) else given
         if word.spread is not None:
             given = _spread(where, given, word)
         own = as_neuron(given)
@@ -400,13 +402,15 @@ class Network(Sequential):
         notation: the words of the layers, joined by hyphens; or a sequence of `Word`, each with its options.
         neuron: the neurons of every layer; their `pool_gain` is the gain of the pooling, for SRM ``1.1 theta``.
         potentials: how potentials are saved for backward; see `Sequential`.
+        dt: the step, ms, of neurons that have none of their own; by default the neurons'.
 
     Attributes:
         input_shape: (H, W, C), or (N,).
         layers: layers and neurons in turn.
 
     Raises:
-        ValueError: a word or potentials is unknown, a size is 0, or a window does not fit its frame.
+        ValueError: a word or potentials is unknown, a size is 0, a window does not fit its frame, or neurons have
+            another dt.
         TypeError: notation is neither a string nor words, or neuron is not a neuron.
 
     >>> import numpy as np
@@ -417,7 +421,9 @@ class Network(Sequential):
     """
 
     @instead.constructor
-    def __init__(self, notation: str | Sequence[Word], neuron: Neuron, *, potentials: str = "full") -> None:
+    def __init__(
+        self, notation: str | Sequence[Word], neuron: Neuron, *, potentials: str = "full", dt: float | None = None
+    ) -> None:
         listed = isinstance(notation, Sequence) and all(isinstance(word, Word) for word in notation)
         if not isinstance(notation, str) and not listed:
             got = f"{type(notation).__name__}; such a string is '34x34x2-16c5-2a-10'"
@@ -425,7 +431,7 @@ class Network(Sequential):
         words = read_words(notation) if isinstance(notation, str) else tuple(notation)
         as_neuron(neuron)
         self.notation = "-".join(word.text for word in words)
-        self.input_shape, stages = build(words, neuron)
+        self.input_shape, stages = build(words, neuron, None if dt is None else check.time_step("dt", dt))
         super().__init__(*stages, potentials=potentials)
 
     @check.operation("network")

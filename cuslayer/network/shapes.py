@@ -122,6 +122,18 @@ def output_step(graph: Graph, *, delays: bool = False) -> float | None:
     return of_output[graph.output]
 
 
+def same_step(graph: Graph) -> set[int]:
+    """Return the nodes whose input has the step of the network's input."""
+    kept = {INPUT}
+    found = set[int]()
+    for node in graph.nodes:
+        if kept.issuperset(node.inputs):
+            found.add(node.number)
+            if is_neuron(node.stage) or as_layer(node.stage).keeps_steps:
+                kept.add(node.number)
+    return found
+
+
 def _check_one(steps: list[float]) -> None:
     if len(steps) > 1:
         raise ValueError(f"neurons must have one dt, got {' and '.join(f'{dt:g}' for dt in steps)}")

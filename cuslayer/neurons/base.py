@@ -230,7 +230,7 @@ class Neuron(metaclass=Listed):
     _machinery = """
         axon_delay continued leaky_form max_delay names one_pass own_layer parts parts_at psp_by_step psp_steps
         reads_out recurrence relaxed simulation srm_form starts_at_zero step_by_step weight_grid weight_scale
-        with_gradient
+        with_gradient with_step
     """
 
     def __dir__(self) -> list[str]:
@@ -379,6 +379,12 @@ class Neuron(metaclass=Listed):
         lags = time - np.arange(len(spikes))
         return at_lags(self.response, lags), np.where(lags > 0, at_lags(self.refractory, lags), 0.0) * (spikes != 0)
 
+    def with_step(self, dt: float) -> Neuron:
+        """Return the neuron with another dt, ms, if it is a dataclass with the default dt; else itself."""
+        if self.dt == dt or not is_dataclass(self) or not is_usual(self, "dt"):
+            return self
+        return replace(self, dt=dt)
+
     def with_gradient(self, mode: str) -> Neuron:
         """Return the neuron with another gradient mode; itself if it has no such dataclass field."""
         modes = is_dataclass(self) and any(each.name == "gradient" for each in fields(self))
@@ -445,7 +451,7 @@ class BalancedScale(float):
 USUAL_SCALE = UsualNumber(1.0)
 USUAL_WIDTH = UsualNumber(1.0)
 USUAL_GRADIENT = UsualText("slayer")
-# The step of delays and read-outs, which take that of the neurons in their network.
+# The step of neurons, which take that of their network, and of delays and read-outs, which take that of the neurons.
 USUAL_STEP = UsualNumber(1.0)
 
 

@@ -37,15 +37,18 @@ from cuslayer.neurons.base import (
     SURROGATE,
     USUAL_GRADIENT,
     USUAL_SCALE,
+    USUAL_STEP,
     USUAL_WIDTH,
     Neuron,
     OnePass,
     StepByStep,
     UsualText,
+    is_usual,
     scaled_surrogate,
     set_checked,
     shape_of,
     usual_or_constant,
+    usual_or_step,
 )
 from cuslayer.neurons.states import PopulationStates, States
 from cuslayer.surrogates import EXPONENTIAL
@@ -342,7 +345,7 @@ class StepNeuron(Neuron):
     theta: float = 1.0
     tau_rho: float = USUAL_WIDTH
     scale_rho: float = USUAL_SCALE
-    dt: float = 1.0
+    dt: float = USUAL_STEP
     gradient: str = USUAL_GRADIENT
     surrogate: Any = EXPONENTIAL
     trained: bool = False
@@ -377,7 +380,7 @@ class StepNeuron(Neuron):
 
     def __post_init__(self) -> None:
         check.one_of("gradient", self.gradient, GRADIENTS)
-        set_checked(self, theta=check.constant, dt=check.time_step)
+        set_checked(self, theta=check.constant, dt=usual_or_step)
         set_checked(self, tau_rho=usual_or_constant, scale_rho=usual_or_constant)
         set_checked(self, trained=check.flag, graded=check.flag, stateful=check.flag)
         bounds_in_ms(self.bounds, self.dt)
@@ -420,6 +423,14 @@ class StepNeuron(Neuron):
     def bounds_of(self, name: str) -> tuple[float, float]:
         """Return the minimum and maximum of a trained constant."""
         return bounds_in_ms(self.bounds, self.dt)
+
+    def with_step(self, dt: float) -> Neuron:
+        if self.dt == dt or not is_usual(self, "dt"):
+            return self
+        trained = {name: getattr(self, name) for name in self.time_constants if self.trained}
+        # Default bounds follow from the step: these parameters are made again.
+        values = {n: to_numpy(p.data) for n, p in trained.items() if (p.least, p.most) == self.bounds_of(n)}
+        return replace(self, dt=dt, **values)  # type: ignore[arg-type]
 
     @property
     def parts(self) -> str:

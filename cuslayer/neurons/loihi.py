@@ -22,6 +22,7 @@ from cuslayer.kernels.step.filters import Sampled
 from cuslayer.kernels.step.kind import Kind, read_step
 from cuslayer.neurons.base import (
     SURROGATE,
+    USUAL_STEP,
     Names,
     Neuron,
     StepByStep,
@@ -30,6 +31,7 @@ from cuslayer.neurons.base import (
     set_checked,
     shape_of,
     shown,
+    usual_or_step,
 )
 from cuslayer.neurons.states import Carried
 from cuslayer.neurons.step import rint, trunc
@@ -195,7 +197,7 @@ class Loihi(Neuron):
     wgt_exp: int = 0
     tau_rho: float = 1.0
     scale_rho: float = 1.0
-    dt: float = 1.0
+    dt: float = USUAL_STEP
     first_bin: bool = True
     surrogate_at: str = "before_reset"
     surrogate: Any = EXPONENTIAL
@@ -222,7 +224,7 @@ class Loihi(Neuron):
             if value > most:
                 raise ValueError(f"{name} must be at most {most}, got {value}")
             object.__setattr__(self, name, value)
-        set_checked(self, tau_rho=check.constant, scale_rho=check.constant, dt=check.time_step, first_bin=check.flag)
+        set_checked(self, tau_rho=check.constant, scale_rho=check.constant, dt=usual_or_step, first_bin=check.flag)
         check.one_of("surrogate_at", self.surrogate_at, _SURROGATES)
         scaled_surrogate(self, self._height / self.dt)
 

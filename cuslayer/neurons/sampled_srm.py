@@ -16,7 +16,16 @@ from cuslayer._tape import Pullback, Tensor, as_tensor, differentiable, save_for
 from cuslayer.backend import Array, namespace, to_numpy
 from cuslayer.kernels.step.filters import Sampled
 from cuslayer.kernels.time.sampled_srm.constants import SampledSpiking
-from cuslayer.neurons.base import GRADIENTS, Neuron, scaled_or_none, scaled_surrogate, set_checked, shape_of
+from cuslayer.neurons.base import (
+    GRADIENTS,
+    USUAL_STEP,
+    Neuron,
+    scaled_or_none,
+    scaled_surrogate,
+    set_checked,
+    shape_of,
+    usual_or_step,
+)
 from cuslayer.neurons.states import Carried, Remembering
 from cuslayer.surrogates import EXPONENTIAL, Surrogate
 
@@ -129,7 +138,7 @@ class SampledSRM(Neuron):
     theta: float = 10.0
     tau_rho: float = 1.0
     scale_rho: float = 1.0
-    dt: float = 1.0
+    dt: float = USUAL_STEP
     gradient: str = "slayer"
     surrogate: Any = EXPONENTIAL
 
@@ -137,7 +146,7 @@ class SampledSRM(Neuron):
 
     def __post_init__(self) -> None:
         check.one_of("gradient", self.gradient, GRADIENTS)
-        set_checked(self, theta=check.constant, tau_rho=check.constant, scale_rho=check.constant, dt=check.time_step)
+        set_checked(self, theta=check.constant, tau_rho=check.constant, scale_rho=check.constant, dt=usual_or_step)
         scaled_surrogate(self, self.dt * self.scale_rho / self.width / self.dt)
         set_checked(self, response=_samples, refractory=_samples)
         if self.refractory[0] != 0:

@@ -18,6 +18,7 @@ from cuslayer.neurons.base import (
     GRADIENTS,
     SURROGATE,
     USUAL_SCALE,
+    USUAL_STEP,
     Names,
     Neuron,
     OnePass,
@@ -29,6 +30,7 @@ from cuslayer.neurons.base import (
     shape_of,
     shown,
     usual_or_constant,
+    usual_or_step,
 )
 from cuslayer.neurons.dynamics import simulate
 from cuslayer.neurons.states import PopulationStates
@@ -234,7 +236,7 @@ class SRM(Neuron):
     scale_ref: float = 2.0
     tau_rho: float = 1.0
     scale_rho: float = USUAL_SCALE
-    dt: float = 1.0
+    dt: float = USUAL_STEP
     gradient: str = "slayer"
     cutoff: float = 0.01
     ref_cutoff: float = 0.01
@@ -255,7 +257,7 @@ class SRM(Neuron):
     def __post_init__(self) -> None:
         check.one_of("gradient", self.gradient, GRADIENTS)
         set_checked(self, theta=check.constant, tau_sr=check.positive, tau_ref=check.positive, scale_ref=check.factor)
-        set_checked(self, tau_rho=check.constant, scale_rho=usual_or_constant, dt=check.time_step)
+        set_checked(self, tau_rho=check.constant, scale_rho=usual_or_constant, dt=usual_or_step)
         set_checked(self, cutoff=check.not_negative, ref_cutoff=check.not_negative)
         check.factor("scale_ref theta", self.scale_ref * self.theta)
         scaled_surrogate(self, self.dt * self.scale_rho / self.width / self.dt)

@@ -267,7 +267,7 @@ class Config:
 
     def document(self) -> dict[str, Any]:
         """Return the content of the file as plain dictionaries, with text as keys, and lists."""
-        document = write(self, write(_Simulation(self.neuron.dt)))
+        document = write(self, write(_Simulation(float(self.neuron.dt))))
         if self.micro is None:
             del document["training"]["parallel"]
         document["training"].setdefault("path", {})
