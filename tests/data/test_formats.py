@@ -16,7 +16,6 @@ from tests.support.effort import calls
 from tests.support.event_bytes import FILES, write_any
 from tests.support.refused import refused, refuses
 
-SHARED = Path(__file__).parents[3] / "shared/data"
 WRITTEN = ", ".join(suffix for suffix, known in FORMATS.items() if known.write)
 KNOWN = ", ".join(FORMATS)
 LONG = 2**51
@@ -108,17 +107,6 @@ def test_reading_does_not_loop_over_events(tmp_path):
     found = calls(lambda: read.append(read_events(path)))
     assert len(read[0]) == 1_000_000
     assert 31 < found < 31 * 100
-
-
-def test_a_recording_of_nmnist_is_read():
-    path = SHARED / "nmnist-small/1.bs2"
-    if not path.is_file():
-        pytest.skip("the folder shared/data/nmnist-small is missing")
-    events, raw = read_events(path), path.read_bytes()
-    assert len(events) == len(raw) // 5
-    assert (events.x[0], events.y[0], events.p[0]) == (raw[0], raw[1], raw[2] >> 7)
-    assert events.t[0] == ((raw[2] & 0x7F) << 16 | raw[3] << 8 | raw[4]) / 1000
-    assert events.to_spikes((34, 34, 2), 300).any(axis=(0, 1, 2)).all()
 
 
 # Counts of spikes

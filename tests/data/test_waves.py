@@ -6,7 +6,6 @@ import tracemalloc
 import wave as wav
 import zipfile
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -312,13 +311,6 @@ def test_arrays_are_counted_together_unless_nothing_is_compressed(tmp_path):
     sizes = {"start": np.array([0, 9_000_000]), "label": np.array([0])}
     np.savez(tmp_path / "s.npz", audio=np.zeros(9_000_000, np.int16), **sizes)
     assert len(read_sounds(tmp_path / "s.npz").waves[0]) == 9_000_000
-
-
-def test_the_spoken_digits_are_read():
-    path = Path(__file__).parents[3] / "shared/data/spoken-digits/recordings.npz"
-    if not path.is_file():
-        pytest.skip("the file shared/data/spoken-digits/recordings.npz is missing")
-    assert len(read_sounds(path).waves) == 2700
 
 
 def write(path, samples, channels=1, rate=8000):

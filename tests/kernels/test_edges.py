@@ -123,16 +123,6 @@ def without_gradients(x, w, constants, monkeypatch):
     return s.data
 
 
-@pytest.mark.parametrize(("least", "most"), [(3, 3), (7, 21)])
-def test_whole_chunks_of_a_dense_layer(least, most, monkeypatch):
-    # One thread brings all blocks through time, 15 of one sample or 2 of three and two.
-    cs.threads(1)
-    monkeypatch.setattr(fused, "_LEAST", least)
-    monkeypatch.setattr(fused, "_MOST", most)
-    x, w = steady(5, 9), np.random.default_rng(1).standard_normal((9, 7)) * 9
-    same([without_gradients(x, w, FIRST, monkeypatch)], [neurons(functions.dense(x, w), FIRST).data], 0.05)
-
-
 @pytest.mark.parametrize("wanted", [False, True])
 # Channels that are less than a vector, and those that are a vector and a rest.
 @pytest.mark.parametrize(("together", "outputs"), [(1, 3), (1024, 19)])

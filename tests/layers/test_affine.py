@@ -162,21 +162,3 @@ def test_gradients_of_biases():
 
         arrays = (RNG.standard_normal(shape) for shape in (of_x, of_weight, (3,)))
         assert cs.gradcheck(run, *arrays) < 1e-6
-
-
-@pytest.mark.parametrize("gradient", ["slayer", "exact"])
-def test_a_network_with_biases_is_its_stages(gradient):
-    x = RNG.random((20, 2, 6, 6, 2)) < 0.2
-    found = []
-    for alone in (False, True):
-        cs.seed(6)
-        net = biased(gradient)
-        y = x
-        for stage in net if alone else [net]:
-            y = stage(y)
-        y.backward(np.ones(y.shape, np.float32))
-        found.append([y.data, *(p.grad for p in net.parameters())])
-    assert found[0][0].any()
-    for a, b in zip(*found, strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert len(found[0]) == 5

@@ -246,11 +246,6 @@ def test_attributes_are_those_of_the_neurons():
     names = "theta", "dt", "gradient", "period", "peak", "parts", "width", "highest_rate", "pool_gain", "weight_scale"
     for name in (*names, "axon_delay", "max_delay"):
         assert getattr(population, name) == getattr(neuron, name), name
-    np.testing.assert_array_equal(population.response, neuron.response)
-    np.testing.assert_array_equal(population.refractory, neuron.refractory)
-    u = np.linspace(0, 4, 5)
-    np.testing.assert_array_equal(population.surrogate(u), neuron.surrogate(u))
-    np.testing.assert_array_equal(population.fires(u), neuron.fires(u))
     slayer = population.with_gradient("slayer")
     assert (slayer.gradient, slayer.layer is population.layer, slayer.delay) == ("slayer", True, 1.25)
     assert repr(population) == f"Recurrent(Dense(3, 3), {neuron!r}, delay=1.25)"

@@ -98,6 +98,10 @@ def test_a_hook_may_have_parameters():
     assert list(net.state()) == ["0.weight", "0.weight_hook.0.by", "2.weight"]
     net[0](np.ones((5, 1, 4))).sum().backward()
     assert hook.by.grad.tolist() == [5 * 4 * 3 * 0.5]
+    pool = cs.SumPool(2, gain=3.0, weight_hook=hook)
+    hook.by.grad = None
+    pool(np.ones((1, 1, 4, 6, 1))).sum().backward()
+    assert hook.by.grad.tolist() == [4 * 6]
     # A hook of two layers is one parameter.
     shared = cs.Sequential(cs.Dense(4, 4, weight_hook=hook), cs.Dense(4, 3, weight_hook=hook))
     assert len(shared.parameters()) == 3

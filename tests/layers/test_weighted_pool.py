@@ -102,33 +102,3 @@ def test_recordings_and_explanations_follow_the_hook():
     why = cs.explain(net, x, 3, tuple(neuron), time)
     assert why.contributions.sum() + why.refractory == pytest.approx(why.potential, rel=1e-4)
     assert len(set(np.round(why.contributions[why.contributions != 0], 3).tolist())) > 1
-
-
-class Trained:
-    """A hook that trains a factor of each tap."""
-
-    def __init__(self):
-        self.factor = cs.Tensor(np.ones((2, 2, 1, 1), np.float32), requires_grad=True)
-
-    def parameters(self):
-        return [self.factor]
-
-    def __call__(self, w):
-        return w * self.factor
-
-
-def test_a_hook_may_have_parameters():
-    hook = Trained()
-    net = network(cs.SumPool(2, gain=11.0, weight_hook=hook))
-    assert list(net.state()) == ["0.weight", "2.weight_hook.factor", "2.gain"]
-    x = RNG.random((20, 2, 6, 6, 2)) < 0.4
-    optimizer = cs.SGD(net.parameters(), lr=1e-4)
-    net(x).backward(np.ones((20, 2, 2, 2, 4), np.float32))
-    assert hook.factor.grad.all()
-    optimizer.step()
-    assert (net[2].effective_weight().data != 11).any()
-    before = hook.factor.grad.copy()
-    cs.inspection.compare_gradients(net, x, np.zeros((20, 2, 2, 2, 4), bool), perturbations=1)
-    assert (hook.factor.grad == before).all()
-    cs.explain(net, x, 3, 0, 10)
-    assert (hook.factor.grad == before).all()

@@ -11,8 +11,6 @@ import cuslayer as cs
 from cuslayer.kernels import cpu
 from tests.support import reference
 
-RNG = np.random.default_rng(4)
-
 neurons = st.builds(
     cs.SRM,
     theta=st.floats(0.5, 20.0),
@@ -76,22 +74,6 @@ def test_spike_alone_is_what_the_formulas_say(srm, steps, columns, seed):
     out.backward(g)
     expected = back_by_the_formula(srm, g, u, nu)
     np.testing.assert_allclose(t.grad, expected, rtol=0, atol=1e-10 * max(1.0, np.abs(expected).max()))
-
-
-@pytest.mark.parametrize("gradient", ["slayer", "exact"])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-12)])
-def test_one_pass_equals_two(gradient, dtype, tolerance):
-    srm = cs.SRM(gradient=gradient)
-    x = RNG.normal(0.3, 2.0, (300, 3, 100)).astype(dtype)
-    g = RNG.standard_normal(x.shape).astype(dtype)
-    one, two = cs.Tensor(x, requires_grad=True), cs.Tensor(x, requires_grad=True)
-    s1, s2 = srm(one), srm.spike(srm.psp(two))
-    assert (s1.data == s2.data).all()
-    assert 0.01 < s1.data.mean() < 0.5
-    s1.backward(g)
-    s2.backward(g)
-    assert one.grad.dtype == dtype
-    np.testing.assert_allclose(one.grad, two.grad, rtol=0, atol=tolerance * np.abs(two.grad).max())
 
 
 def test_constants():

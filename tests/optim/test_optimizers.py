@@ -134,11 +134,8 @@ def test_a_weight_that_could_not_be_moved_is_refused():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda w: cs.SGD(w, -1.0), "SGD: lr must not be negative, got -1"),
         (lambda w: cs.Adam(w, lambda epoch: -0.5).lr, "Adam: lr must not be negative, got -0.5"),
         (lambda w: cs.optim.NAdam([]), "NAdam: parameters must be at least one, got none"),
-        (lambda w: cs.SGD(w, momentum=1.0), r"SGD: momentum must lie in \[0, 1\), got 1"),
-        (lambda w: cs.Adam(w, betas=(0.9, 1.0)), r"Adam: betas\[1\] must lie in \[0, 1\), got 1"),
         (lambda w: cs.Adam(w, betas=0.9), r"Adam: betas must be two numbers, got 0\.9"),
         (lambda w: cs.optim.cosine_decay(1), "cosine_decay: epochs or steps must be given, one of them, got None"),
         (lambda w: cs.optim.cosine_decay(1, step=2), "cosine_decay: step is no argument, .* did you mean steps?"),
