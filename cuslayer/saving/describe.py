@@ -230,6 +230,8 @@ def call_of(thing: Any) -> Call:
             found |= thing.named
             positional = positional[: len(positional) - len(thing.named)]
             continue
+        if name == "dt" and ours and isinstance(thing, Sequential):
+            continue  # its neurons have it
         if parameter.kind is parameter.VAR_KEYWORD:
             raise TypeError(f"{kind.__name__}'s constructor takes **{name}; define saved_options()")
         if not hasattr(thing, name):
