@@ -26,7 +26,7 @@ SPREAD = (("tau_u", 30.0, 240.0), ("tau_w", 400.0, 4000.0), ("a", 0.0, 1.0), ("b
 def network(inputs):
     """Return a hidden layer whose neurons also get their own spikes, and ten leaky integrators without spikes."""
     neuron = cs.AdLIF(tau_u=135.0, tau_w=2200.0, scale_rho=0.04, trained=True, bounds=(20.0, 6000.0), dt=DT)
-    hidden = Word("160r", weight_scale=10.0, spread=SPREAD, dropout=0.1)
+    hidden = Word("160r", weight_scale=10.0, spread=SPREAD, dropout=0.2)
     return cs.Network([Word(str(inputs)), hidden, Word("10out", tau=400.0, bias=True)], neuron)
 
 
@@ -36,7 +36,7 @@ def main(arguments=None):
     )
     parser.add_argument("data", help="an npz file: audio, start, label, speaker, take")
     parser.add_argument("--test-speaker", help="the speaker whose recordings are the test set")
-    parser.add_argument("--epochs", type=int, default=64)
+    parser.add_argument("--epochs", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
 
@@ -52,7 +52,7 @@ def main(arguments=None):
     loaders = data.Loader(many, 32, shuffle=True, seed=options.seed, transform=change), data.Loader(few, 100)
 
     net = network(to_numbers.neurons)
-    error = cs.CrossEntropyLoss("mean", dt=DT, smoothing=0.1)
+    error = cs.CrossEntropyLoss("mean", dt=DT, smoothing=0.05)
     rate = cosine_decay(0.02, epochs=options.epochs)
     optimizer = cs.Adam(net.parameters(), lr=rate, relative=True, warmup=30, amsgrad=False, clip_norm=1000.0)
     for number in range(options.epochs):
