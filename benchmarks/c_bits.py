@@ -29,7 +29,6 @@ from cuslayer import layers, neurons
 from cuslayer.interchange import export_c, quantize
 from cuslayer.interchange.integers.layers import Counts, GlobalCounts, IntegerJoin, Rounded
 from cuslayer.interchange.integers.neurons import IntegerNeurons
-from cuslayer.network.network import graph_of
 
 WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror"]
 LEVELS = "-O0", "-O1", "-O2", "-O3"
@@ -253,7 +252,7 @@ def drawn_twin(net: Any, x: Any, seed: int) -> Any:
 
 def kinds_in(twin: Any) -> list[str]:
     """Return which kinds of stages an integer twin has."""
-    stages = [node.stage for node in graph_of(twin).nodes]
+    stages = [node.stage for node in twin.graph.nodes]
     delayed = [stage for stage in stages if isinstance(stage, IntegerNeurons) and stage.layer is not None]
     has = {
         "numbers as input": any(isinstance(stage, Rounded) for stage in stages),

@@ -31,7 +31,7 @@ from example_networks import BANDWIDTH, NETWORKS, STEPS, UPDATED, Network, prepa
 from cuslayer._tape import Node, Tensor
 from cuslayer.data import Loader
 from cuslayer.network.graph import observe
-from cuslayer.network.network import Container, graph_of
+from cuslayer.network.network import Container
 from cuslayer.training import Trainer
 from cuslayer.training.score import Tally
 from cuslayer.training.steps import GraphStep
@@ -93,7 +93,7 @@ def _batches(costs: Costs, loader: Loader, marks: list[int]) -> Iterator[Any]:
 def _labelled(trainer: Trainer, costs: Costs) -> Iterator[None]:
     """Label the operations of a trainer's steps within the block."""
     layers: dict[int, str] = {}
-    nodes = graph_of(trainer.net).nodes
+    nodes = trainer.net.graph.nodes
 
     def forward(run: Callable[..., Tensor], step: Any, *inputs: Tensor) -> Tensor:
         layer = f"{nodes[step.start]} {' + '.join(type(stage).__name__ for stage in step.stages)}"

@@ -20,7 +20,6 @@ from cuslayer.inspection.structure import check_loss, default_loss
 from cuslayer.layers.base import Layer, form_of
 from cuslayer.network.graph import INPUT, Address, GraphNode, finite_input
 from cuslayer.network.join import on_gradient
-from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Unit, Visit, Walk, check_network, eval_mode, units
 from cuslayer.neurons.base import Neuron
 from cuslayer.plot.style import axes, open_frame, palette
@@ -446,7 +445,7 @@ class _Run:
     """A pass through a float64 copy of a network, forward and backward, which can run again from any stage on."""
 
     def __init__(self, net: Container, gradient: str, x: Tensor, loss: Callable[[Tensor], Tensor]) -> None:
-        graph = graph_of(net)
+        graph = net.graph
         nodes = [replace(node, stage=_copy_stage(node.stage, gradient)) for node in graph.nodes]
         self.graph, self._loss = replace(graph, nodes=nodes), loss
         self.relaxed: dict[int, Relaxed] = {}

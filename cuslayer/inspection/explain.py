@@ -18,7 +18,7 @@ from cuslayer.backend import Array, numeric, preserved_generator, to_device, to_
 from cuslayer.inspection.structure import find_unit
 from cuslayer.layers import Layer
 from cuslayer.network.graph import INPUT, Address, GraphNode, feeds, finite_input, flow
-from cuslayer.network.network import Where, graph_of
+from cuslayer.network.network import Where
 from cuslayer.network.walk import Unit, Walk, check_network, copied, depends_on_batch, freeze, units
 from cuslayer.neurons.base import Neuron, as_neuron
 from cuslayer.plot.style import axes, color_bar, open_frame, palette
@@ -104,7 +104,7 @@ class _Run:
         x = finite_input("x", x)
         check.time_first("x", x)
         self.sample = check.index("sample", sample, x.shape[1])
-        nodes = graph_of(twin).nodes
+        nodes = twin.graph.nodes
         self.units = {unit.last.number: unit for unit in units(twin)}
         self.outputs: dict[int, Array] = {}
         self.potentials: dict[int, Array] = {}

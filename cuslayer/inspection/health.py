@@ -32,7 +32,6 @@ from cuslayer.loss.base import desired_rate
 from cuslayer.network.calibration import CalibrationRun
 from cuslayer.network.graph import SILENT_INPUT, Address, feeds, finite_input, output_neurons
 from cuslayer.network.join import on_gradient
-from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Unit, Walk, check_network, check_neurons, copied, eval_mode, units
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.optim import Adam, Optimizer
@@ -211,7 +210,7 @@ def _sampled(u: Array) -> Array:
 
 def _measure(net: Container, batches: Batches, loss: Callable[..., Tensor] | None) -> NetworkHealth:
     """Run batches (x, target) forward and backward; the network and its gradients do not change."""
-    graph = graph_of(net)
+    graph = net.graph
     seen = {u.last.number: (u, list[Any](), list[float]()) for u in units(graph) if u.model is not None}
     value, mixed, samples, fires, desired = 0.0, 0.0, 0, False, None
     for x, target in batches:
@@ -278,7 +277,7 @@ def _hints(found: NetworkHealth, advised: Collection[object], silent_input: bool
 
 def _norm_advice(net: Container, x: Any, before: NetworkHealth) -> list[Advice]:
     """Return the layers of `BatchNorm` that should not subtract the mean, a constant current in silent places."""
-    graph, x, found = graph_of(net), as_tensor(x), list[Advice]()
+    graph, x, found = net.graph, as_tensor(x), list[Advice]()
     constants = dict[int, Array]()
     with eval_mode(net, spread=True), no_grad():
         for at in Walk(graph, x) if not before.learned else ():
@@ -307,7 +306,7 @@ def _norm_advice(net: Container, x: Any, before: NetworkHealth) -> list[Advice]:
 def _recurrent_advice(net: Container, x: Any, before: NetworkHealth) -> list[Advice]:
     """Return smaller weights among neurons, if they are far larger than those with which errors keep their size."""
     x, found = as_tensor(x), list[Advice]()
-    recurrent = [node for node in graph_of(net).nodes if is_neuron(node.stage) and as_neuron(node.stage).own_layer]
+    recurrent = [node for node in net.graph.nodes if is_neuron(node.stage) and as_neuron(node.stage).own_layer]
     if before.learned or not recurrent:
         return found
     with copied(net) as (twin,), eval_mode(twin, spread=True), no_grad():
@@ -341,7 +340,7 @@ def _scale_advice(
     stuck, found = not before.layers[0].error or before.layers[-1].silent, list[Advice]()
     for _ in range(_SCALE_HALVINGS + 1 if before.badness else 0):
         with copied(net) as (twin,):
-            own = {id(as_neuron(node.stage).own_layer) for node in graph_of(twin).nodes if is_neuron(node.stage)}
+            own = {id(as_neuron(node.stage).own_layer) for node in twin.graph.nodes if is_neuron(node.stage)}
             run = CalibrationRun(dict(wanted), own, fine)
             with eval_mode(twin, spread=True), no_grad():
                 run.scale(twin, as_tensor(batches[0][0]))
@@ -370,7 +369,7 @@ def _scales(
 ) -> list[Advice]:
     """Return the changes that a run made to a copy as advice for the network."""
     rates, found = {row.layer: row for row in run.rows}, list[Advice]()
-    same = {id(mine.stage): node for mine, node in zip(graph_of(twin).nodes, graph_of(net).nodes, strict=True)}
+    same = {id(mine.stage): node for mine, node in zip(twin.graph.nodes, net.graph.nodes, strict=True)}
     for number, (scaled, factor) in run.scaled.items():
         if 0.8 <= factor <= 1 / 0.8:  # not worth advice
             continue
@@ -425,7 +424,7 @@ def _surrogate_advice(
     share = first.error / last.error if last.error else 0.0
     lost = found or not share or any(layer.silent for layer in before.layers)
     # Adam divides by the size of errors, but not where a skip connection adds those of two branches.
-    joined = any(len(node.inputs) > 1 for node in graph_of(net).nodes)
+    joined = any(len(node.inputs) > 1 for node in net.graph.nodes)
     if not lost and not 0.01 <= share <= (math.inf if adam and not joined else 1000.0):
         found = _heights(net, batches, loss, before)
     return found
@@ -494,7 +493,7 @@ class _Steps:
         """Return how much a step moves the potentials of each layer by input alone, root mean square, in thresholds."""
         found = dict[Address, float]()
         with self._taken(steps=steps, **how) as changed:
-            twins = graph_of(changed).nodes
+            twins = changed.graph.nodes
             with eval_mode(self.net, spread=True), eval_mode(changed, spread=True), no_grad():
                 for at in Walk(self.net, (self.x, self.x)):
                     if at.neurons is None:

@@ -22,7 +22,7 @@ from cuslayer.backend import Array, to_numpy
 from cuslayer.data.events import Events
 from cuslayer.inspection.structure import output_shapes, rates_of
 from cuslayer.network.graph import INPUT
-from cuslayer.network.network import Sequential, graph_of
+from cuslayer.network.network import Sequential
 from cuslayer.neurons.base import Neuron
 
 # Both colors and their mixtures are visible on white and on black.
@@ -135,7 +135,7 @@ def network_html(net: Sequential) -> str:
     """
     rates, shapes = rates_of(net), output_shapes(net)
     rows, counted = [], dict[int, int]()
-    graph = graph_of(net)
+    graph = net.graph
     for node, shape in zip(graph.nodes, shapes, strict=True):
         parameters = node.stage.parameters() if hasattr(node.stage, "parameters") else []
         sizes = " + ".join(" x ".join(map(str, p.shape)) or "1" for p in parameters)

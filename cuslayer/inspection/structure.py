@@ -15,7 +15,7 @@ from cuslayer.layers import Layer
 from cuslayer.layers.base import Shape
 from cuslayer.loss import CrossEntropyLoss, SpikeCountLoss, SpikeTimeLoss
 from cuslayer.network.graph import INPUT, Address, as_address
-from cuslayer.network.network import Container, Where, graph_of
+from cuslayer.network.network import Container, Where
 from cuslayer.network.shapes import known_shapes
 from cuslayer.network.walk import Unit, ends_in_read_out, units
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
@@ -27,7 +27,7 @@ def find_unit(net: Container, layer: Where) -> Unit:
     A nested network stands for its last stage, and parallel branches for their join.
     """
     layer = net.path_of(layer) if isinstance(layer, str) else layer
-    graph = graph_of(net)
+    graph = net.graph
     # By path: a join has the path of its branches, and so counts once.
     places: dict[tuple[int, ...], tuple[int, list[Any]]] = {n.path: (n.number, [n.stage]) for n in graph.nodes}
     for part in graph.parts:
@@ -91,7 +91,7 @@ def is_path(net: Container, value: Any) -> bool:
 
 def dt_at(net: Container, number: int) -> float:
     """Return the time step in ms at a node: of the next neurons, or of the nearest before; 1 without neurons."""
-    stages = [node.stage for node in graph_of(net).nodes]
+    stages = [node.stage for node in net.graph.nodes]
     around = (*stages[number:], *reversed(stages[:number]))
     return float(next((as_neuron(stage).dt for stage in around if is_neuron(stage)), 1.0))
 
@@ -107,7 +107,7 @@ def output_shapes(net: Container) -> list[Shape | None]:
     >>> output_shapes(Network("34x34x2-16c5-2a-10", SRM()))
     [(34, 34, 16), (34, 34, 16), (17, 17, 16), (17, 17, 16), (10,), (10,)]
     """
-    return list(known_shapes(graph_of(net), getattr(net, "input_shape", None)).values())[1:]
+    return list(known_shapes(net.graph, getattr(net, "input_shape", None)).values())[1:]
 
 
 def check_loss(loss: Callable[..., Tensor] | None) -> None:
@@ -128,7 +128,7 @@ def default_loss(net: Container, out: Tensor, target: object) -> Callable[..., T
     """
     if ends_in_read_out(net):
         return CrossEntropyLoss()
-    last = [node.stage for node in graph_of(net).nodes if is_neuron(node.stage)][-1]
+    last = [node.stage for node in net.graph.nodes if is_neuron(node.stage)][-1]
     given = target.data if isinstance(target, Tensor) else np.asarray(to_numpy(target))
     if given.shape == out.shape:
         return SpikeTimeLoss(last)

@@ -19,7 +19,6 @@ from cuslayer.layers.batch_norm import BatchNorm
 from cuslayer.loss.base import desired_rate
 from cuslayer.network.errors import balance_errors
 from cuslayer.network.graph import Address, Graph, GraphNode, as_input, finite_input, output_neurons
-from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Walk, check_network, check_neurons, eval_mode
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron, mean_rate
 from cuslayer.neurons.states import starting_anew
@@ -190,7 +189,7 @@ def _scaled(
     rate = check.positive("rate", rate)
     last = rate if output_rate is None else check.positive("output_rate", output_rate)
     samples = check.integer("samples", samples, least=1)
-    graph = graph_of(net)
+    graph = net.graph
     check_neurons(net)
     wanted = wanted_rates(graph, rate, last)
     kept = _kept(net, keep)
@@ -481,7 +480,7 @@ def layers_set(net: Container) -> str:
     changed = {id(layer) for layer in layers if not layer.as_drawn}
     if len(changed) == len(layers):
         return ""
-    nodes = graph_of(net).nodes
+    nodes = net.graph.nodes
     return ", ".join(str(n) for n in nodes if changed & {id(layer) for layer in as_layer(n.stage).layers_within()})
 
 
@@ -496,7 +495,7 @@ def calibrate_initial(
     neurons' highest. The output gets the `desired_rate` of the loss. It runs on the first steps. The table says which
     rates no factor reaches; training may reach them.
     """
-    nodes = graph_of(net).nodes
+    nodes = net.graph.nodes
     weighted: list[Any] = [layer for layer in net.layers_within() if layer.weighted]
     drawn = [layer.as_drawn for layer in weighted]
     if not drawn or not all(drawn):

@@ -12,7 +12,7 @@ from cuslayer._base.sequences import own_steps
 from cuslayer._tape import Gradient, Pullback, Tensor, differentiable, saves
 from cuslayer.backend import Array, namespace, to_device
 from cuslayer.network.graph import GraphNode
-from cuslayer.network.network import graph_of, replace_stage
+from cuslayer.network.network import replace_stage
 from cuslayer.network.walk import Walk
 from cuslayer.neurons.base import has_usual_scale, is_balanced, is_neuron, with_balanced_scale
 
@@ -30,7 +30,7 @@ def balance_errors(net: Container, x: Tensor, *, apart: float | None = None) -> 
     if not x.data.any():
         return
     changes = has_usual_scale if apart is None else is_balanced
-    if apart is not None and not any(changes(node.stage) for node in graph_of(net).nodes):
+    if apart is not None and not any(changes(node.stage) for node in net.graph.nodes):
         return
     factors: list[tuple[GraphNode, float]] = []
     sizes: list[float] = []

@@ -293,11 +293,10 @@ def plan(graph: Graph) -> list[Step]:
 
     >>> from cuslayer.layers import Conv, Dense, SumPool
     >>> from cuslayer.network import Sequential
-    >>> from cuslayer.network.network import graph_of
     >>> from cuslayer.neurons import SRM
     >>> srm = SRM()
     >>> net = Sequential(Conv(2, 4, 3), srm, Sequential(SumPool(2, gain=11.0), srm, Dense(16, 2)), srm)
-    >>> [len(step.stages) for step in plan(graph_of(net))]
+    >>> [len(step.stages) for step in plan(net.graph)]
     [4, 2]
     """
     uses, starts = graph.uses(), {edge for part, _ in _observed_parts(graph.parts) for edge in (part.first, part.stop)}

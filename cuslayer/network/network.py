@@ -90,6 +90,20 @@ class Container(Layer):
     def stages(self) -> list[Any]:
         raise TypeError("a container must define stages")
 
+    @property
+    def graph(self) -> Graph:
+        """The graph of the network, with all nested networks and branches.
+
+        >>> from cuslayer.layers import Dense
+        >>> from cuslayer.network import Parallel, Sequential
+        >>> net = Sequential(Dense(4, 4), Parallel(Sequential(Dense(4, 3), Dense(3, 4)), Sequential()), Dense(4, 2))
+        >>> [(node.address, node.inputs) for node in net.graph.nodes]
+        [(0, (-1,)), ((1, 0, 0), (0,)), ((1, 0, 1), (1,)), (1, (2, 0)), (2, (3,))]
+        """
+        graph = Graph()
+        graph.output = self.expand(graph, (), INPUT)
+        return graph
+
     def _check_stages(self) -> None:
         """Raise TypeError unless each stage is callable, ValueError if neurons differ in dt or sizes do not fit."""
         for position, stage in enumerate(self.stages):
@@ -98,7 +112,7 @@ class Container(Layer):
             if not callable(stage):
                 hint = f"; write {type(self).__name__}(*stages)" if isinstance(stage, (list, tuple)) else ""
                 raise check.mistyped(name, "must be callable", stage, hint)
-        graph = graph_of(self)
+        graph = self.graph
         first = dict[int, GraphNode]()
         for node in graph.nodes:
             earlier = first.setdefault(id(node.stage), node)
@@ -116,11 +130,11 @@ class Container(Layer):
     @property
     def dt(self) -> float | None:
         """The step of the output, ms; None if no neurons determine it."""
-        return output_step(graph_of(self))
+        return output_step(self.graph)
 
     def _set_step(self, dt: float) -> None:
         """Give neurons with the default dt another one; raise ValueError if others differ, or may need another."""
-        graph = graph_of(self)
+        graph = self.graph
         within, twins = same_step(graph), dict[int, Neuron]()
         for node in graph.nodes:
             if not is_neuron(node.stage):
@@ -161,7 +175,7 @@ class Container(Layer):
         self.check_input(x)
         check.time_first("x", x)
         self._check_numbers(x)
-        graph = graph_of(self)
+        graph = self.graph
         saved = nullcontext() if self.potentials is None else potential_format(self.potentials)
         with _inside.set(True), saved:
             y = None if grad_enabled() else in_chunks(self, graph, x)
@@ -222,7 +236,7 @@ class Container(Layer):
         return Stream(self, graph_in_chunks(self), lengths)
 
     def output_shape(self, shape: Shape | None) -> Shape | None:
-        graph = graph_of(self)
+        graph = self.graph
         found: Shape | None = shapes_of(graph, shape)[graph.output]
         return found
 
@@ -337,12 +351,12 @@ class Container(Layer):
 
     def _numbers(self) -> list[tuple[tuple[str, ...], Layer, str]]:
         """Return the names, the layer and the attribute of each number that belongs to the state."""
-        stages = ((node, node.stage) for node in graph_of(self).nodes if isinstance(node.stage, Layer))
+        stages = ((node, node.stage) for node in self.graph.nodes if isinstance(node.stage, Layer))
         return [(self._names_at(node, key), stage, key) for node, stage in stages for key in stage.state_numbers]
 
     def _balanced(self) -> list[tuple[tuple[str, ...], GraphNode]]:
         """Return the neurons whose surrogate `calibrate` may scale, with the names of the scale in the state."""
-        nodes = (node for node in graph_of(self).nodes if has_usual_scale(node.stage))
+        nodes = (node for node in self.graph.nodes if has_usual_scale(node.stage))
         return [(self._names_at(node, "scale_rho"), node) for node in nodes]
 
     def _names_at(self, node: GraphNode, key: str) -> tuple[str, ...]:
@@ -376,7 +390,7 @@ class Container(Layer):
             if not -len(self.stages) <= key < len(self.stages):
                 raise IndexError(f"no {self._what} {key} in {len(self.stages)}")
             return self.stages[key]
-        graph = graph_of(self)
+        graph = self.graph
         if any(key is each for each in (*(node.stage for node in graph.nodes), *(part[0] for part in graph.parts))):
             return key
         raise ValueError(f"{check.one_line(key)} is none of its layers")
@@ -646,20 +660,6 @@ class Residual(Parallel):
         return None if type(beside) is Sequential and not beside.layers else beside
 
 
-def graph_of(net: Container) -> Graph:
-    """Return the graph of a network, with all nested networks and branches.
-
-    >>> from cuslayer.layers import Dense
-    >>> from cuslayer.network import Parallel, Sequential
-    >>> net = Sequential(Dense(4, 4), Parallel(Sequential(Dense(4, 3), Dense(3, 4)), Sequential()), Dense(4, 2))
-    >>> [(node.address, node.inputs) for node in graph_of(net).nodes]
-    [(0, (-1,)), ((1, 0, 0), (0,)), ((1, 0, 1), (1,)), (1, (2, 0)), (2, (3,))]
-    """
-    graph = Graph()
-    graph.output = net.expand(graph, (), INPUT)
-    return graph
-
-
 def _scale_initial_weights(graph: Graph) -> None:
     """Let layers start at the scale of the neurons after them."""
     for node in graph.nodes:
@@ -686,7 +686,7 @@ def replace_stage(net: Container, address: Address, stage: object) -> None:
 def graph_in_chunks(net: Container) -> Graph:
     """Return the graph of a network that runs in chunks of time; one with its own ``__call__`` is a stage."""
     if type(net).__call__ is Container.__call__:
-        return graph_of(net)
+        return net.graph
     graph = Graph()
     graph.output = graph.add(net, (0,), (INPUT,))
     return graph
@@ -694,7 +694,7 @@ def graph_in_chunks(net: Container) -> Graph:
 
 def chain_of(net: Container) -> list[GraphNode]:
     """Return the nodes of a network that is a chain, including nested ones; for files that can only store chains."""
-    nodes = graph_of(net).nodes
+    nodes = net.graph.nodes
     for node in nodes:
         if len(node.inputs) > 1:
             raise ValueError(f"net must be a chain of layers, layer {node} joins branches")

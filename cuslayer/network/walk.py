@@ -23,7 +23,7 @@ from cuslayer._tape import Potentials, Tensor, on_potential
 from cuslayer.backend import Array, preserved_generator
 from cuslayer.layers.base import Layer, as_layer, form_of
 from cuslayer.network.graph import INPUT, Address, Graph, GraphNode, flow
-from cuslayer.network.network import Container, Sequential, graph_of
+from cuslayer.network.network import Container, Sequential
 from cuslayer.neurons.base import Neuron, as_neuron, is_neuron
 from cuslayer.neurons.states import Carried
 
@@ -130,7 +130,7 @@ class Walk:
     def __init__(
         self, net: Container | Graph, x: object, nodes: Sequence[GraphNode] | None = None, last: int | None = None
     ) -> None:
-        graph = net if isinstance(net, Graph) else graph_of(net)
+        graph = net if isinstance(net, Graph) else net.graph
         self.nodes, self.last = graph.nodes if nodes is None else nodes, graph.output if last is None else last
         self.units = {node.number: unit for unit in units(graph) for node in unit if node is not None}
         self._values: dict[int, Any] = dict(x) if isinstance(x, dict) else {INPUT: x}
@@ -154,7 +154,7 @@ class Walk:
 
 def units(net: Container | Graph) -> list[Unit]:
     """Return the units of a network or a graph, including branches and nested networks, in order."""
-    graph = net if isinstance(net, Graph) else graph_of(net)
+    graph = net if isinstance(net, Graph) else net.graph
     uses, found = graph.uses(), dict[int, Unit]()
     for node in graph.nodes:
         if not is_neuron(node.stage):
@@ -182,7 +182,7 @@ def check_network(net: Container) -> None:
 
 def check_neurons(net: Container) -> None:
     """Raise TypeError unless a network has neurons in its graph."""
-    nodes = graph_of(net).nodes
+    nodes = net.graph.nodes
     if any(is_neuron(node.stage) for node in nodes):
         return
     holding = [node for node in nodes if isinstance(node.stage, Layer) and _holds(node.stage)]
@@ -199,7 +199,7 @@ def _holds(layer: Layer) -> bool:
 
 def ends_in_read_out(net: Container) -> bool:
     """Return whether a network ends in a read-out: its output is numbers, not spikes."""
-    graph = graph_of(net)
+    graph = net.graph
     return bool(graph.nodes) and as_layer(graph.nodes[graph.output].stage).is_read_out
 
 
@@ -250,7 +250,7 @@ def freeze(net: Container) -> None:
 
 def _states(net: Container) -> list[Carried]:
     """Return the states of neurons between calls, each once, including neurons within layers."""
-    stages = [*(node.stage for node in graph_of(net).nodes), *net.layers_within()]
+    stages = [*(node.stage for node in net.graph.nodes), *net.layers_within()]
     held = [value for stage in stages for value in values_within(getattr(stage, "__dict__", {}))]
     values = [*held, *(value for neuron in held if is_neuron(neuron) for value in values_within(vars(neuron)))]
     return list({id(each): each for each in values if isinstance(each, Carried)}.values())

@@ -15,7 +15,7 @@ from cuslayer._base.array_like import TensorLike
 from cuslayer._tape import Tensor, no_grad
 from cuslayer.backend import Array, to_numpy
 from cuslayer.network.graph import as_input
-from cuslayer.network.network import Sequential, graph_of
+from cuslayer.network.network import Sequential
 from cuslayer.network.walk import Walk, copied
 from cuslayer.optim.finite import NotFinite, first_not_finite
 from cuslayer.optim.optimizers import Optimizer
@@ -82,7 +82,7 @@ class FiniteCheck:
     def first(self, x: TensorLike) -> None:
         """Check the first batch layer by layer if gradients, as with frozen layers, do not depend on all potentials."""
         frozen = any(not p.requires_grad for p in self._net.parameters())
-        if frozen or any(getattr(node.stage, "weight_hook", None) for node in graph_of(self._net).nodes):
+        if frozen or any(getattr(node.stage, "weight_hook", None) for node in self._net.graph.nodes):
             found = self._layer(x)
             if found:
                 self._stop(1, found, "layer")
@@ -152,7 +152,7 @@ class FiniteCheck:
 
     def _name(self, p: Tensor) -> str:
         """Return the position of a parameter's layer, its attribute there, and the layer."""
-        for node in graph_of(self._net).nodes:
+        for node in self._net.graph.nodes:
             own = node.stage.parameters() if hasattr(node.stage, "parameters") else []
             if any(p is each for each in own):
                 names = [name.lstrip("_") for name, value in vars(node.stage).items() if value is p]

@@ -13,7 +13,7 @@ from cuslayer import kernels
 from cuslayer._base import check
 from cuslayer.backend import Array, capturing, namespace, to_numpy
 from cuslayer.layers.recurrent import on_errors
-from cuslayer.network.network import Sequential, graph_of
+from cuslayer.network.network import Sequential
 from cuslayer.neurons.base import as_neuron, is_neuron
 from cuslayer.optim.optimizers import Optimizer
 from cuslayer.training.score import GradientFlow
@@ -36,7 +36,7 @@ class GradientWatch:
 
     def __init__(self, net: Sequential, optimizer: Optimizer, flow: GradientFlow) -> None:
         self._net, self._optimizer, self._flow = net, optimizer, flow
-        neurons = (node for node in graph_of(net).nodes if is_neuron(node.stage))
+        neurons = (node for node in net.graph.nodes if is_neuron(node.stage))
         self._populations = {id(node.stage): node for node in neurons if as_neuron(node.stage).own_layer is not None}
         self._warned = set[str]()
         self.start_epoch()

@@ -18,7 +18,7 @@ from cuslayer._base.sequences import ended
 from cuslayer._tape import Tensor, as_tensor
 from cuslayer.backend import Array, namespace, to_device, to_numpy
 from cuslayer.loss.base import check_output
-from cuslayer.network.network import Sequential, graph_of
+from cuslayer.network.network import Sequential
 from cuslayer.plot import gradient_flow
 
 if TYPE_CHECKING:
@@ -409,7 +409,7 @@ class GradientFlow:
 def _by_layer(net: Sequential) -> dict[str, Tensor]:
     """Return the parameters by position and layer, each once, with a number if a layer has several."""
     found: dict[str, Tensor] = {}
-    for node in graph_of(net).nodes:
+    for node in net.graph.nodes:
         own = node.stage.parameters() if hasattr(node.stage, "parameters") else []
         for number, p in enumerate(own):
             if not any(p is other for other in found.values()):

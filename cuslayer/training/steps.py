@@ -38,7 +38,7 @@ from cuslayer.layers.base import as_layer
 from cuslayer.layers.batch_norm import BatchNorm, take_statistics
 from cuslayer.loss.base import observing, scored, sent_labels
 from cuslayer.network.graph import SILENT_INPUT, as_input
-from cuslayer.network.network import Sequential, graph_in_chunks, graph_of
+from cuslayer.network.network import Sequential, graph_in_chunks
 from cuslayer.network.shapes import step_error
 from cuslayer.network.stream import Chunked
 from cuslayer.optim.optimizers import Optimizer
@@ -215,7 +215,7 @@ def backward(task: Task, x: TensorLike, spikes: Tensor, value: Tensor) -> None:
         if chunked is not None and spikes.grad is not None:
             chunked.backward(spikes.grad)
     except MemoryError:
-        raise step_error(graph_of(task.net), as_input(x).shape) from None
+        raise step_error(task.net.graph, as_input(x).shape) from None
 
 
 class _Graph(NamedTuple):
@@ -414,7 +414,7 @@ class RunningStatistics:
     """
 
     def __init__(self, net: Sequential) -> None:
-        stages = {id(node.stage): node.stage for node in graph_of(net).nodes}
+        stages = {id(node.stage): node.stage for node in net.graph.nodes}
         self._layers: list[BatchNorm] = [stage for stage in stages.values() if as_layer(stage).normalizes]
         ends = np.cumsum([0, *(1 + 2 * layer.features for layer in self._layers)]).tolist()
         self._places = {id(layer): slice(*ends[i : i + 2]) for i, layer in enumerate(self._layers)}

@@ -18,7 +18,7 @@ from cuslayer.data.loader import Loader
 from cuslayer.distributed.parallel import DataParallel
 from cuslayer.network.calibration import SAMPLES, Calibration, balance_again, calibrate_initial, layers_set
 from cuslayer.network.graph import as_input
-from cuslayer.network.network import Sequential, graph_in_chunks, graph_of
+from cuslayer.network.network import Sequential, graph_in_chunks
 from cuslayer.network.shapes import output_step
 from cuslayer.network.stream import check_continued
 from cuslayer.network.walk import check_network
@@ -382,7 +382,7 @@ class Trainer:
             problem = "truncate and recompute run steps in chunks of time"
         elif self.score is not None:
             problem = "a score of one's own may read the device"
-        elif any(is_stateful(node.stage) for node in graph_of(self.net).nodes):
+        elif any(is_stateful(node.stage) for node in self.net.graph.nodes):
             problem = "forget() of stateful neurons would not reach a captured step"
         return GraphStep(self.optimizer, problem)
 
@@ -486,7 +486,7 @@ class Trainer:
         of_loss = getattr(getattr(self.loss, "neuron", None), "dt", None)
         if of_loss is None and getattr(self.loss, "window", None) is not None:
             of_loss = getattr(self.loss, "dt", None)
-        return of_loss, output_step(graph_of(self.net))
+        return of_loss, output_step(self.net.graph)
 
 
 def _say(line: str) -> None:

@@ -10,7 +10,6 @@ import pytest
 import cuslayer as cs
 from cuslayer._tape import as_tensor
 from cuslayer.inspection.structure import find_unit, output_shapes
-from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Walk, units
 from tests.support.branches import EXACT, FRAMES, NETWORKS, SRM, conv, first_and_last, nested, skip, spikes
 from tests.support.refused import refuses
@@ -234,7 +233,7 @@ def test_shapes_and_the_notebook_table():
     assert (output_shapes(net)[:5], output_shapes(net)[-5:]) == ([None] * 5, [(4,)] * 5)
     html = net._repr_html_()
     assert "Join(add) on 0.0.1, 0.1.1" in html
-    assert html.count("<tr") == 1 + len(graph_of(net).nodes)
+    assert html.count("<tr") == 1 + len(net.graph.nodes)
 
 
 def test_records_of_a_nested_network():

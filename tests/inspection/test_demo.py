@@ -10,7 +10,6 @@ import pytest
 import cuslayer as cs
 from cuslayer.data import Arrays, Digits
 from cuslayer.inspection.structure import dt_at
-from cuslayer.network.network import graph_of
 from cuslayer.neurons.step import flushed, rint, trunc
 from tests.support.pages import IMAGES, Page, drawn_at_random, lively, seen
 from tools import browser
@@ -262,7 +261,7 @@ def check_weighted_input(there, net, x):
     """Compare the weighted input of every layer of neurons, from the spikes of the layer before, to the bit."""
     y, layer = cs.Tensor(x), 0
     net.train(False)
-    for stage in (node.stage for node in graph_of(net).nodes):
+    for stage in (node.stage for node in net.graph.nodes):
         if isinstance(stage, cs.Neuron):
             layer += 1
             found = there.run(

@@ -11,7 +11,6 @@ import pytest
 import cuslayer as cs
 from cuslayer import backend
 from cuslayer._tape import as_tensor
-from cuslayer.network.network import graph_of
 from cuslayer.training import GradientFlow, NotFiniteError, Trainer
 from tests.support.refused import refuses
 
@@ -89,7 +88,7 @@ def everything(net: Any, optimizer: Any = None) -> Any:
                 if not isinstance(vars(type(value)).get(name), cached_property):
                     note(vars(value)[name], depth + 1)
 
-    for node in graph_of(net).nodes:
+    for node in net.graph.nodes:
         note(node.stage)
     of_optimizer = None if optimizer is None else {n: a.tobytes() for n, a in optimizer.state().items()}
     return tensors, numbers, of_optimizer, str(backend.generator_state())

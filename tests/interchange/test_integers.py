@@ -14,7 +14,6 @@ from cuslayer._tape import on_potential
 from cuslayer.interchange import compare_twin, quantize
 from cuslayer.interchange.integers.fixed import Factor, shifted
 from cuslayer.layers import IntegerWeight, Unpool
-from cuslayer.network.network import graph_of
 from tests.interchange.test_export_c import Exponential, check_equal, compiled
 
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
@@ -404,7 +403,7 @@ def test_sums_of_spikes_and_of_means_of_spikes_have_no_rounding():
     net = cs.Sequential(cs.Parallel(cs.AvgPool(3), cs.Sequential(cs.AvgPool(3)), cs.MaxPool(3)))
     twin = quantize(net, x)
     np.testing.assert_allclose(twin(x).data, net(x).data, rtol=1e-6)
-    join = graph_of(twin).nodes[-2].stage
+    join = twin.graph.nodes[-2].stage
     assert [(factor.mantissa.tolist(), factor.shift) for factor in join.factors] == [(1, 0), (1, 0), (9, 0)]
 
 

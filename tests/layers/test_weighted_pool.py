@@ -10,7 +10,6 @@ from cuslayer import functions
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.synapse.pool import cpu as pool
 from cuslayer.network.graph import plan
-from cuslayer.network.network import graph_of
 from tests.support import reference
 
 pytestmark = pytest.mark.all
@@ -85,9 +84,9 @@ def test_a_hook_applies_in_every_pass(potentials):
     np.testing.assert_allclose(hooked[0].weight.grad, plain[0].weight.grad, rtol=0, atol=1e-4)
     with cs.no_grad():
         assert (hooked(x).data == plain(x).data).all()
-    assert [len(step.stages) for step in plan(graph_of(hooked))] == [2, 1, 1]
-    assert [len(step.stages) for step in plan(graph_of(plain))] == [4]
-    assert [len(step.stages) for step in plan(graph_of(network(cs.SumPool(2, gain=11.0, weight_hook=()))))] == [4]
+    assert [len(step.stages) for step in plan(hooked.graph)] == [2, 1, 1]
+    assert [len(step.stages) for step in plan(plain.graph)] == [4]
+    assert [len(step.stages) for step in plan(network(cs.SumPool(2, gain=11.0, weight_hook=())).graph)] == [4]
 
 
 def test_recordings_and_explanations_follow_the_hook():

@@ -6,7 +6,6 @@ import pytest
 import cuslayer as cs
 from cuslayer._tape import Tensor
 from cuslayer.network.graph import FUSIONS, observe, plan
-from cuslayer.network.network import graph_of
 
 pytestmark = pytest.mark.all
 
@@ -60,7 +59,7 @@ def conv(kind=cs.Conv):
     ],
 )
 def test_the_plan(stages, sizes):
-    steps = plan(graph_of(cs.Sequential(*stages)))
+    steps = plan(cs.Sequential(*stages).graph)
     assert [len(step.stages) for step in steps] == sizes
     assert [stage for step in steps for stage in step.stages] == stages
     assert [step.start for step in steps] == np.cumsum([0, *sizes[:-1]]).tolist()

@@ -9,7 +9,6 @@ from cuslayer.layers import Dense
 from cuslayer.network import Parallel, Sequential
 from cuslayer.network.graph import INPUT, plan
 from cuslayer.network.join import Join, join
-from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Walk
 from tests.support.branches import EXACT, FRAMES, NETWORKS, SRM, conv, skip, spikes
 from tests.support.refused import refuses
@@ -73,14 +72,14 @@ def test_a_network_computes_what_its_stages_do(name, neuron):
     ],
 )
 def test_the_plan_of_a_graph(name, sizes):
-    assert [len(step.stages) for step in plan(graph_of(NETWORKS[name]()))] == sizes
+    assert [len(step.stages) for step in plan(NETWORKS[name]().graph)] == sizes
 
 
 def test_a_pass_ends_where_an_output_is_taken_twice():
     """The skip takes the convolution's weighted input too: it cannot run in one pass with its neurons."""
     layer = conv(2, 2)
     net = cs.Sequential(layer, cs.Parallel(cs.Sequential(SRM, conv(2, 2)), cs.Sequential()))
-    assert [len(step.stages) for step in plan(graph_of(net))] == [1, 1, 1, 1]
+    assert [len(step.stages) for step in plan(net.graph)] == [1, 1, 1, 1]
     x = spikes(*FRAMES)
     weighted = layer(x)
     np.testing.assert_array_equal(net(x).data, (net[1][0][1](SRM(weighted)) + weighted).data)

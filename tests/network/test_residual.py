@@ -6,7 +6,6 @@ import pytest
 import cuslayer as cs
 from cuslayer.network import Word
 from cuslayer.network.join import gate
-from cuslayer.network.network import graph_of
 from tests.support.branches import SRM, conv, spikes
 
 LIF = cs.LIF(theta=1.0)
@@ -28,7 +27,7 @@ def test_a_block_joins_its_input(how, combined):
     np.testing.assert_array_equal(y.data, combined(f, x))
     assert y.dtype == (np.float32 if how == "add" else bool)
     assert block.output_shape((6, 5, 2)) == (6, 5, 2)
-    assert [node.address for node in graph_of(cs.Sequential(block)).nodes] == [*((0, 0, i) for i in range(4)), 0]
+    assert [node.address for node in cs.Sequential(block).graph.nodes] == [*((0, 0, i) for i in range(4)), 0]
 
 
 @pytest.mark.parametrize("how", ["and", "iand"])

@@ -18,7 +18,6 @@ from cuslayer.kernels.fused import cpu as fused
 from cuslayer.kernels.host import memory
 from cuslayer.layers import Layer
 from cuslayer.network import stream as chunks
-from cuslayer.network.network import graph_of
 from cuslayer.neurons.base import Neuron
 from tests.support.kinds import Delayed, Echo, Resting
 from tests.support.refused import raises, refused, refuses
@@ -443,15 +442,15 @@ def test_the_chunk_follows_from_the_shapes():
     each = 2312 + 512 + 512 + 10
     for samples, multiple in ((8, 128), (1, 256), (6, 128)):
         steps = (32 << 20) // (samples * each)
-        assert chunks.chunk_steps(graph_of(net), (0, samples, 34, 34, 2)) == steps // multiple * multiple
+        assert chunks.chunk_steps(net.graph, (0, samples, 34, 34, 2)) == steps // multiple * multiple
     # A convolution and pooling are one pass, whose weighted inputs are not stored.
     cnn = 2312 + 2 * 17 * 17 * 16 + 2 * 9 * 9 * 32 + 2 * 9 * 9 * 64 + 10
     net = cs.Network("34x34x2-16c5-2a-32c3-2a-64c3-10", SRM)
-    assert chunks.chunk_steps(graph_of(net), (9, 8, 34, 34, 2)) == (32 << 20) // (8 * cnn) // 128 * 128
-    assert chunks.chunk_steps(graph_of(net), (9, 4096, 34, 34, 2)) == 1
-    assert chunks.chunk_steps(graph_of(net), (9, 200, 34, 34, 2)) == 32
+    assert chunks.chunk_steps(net.graph, (9, 8, 34, 34, 2)) == (32 << 20) // (8 * cnn) // 128 * 128
+    assert chunks.chunk_steps(net.graph, (9, 4096, 34, 34, 2)) == 1
+    assert chunks.chunk_steps(net.graph, (9, 200, 34, 34, 2)) == 32
     own = cs.Sequential(dense(4, 3), lambda x: x)
-    assert chunks.chunk_steps(graph_of(own), (9, 256, 4)) == (32 << 20) // (256 * (4 + 12 + 3 + 12)) // 128 * 128
+    assert chunks.chunk_steps(own.graph, (9, 256, 4)) == (32 << 20) // (256 * (4 + 12 + 3 + 12)) // 128 * 128
 
 
 def long(net, taken, **options):

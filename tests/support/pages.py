@@ -12,7 +12,6 @@ import numpy as np
 import cuslayer as cs
 from cuslayer.data import Events, digits, saccades, simulated_camera
 from cuslayer.inspection.report.contents import Contents
-from cuslayer.network.network import graph_of
 from tools.browser import Browser
 
 IMAGES, LABELS = (each[digits.numbers("test")] for each in digits.labelled_images())
@@ -36,7 +35,7 @@ _FOUND = """(points) => points.map(([clientX, clientY]) => {
 def lively(*stages: Any) -> cs.Sequential:
     """Return a network whose dense layers have many positive weights, so that all neurons fire, and no number is 0."""
     net, draw = cs.Sequential(*stages), np.random.default_rng(6)
-    for stage in (node.stage for node in graph_of(net).nodes):
+    for stage in (node.stage for node in net.graph.nodes):
         for given in (getattr(stage, name, None) for name in ("bias", "mean", "var", "gain", "offset")):
             if isinstance(given, cs.Tensor):
                 given.data[:] += draw.uniform(0.1, 0.5, given.shape)

@@ -21,7 +21,6 @@ from cuslayer.inspection.structure import default_loss, dt_at
 from cuslayer.layers.base import Shape, form_of
 from cuslayer.network.graph import INPUT, GraphNode, feeds
 from cuslayer.network.join import on_gradient
-from cuslayer.network.network import graph_of
 from cuslayer.network.walk import Walk, eval_mode, units
 from cuslayer.neurons.base import Neuron, as_neuron
 
@@ -65,7 +64,7 @@ class Contents:
     """The contents of a page for a network and its input (T, N, ...), by a forward pass."""
 
     def __init__(self, net: Container, data: Array) -> None:
-        self.net, self.data, self.graph = net, data, graph_of(net)
+        self.net, self.data, self.graph = net, data, net.graph
         self.nodes: Sequence[GraphNode] = self.graph.nodes
         self.shapes: dict[int, Shape] = {INPUT: tuple(data.shape[2:])}
         self.spikes: dict[int, Array] = {}

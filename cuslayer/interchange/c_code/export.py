@@ -22,7 +22,6 @@ from cuslayer.interchange.integers.layers import Rounded
 from cuslayer.interchange.recordings import recording_of
 from cuslayer.layers.base import Shape, form_of
 from cuslayer.network.graph import INPUT, Graph
-from cuslayer.network.network import graph_of
 from cuslayer.network.stream import Stream
 from cuslayer.network.synaptic import fan_out, operations
 from cuslayer.network.walk import check_network, eval_mode
@@ -112,7 +111,7 @@ def export_c(
     base = base.with_suffix("") if base.suffix in (".c", ".h") else base
     if not _FILE.fullmatch(base.name):
         raise ValueError(f"path must end in letters, digits and . _ + -, got {base.name!r}")
-    graph = graph_of(net)
+    graph = net.graph
     with eval_mode(net):
         x = recording_of(net, recording, input_shape)[:, 0]
         data = x if x.dtype == bool else x.astype(np.float32)

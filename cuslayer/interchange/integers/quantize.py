@@ -42,7 +42,7 @@ from cuslayer.layers import Dense, Dropout
 from cuslayer.layers.base import Shape, form_of
 from cuslayer.layers.weight_hooks import MOST_BITS, whole_channels
 from cuslayer.network.graph import INPUT, Graph, GraphNode
-from cuslayer.network.network import Container, Sequential, graph_of
+from cuslayer.network.network import Container, Sequential
 from cuslayer.network.walk import Walk, check_network, eval_mode
 from cuslayer.neurons.base import StepByStep, as_neuron, is_neuron
 from cuslayer.neurons.dynamics import to_array
@@ -103,11 +103,11 @@ def quantize(net: Any, recording: Any = None, *, weights: int = 8, states: int =
         raise ValueError(f"weights must be 2 to {MOST_BITS} bits, got {bits}")
     if states not in (16, 32):
         raise ValueError(f"states must be 16 or 32 bits, got {states!r}")
-    if any(isinstance(node.stage, (Rounded, IntegerNeurons, IntegerReadOut)) for node in graph_of(net).nodes):
+    if any(isinstance(node.stage, (Rounded, IntegerNeurons, IntegerReadOut)) for node in net.graph.nodes):
         raise ValueError("net must be in float, got an integer twin; quantize the network that it was made of")
     recorded = recording_of(net, recording)
     twin = _apart(copy.deepcopy(net)).eval()
-    quantizing = _Quantizing(graph_of(net), twin, bits, states)
+    quantizing = _Quantizing(net.graph, twin, bits, states)
     quantizing.begin(recorded)
     with eval_mode(net), no_grad():
         for at in Walk(net, Tensor(recorded)):
@@ -153,7 +153,7 @@ class _Quantizing:
         self.twin = twin
         self.bits = bits
         self.states = states
-        self.own = [node.stage for node in graph_of(twin).nodes]
+        self.own = [node.stage for node in twin.graph.nodes]
         # What a stage sends by its number; nothing of spikes.
         self.sent: dict[int, _Whole] = {}
         # By the identity of a layer, which may have several places.
