@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from cuslayer._base import check, instead
 from cuslayer._base.array_like import ArrayLike, TensorLike
-from cuslayer.backend import Array, Setting, namespace, numeric, numeric_type, to_device, to_numpy
+from cuslayer.backend import Array, DType, Setting, namespace, numeric, numeric_type, to_device, to_numpy
 from cuslayer.kernels.host.elementwise import computed
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.spikes.packed import PackedSpikes
@@ -236,7 +236,7 @@ class Tensor(ArrayLike["Tensor"]):
         return int(self.stored.size)
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> DType:
         """The type of data: float32, float64 or bool."""
         return self.stored.dtype
 

@@ -24,7 +24,8 @@ from cuslayer._base.device_random import DeviceRandom
 from cuslayer._base.threads import thread_count
 
 # A NumPy or CuPy array, used through their common interface.
-Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
+DType: TypeAlias = "np.dtype[Any]"
+Array: TypeAlias = "np.ndarray[Any, DType]"
 
 _DEVICES = ("auto", "cpu", "cuda")
 # First letters of other words for a GPU, in lower case.
@@ -249,7 +250,7 @@ def numeric(x: Array) -> Array:
     return x.astype(numeric_type(x.dtype), copy=False)
 
 
-def numeric_type(dtype: np.dtype[np.generic]) -> np.dtype[Any]:
+def numeric_type(dtype: np.dtype[np.generic]) -> DType:
     """Return the numeric type for a type, float32 for spikes."""
     return np.dtype(np.float32) if dtype.kind == "b" else dtype
 

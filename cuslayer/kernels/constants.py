@@ -12,7 +12,7 @@ import numpy as np
 
 from cuslayer import kernels
 from cuslayer._base import check
-from cuslayer.backend import Array, namespace, sent_once
+from cuslayer.backend import Array, DType, namespace, sent_once
 from cuslayer.kernels.step.kind import Curve
 
 # The widest next layer whose product a GPU computes within a kernel, again at each step. `matmul` computes a wider one
@@ -44,7 +44,7 @@ class Window(NamedTuple):
         return self.stride == self.kernel and self.padding == (0, 0) and self.dilation == (1, 1)
 
     @property
-    def tap_type(self) -> np.dtype[Any]:
+    def tap_type(self) -> DType:
         """The type of the number of a tap, in row order."""
         return np.dtype(np.uint8 if self.kernel[0] * self.kernel[1] <= 256 else np.int32)
 
@@ -83,7 +83,7 @@ EXP_TERMS = (1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0, 1.0)
 EXP_MOST = 105.0
 
 
-def lowest(dtype: np.dtype[Any]) -> Any:
+def lowest(dtype: DType) -> Any:
     """Return the value that no other is below: minus infinity for numbers, False or 0 for spikes."""
     return dtype.type(-np.inf if dtype.kind == "f" else 0)
 
@@ -124,7 +124,7 @@ class ScaledShape(Protocol):
     def shape(self) -> Shape:
         """The shape of the surrogate."""
 
-    def surrogate(self, dtype: np.dtype[Any]) -> tuple[Any, Any, Any]:
+    def surrogate(self, dtype: DType) -> tuple[Any, Any, Any]:
         """Return theta, 1 / width and height in a number type."""
 
     def __hash__(self) -> int: ...
@@ -137,7 +137,7 @@ class ScaledSurrogate:
     width: float
     height: float
 
-    def surrogate(self, dtype: np.dtype[Any]) -> tuple[Any, Any, Any]:
+    def surrogate(self, dtype: DType) -> tuple[Any, Any, Any]:
         """Return theta, 1 / width and height in a number type."""
         real = dtype.type
         return real(self.theta), real(1 / self.width), real(self.height)
@@ -155,7 +155,7 @@ class DynamicSpiking(ScaledSurrogate):
     shape: Shape
 
 
-def surrogate_numbers(spiking: ScaledShape, dtype: np.dtype[Any]) -> dict[str, Any]:
+def surrogate_numbers(spiking: ScaledShape, dtype: DType) -> dict[str, Any]:
     """Return the constants of ``dt rho(u) = height f((u - theta) steep)`` in a number type, by their names in CUDA."""
     shape = spiking.shape
     constants = {
@@ -197,14 +197,14 @@ def side_by_side(names: Sequence[str], constants: Sequence[Array], like: Array, 
     return sent_once(_spread(names, list(map(np.asarray, constants)), np.empty(0, like.dtype), features), like)
 
 
-def no_columns(xp: Any, dtype: np.dtype[Any]) -> Array:
+def no_columns(xp: Any, dtype: DType) -> Array:
     """Return no constants of neurons, for kernels, on the device in use."""
     none: Array = _none_on_the_host(dtype) if xp is np else xp.empty((0, 1), dtype)
     return none
 
 
 @cache
-def _none_on_the_host(dtype: np.dtype[Any]) -> Array:
+def _none_on_the_host(dtype: DType) -> Array:
     return np.empty((0, 1), dtype)
 
 
@@ -251,7 +251,7 @@ class Product:
         return self.errors.shape[0], self.weight.shape[0]
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> DType:
         """The type of its elements."""
         return self.errors.dtype
 

@@ -15,7 +15,7 @@ from cuslayer import kernels
 from cuslayer._base import check, instead
 from cuslayer._parameter import Bounded, optimizers
 from cuslayer._tape import Tensor, note_change
-from cuslayer.backend import Array, namespace, to_device, to_numpy, uninterrupted
+from cuslayer.backend import Array, DType, namespace, to_device, to_numpy, uninterrupted
 from cuslayer.kernels import Kernels
 from cuslayer.optim.ahead import Numbers, StepsAhead
 from cuslayer.optim.finite import Bounds, NotFinite, StepCheck
@@ -202,7 +202,7 @@ class Optimizer:
         # A parameter that was frozen for some time has taken fewer steps: the corrections of its means start later.
         self._taken = [0 for _ in self.parameters]
         self._sizes: list[float | None] = [None for _ in self.parameters]
-        self._ahead: dict[np.dtype[Any], StepsAhead] = {}
+        self._ahead: dict[DType, StepsAhead] = {}
         self._group_of = [group for group in self.groups for _ in group.params]
         self._check = StepCheck()
         optimizers.add(self)
@@ -394,7 +394,7 @@ class Optimizer:
     def _moving(self) -> tuple[list[Moving], dict[np.dtype[np.generic], list[Moving]]]:
         """Return the parameters to update: alone, and, by type, together on a GPU."""
         numbers = iter(range(len(self.parameters)))
-        alone, together = list[Moving](), dict[np.dtype[Any], list[Moving]]()
+        alone, together = list[Moving](), dict[DType, list[Moving]]()
         for group in self.groups:
             for p, i in zip(group.params, numbers, strict=False):
                 if p.grad is None or not p.requires_grad:

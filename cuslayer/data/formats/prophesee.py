@@ -34,7 +34,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer.backend import Array
+from cuslayer.backend import Array, DType
 from cuslayer.data.events import Events, Ints
 from cuslayer.data.formats import base
 
@@ -147,7 +147,7 @@ class _Clock:
 class _Words32:
     """Decodes a stream of words of EVT 2.0, block by block: t in microseconds, x, y, p."""
 
-    word: np.dtype[Any] = np.dtype("<u4")
+    word: DType = np.dtype("<u4")
 
     def __init__(self, swapped: bool) -> None:
         self._clock = _Clock(_HIGH_BITS)
@@ -169,7 +169,7 @@ class _Words32:
 class _Words64(_Words32):
     """Decodes a stream of words of EVT 2.1, block by block."""
 
-    word: np.dtype[Any] = np.dtype("<u8")
+    word: DType = np.dtype("<u8")
 
     def decode(self, block: Array) -> tuple[Ints, Ints, Ints, Ints]:
         halves = block.view("<u4").reshape(-1, 2)
@@ -182,7 +182,7 @@ class _Words64(_Words32):
 class _Words16:
     """Decodes a stream of words of EVT 3.0, block by block."""
 
-    word: np.dtype[Any] = np.dtype("<u2")
+    word: DType = np.dtype("<u2")
 
     def __init__(self, swapped: bool) -> None:
         self._clock = _Clock(_TIME_BITS)

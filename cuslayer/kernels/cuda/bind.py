@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-DType: TypeAlias = "np.dtype[Any]"
+from cuslayer.backend import DType
+
 # Converts a number to the type of a parameter.
 Bind: TypeAlias = Callable[[Any], Any]
 

@@ -14,15 +14,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from cuslayer import backend
 from cuslayer._base import check
+from cuslayer.backend import DType
 from cuslayer.kernels.cuda import bind, shapes
-
-DType: TypeAlias = "np.dtype[Any]"
 
 # Fused multiply-add rounds once where the CPU rounds twice: a potential at the threshold would spike on only one
 # device. Memory limits the kernels, not arithmetic, so the option costs nothing.

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cuslayer.backend import Array
+from cuslayer.backend import Array, DType
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.cuda.launch import contiguous, empty, most_shared
 from cuslayer.kernels.spikes.packed import PackedSpikes, words_of
@@ -94,7 +94,7 @@ class Kept(NamedTuple):
     keep: int
 
 
-def new_potentials(beside: Array, dtype: np.dtype[Any], steps: int, neurons: int, keep: Any) -> Kept:
+def new_potentials(beside: Array, dtype: DType, steps: int, neurons: int, keep: Any) -> Kept:
     """Return an array (steps, neurons) for potentials saved as a type; it is empty if the type is None."""
     nothing = empty(beside, (0, 0), dtype)
     no_half = empty(beside, (0, 0), np.float16)
@@ -104,7 +104,7 @@ def new_potentials(beside: Array, dtype: np.dtype[Any], steps: int, neurons: int
     return Kept(u, nothing, u, 2) if u.dtype == np.float16 else Kept(u, u, no_half, 1)
 
 
-def stored_potential(u: Array, dtype: np.dtype[Any], prefix: str = "") -> Mapping[str, Any]:
+def stored_potential(u: Array, dtype: DType, prefix: str = "") -> Mapping[str, Any]:
     """Return a saved potential by the names of the kernels' parameters: an array of numbers, and one of float16.
 
     One of them is empty; without a prefix of the names, `stored_half` says which is the potential.

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from cuslayer.backend import Array, namespace, numeric, numeric_type, sent_once
+from cuslayer.backend import Array, DType, namespace, numeric, numeric_type, sent_once
 from cuslayer.kernels.constants import flushed_taps
 from cuslayer.kernels.cuda import compile as source
 from cuslayer.kernels.cuda.compile import kernel
@@ -70,7 +70,7 @@ def arrived(beside: Array) -> Array:
     return counters[device]
 
 
-def train(s: Array | PackedSpikes, real: Any = np.float32) -> tuple[dict[str, Any], Array, np.dtype[Any]]:
+def train(s: Array | PackedSpikes, real: Any = np.float32) -> tuple[dict[str, Any], Array, DType]:
     """Return the arguments of a kernel that takes every form of a signal (T, N, ...), the array in it, and its `real`.
 
     Kernels read booleans and packed spikes directly, with a given number type. Packed spikes are unpacked unless a
@@ -89,7 +89,7 @@ def train(s: Array | PackedSpikes, real: Any = np.float32) -> tuple[dict[str, An
 
 
 @lru_cache(maxsize=256)
-def recurrence(alpha: Alpha, dtype: np.dtype[Any], steps: int) -> Mapping[str, Any]:
+def recurrence(alpha: Alpha, dtype: DType, steps: int) -> Mapping[str, Any]:
     """Return the constants of a filter, by their names in the kernels.
 
     The kernels take a cut at `steps` for a filter that is never cut.

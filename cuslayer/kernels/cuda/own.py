@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer._base import check
+from cuslayer.backend import DType
 from cuslayer.kernels.cuda import compile as library
 from cuslayer.kernels.cuda.compile import Kernel, Source, signatures, with_header
 
@@ -107,7 +108,7 @@ class OwnKernel:
         """Check the arguments and run the kernel with a given number of blocks; see `Kernel.launch`."""
         self._kernel(self._dtype(arguments)).launch(grid, block, shared, **arguments)
 
-    def _dtype(self, arguments: Mapping[str, Any]) -> np.dtype[Any]:
+    def _dtype(self, arguments: Mapping[str, Any]) -> DType:
         """Return the type of `real`, from its first array."""
         for p in self._parameters:
             x = arguments.get(p.name)
@@ -115,7 +116,7 @@ class OwnKernel:
                 return np.dtype(x.dtype)
         return np.dtype(np.float32)
 
-    def _kernel(self, dtype: np.dtype[Any]) -> Kernel:
+    def _kernel(self, dtype: DType) -> Kernel:
         try:
             library.library.driver.array_type()
         except ValueError as problem:

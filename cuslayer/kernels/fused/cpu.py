@@ -18,7 +18,7 @@ import numpy as np
 
 from cuslayer import kernels
 from cuslayer._base.parallel import parallel_for
-from cuslayer.backend import Array
+from cuslayer.backend import Array, DType
 from cuslayer.kernels.constants import Pooling, Product, Window, narrow
 from cuslayer.kernels.fused.loop import Blocks, Checkpoints, Pooled, Stage, checkpoints, no_checkpoints, stage_of
 from cuslayer.kernels.fused.loop import backward as run_backward
@@ -223,7 +223,7 @@ class Map(NamedTuple):
     after: Blocks | None  # the same blocks after pooling
 
 
-def map_of(m: Maps, pooling: Pooling | None, dtype: np.dtype[Any]) -> Map:
+def map_of(m: Maps, pooling: Pooling | None, dtype: DType) -> Map:
     """Return the blocks of maps before and after pooling."""
     if pooling is None:
         return Map(m, Blocks(m.samples, m.rows * m.width, m.together * m.width), (m.rows, m.columns), None, None)

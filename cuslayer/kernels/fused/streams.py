@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer._base.parallel import parallel_for
-from cuslayer.backend import Array
+from cuslayer.backend import Array, DType
 from cuslayer.kernels.constants import Pooling, Window, places_of
 from cuslayer.kernels.fused.cpu import dense_blocks, map_of
 from cuslayer.kernels.fused.loop import Blocks, Pooled, Stage, forward, memory_of, no_checkpoints, stage_of
@@ -32,7 +32,7 @@ _FEW = 1 << 19
 class _Streamed:
     """Neurons that keep their state from call to call."""
 
-    def __init__(self, dtype: np.dtype[Any]) -> None:
+    def __init__(self, dtype: DType) -> None:
         self._dtype = dtype
         self._steps = 0
         self._stage: Stage | None = None

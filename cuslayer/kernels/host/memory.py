@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from cuslayer.backend import Array, Setting
+from cuslayer.backend import Array, DType, Setting
 
 # Smaller arrays are NumPy's.
 _LEAST_BYTES = 1 << 17
@@ -229,7 +229,7 @@ _pool = MemoryPool()
 class _Allocation:
     """Memory that is released when the last array that refers to it is deleted."""
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], pool: MemoryPool, part: _Part) -> None:
+    def __init__(self, shape: tuple[int, ...], dtype: DType, pool: MemoryPool, part: _Part) -> None:
         self.pool = pool
         self.part = part
         block, (start, _) = part

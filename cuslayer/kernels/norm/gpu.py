@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cuslayer.backend import Array
+from cuslayer.backend import Array, DType
 from cuslayer.kernels.cuda.compile import kernel
 from cuslayer.kernels.cuda.launch import arrived, contiguous, empty
 from cuslayer.kernels.norm.scaling import Scale, Scaling, move
@@ -70,7 +70,7 @@ def forward(x: Array, scale: Scale) -> tuple[Array, Subtracted]:
     return y, subtracted
 
 
-def scale_arguments(scale: Scale, dtype: np.dtype[Any]) -> tuple[dict[str, Any], Subtracted]:
+def scale_arguments(scale: Scale, dtype: DType) -> tuple[dict[str, Any], Subtracted]:
     """Return the arguments of a kernel that normalizes, and the arrays for `adjoint`, which it writes."""
     arrays = {"var": scale.var, "centre": scale.centre, "gain": scale.gain, "offset": scale.offset}
     arguments: dict[str, Any] = {

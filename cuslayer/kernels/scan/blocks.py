@@ -16,7 +16,7 @@ import numpy as np
 from numba import types
 
 from cuslayer._base.jit import address_of, compiled, inlined
-from cuslayer.backend import Array
+from cuslayer.backend import Array, DType
 from cuslayer.kernels.constants import surrogate_numbers
 from cuslayer.kernels.host.llvm import call, multiply_add, whole_registers
 from cuslayer.kernels.host.memory import empty
@@ -82,9 +82,7 @@ def held_by(neurons: Block, count: int, width: int, chunk: int) -> Held:
     return Held(memory, empty((count, rows[0], width), dtype), empty((count, rows[1], width), np.uint8))
 
 
-def forward_of(
-    dtype: np.dtype[Any], steps: int, constants: Any, spiking: StepSpiking, saves: tuple[str, ...] = ()
-) -> Block:
+def forward_of(dtype: DType, steps: int, constants: Any, spiking: StepSpiking, saves: tuple[str, ...] = ()) -> Block:
     """Return the forward block of neurons for a number of steps.
 
     Args:
@@ -97,7 +95,7 @@ def forward_of(
     return _forward_block(dtype, steps, spiking, saves)._replace(constants=constants)
 
 
-def backward_of(dtype: np.dtype[Any], steps: int, constants: Any, spiking: StepSpiking, trained: bool = False) -> Block:
+def backward_of(dtype: DType, steps: int, constants: Any, spiking: StepSpiking, trained: bool = False) -> Block:
     """Return the backward block of neurons; see `forward_of`.
 
     Rows after the constants have the values of `load_saved`, if gradients need more than the potential, and if
@@ -107,7 +105,7 @@ def backward_of(dtype: np.dtype[Any], steps: int, constants: Any, spiking: StepS
 
 
 @lru_cache(256)
-def _forward_block(dtype: np.dtype[Any], steps: int, spiking: StepSpiking, saves: tuple[str, ...]) -> Block:
+def _forward_block(dtype: DType, steps: int, spiking: StepSpiking, saves: tuple[str, ...]) -> Block:
     """Return the forward block without the constants that differ between neurons."""
     kind = spiking.kind
     states = len(kind.states)
@@ -128,7 +126,7 @@ def _forward_block(dtype: np.dtype[Any], steps: int, spiking: StepSpiking, saves
 
 
 @lru_cache(256)
-def _backward_block(dtype: np.dtype[Any], steps: int, spiking: StepSpiking, trained: bool) -> Block:
+def _backward_block(dtype: DType, steps: int, spiking: StepSpiking, trained: bool) -> Block:
     """Return the backward block without the constants that differ between neurons."""
     kind = spiking.kind
     surrogate = surrogate_numbers(spiking, dtype).values()
@@ -156,7 +154,7 @@ def _backward_block(dtype: np.dtype[Any], steps: int, spiking: StepSpiking, trai
     )
 
 
-def addresses_of(text: str, dtype: np.dtype[Any], signatures: dict[str, Any]) -> tuple[int, ...]:
+def addresses_of(text: str, dtype: DType, signatures: dict[str, Any]) -> tuple[int, ...]:
     """Return the addresses of the functions with a signature of a text of `print_numba`, compiled for a number type."""
     words = _WORDS | {"_real": dtype.type}
     exec(compile(text, __file__, "exec"), words)
@@ -168,7 +166,7 @@ def addresses_of(text: str, dtype: np.dtype[Any], signatures: dict[str, Any]) ->
     return tuple(addresses)
 
 
-def _signatures(dtype: np.dtype[Any]) -> dict[str, Any]:
+def _signatures(dtype: DType) -> dict[str, Any]:
     pointer: Any = types.CPointer
     real = pointer(numba.from_dtype(dtype))
     number = types.int64
@@ -183,12 +181,12 @@ def _signatures(dtype: np.dtype[Any]) -> dict[str, Any]:
 
 
 @cache
-def _forward_address(kind: Kind, saves: tuple[str, ...], dtype: np.dtype[Any]) -> int:
+def _forward_address(kind: Kind, saves: tuple[str, ...], dtype: DType) -> int:
     return addresses_of(print_numba.forward_scan(kind, saves), dtype, _signatures(dtype))[0]
 
 
 @cache
-def _backward_addresses(kind: Kind, exact: bool, trained: bool, curve: Curve, dtype: np.dtype[Any]) -> tuple[int, ...]:
+def _backward_addresses(kind: Kind, exact: bool, trained: bool, curve: Curve, dtype: DType) -> tuple[int, ...]:
     return addresses_of(print_numba.backward_scan(kind, exact, trained, curve), dtype, _signatures(dtype))
 
 

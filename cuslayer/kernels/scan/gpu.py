@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
-from cuslayer.backend import Array
+from cuslayer.backend import Array, DType
 from cuslayer.kernels.constants import surrogate_numbers
 from cuslayer.kernels.cuda.compile import Kernel, kernel
 from cuslayer.kernels.cuda.launch import contiguous, empty, sizes
@@ -92,7 +90,7 @@ def adjoint(
     return y.sum(axis=1, keepdims=True) if still else y, sums
 
 
-def kernel_for(name: str, dtype: np.dtype[Any], spiking: StepSpiking) -> Kernel:
+def kernel_for(name: str, dtype: DType, spiking: StepSpiking) -> Kernel:
     """Return a kernel for a kind of neuron and its surrogate."""
     return kernel(name, dtype, print_cuda.header(spiking.kind, spiking.shape.curve))
 
@@ -103,12 +101,12 @@ def stored_values(spiking: StepSpiking) -> int:
     return 0 if back.recomputed else len(back.kept)
 
 
-def forward_constants(constants: Array, spiking: StepSpiking, dtype: np.dtype[Any], steps: int) -> dict[str, Any]:
+def forward_constants(constants: Array, spiking: StepSpiking, dtype: DType, steps: int) -> dict[str, Any]:
     """Return the constants of neurons for so many steps, by the names of the kernels' parameters."""
     return {"constants": constants, "numbers": _numbers(spiking, dtype, steps, max(constants.shape[1], 1))}
 
 
-def adjoint_constants(constants: Array, spiking: StepSpiking, dtype: np.dtype[Any], steps: int) -> dict[str, Any]:
+def adjoint_constants(constants: Array, spiking: StepSpiking, dtype: DType, steps: int) -> dict[str, Any]:
     """Return the same with the surrogate."""
     return forward_constants(constants, spiking, dtype, steps) | {"rho": surrogate_numbers(spiking, dtype)}
 
@@ -131,7 +129,7 @@ def _lags(spiking: StepSpiking, steps: int) -> dict[str, int]:
 
 
 @lru_cache(maxsize=256)
-def _numbers(spiking: StepSpiking, dtype: np.dtype[Any], steps: int, period: int) -> Mapping[str, Any]:
+def _numbers(spiking: StepSpiking, dtype: DType, steps: int, period: int) -> Mapping[str, Any]:
     """Return the fields of the printed struct `Numbers`."""
     numbers = dict(zip(spiking.kind.numbers, spiking.numbers(dtype), strict=True)) | _lags(spiking, steps)
     return {print_cuda.word(name): value for name, value in numbers.items()} | {"period": period}

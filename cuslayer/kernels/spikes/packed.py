@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer import kernels
-from cuslayer.backend import Array, namespace, to_numpy
+from cuslayer.backend import Array, DType, namespace, to_numpy
 
 # Bits of a word.
 WORD = 32
@@ -35,7 +35,7 @@ class PackedSpikes:
     by_neuron: Array | None = None
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> DType:
         """The type of the unpacked array, boolean."""
         return np.dtype(bool)
 

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from cuslayer.backend import Array
+from cuslayer.backend import Array, DType
 from cuslayer.kernels.constants import DynamicSpiking, least_state, side_by_side
 from cuslayer.kernels.step.kind import (
     GRAD,
@@ -83,7 +83,7 @@ class StepSpiking(DynamicSpiking):
     lags: tuple[int, ...] = ()  # numbers of steps, in the order of ``kind.lags``; 0 for never
     labels: tuple[str, ...] = ()  # the names of ``kind.columns`` in errors
 
-    def numbers(self, dtype: np.dtype[Any]) -> tuple[Any, ...]:
+    def numbers(self, dtype: DType) -> tuple[Any, ...]:
         """Return the constants of all neurons in a number type."""
         return tuple(map(dtype.type, self.values))
 
@@ -97,7 +97,7 @@ class StepSpiking(DynamicSpiking):
         """Return the numbers of steps by name; 0 where a signal of `steps` steps is not longer."""
         return {name: lag if lag < steps else 0 for name, lag in zip(self.kind.lags, self.lags, strict=True)}
 
-    def rounded(self, dtype: np.dtype[Any]) -> Array:
+    def rounded(self, dtype: DType) -> Array:
         """Return the constants of all neurons and the absolute value below which states become 0, for the CPU."""
         return np.array([*self.values, least_state(dtype)], dtype)
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cuslayer._base import check
-from cuslayer.backend import Array, namespace, numeric
+from cuslayer.backend import Array, DType, namespace, numeric
 from cuslayer.kernels.constants import NO_SHAPE, least_factor, no_columns
 from cuslayer.kernels.host.memory import available_memory, count_elements, in_words
 from cuslayer.kernels.step.derive import StepSpiking
@@ -119,7 +119,7 @@ class Alpha:
         tail = tail if tail >= least else 0.0
         return Recurrence(decay, self.amplitude * math.e * self.dt / self.tau, self.taps, tail, self.taps * tail)
 
-    def recurrence(self, dtype: np.dtype[Any], steps: int) -> Recurrence:
+    def recurrence(self, dtype: DType, steps: int) -> Recurrence:
         """Return the recurrence in a number type for `steps` steps; omit a cut after the last step."""
         real = dtype.type
         decay, gain, cut, cut_p, cut_q = self.constants

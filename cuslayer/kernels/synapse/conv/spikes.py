@@ -23,7 +23,7 @@ import numpy as np
 
 from cuslayer._base.jit import compiled, inlined, native_address, uncounted
 from cuslayer._base.parallel import parallel_for
-from cuslayer.backend import Array
+from cuslayer.backend import Array, DType
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.llvm import VECTOR_BYTES, run
 from cuslayer.kernels.host.memory import aligned
@@ -441,7 +441,7 @@ def _weigh(
         _add_spikes(first, last, x, at, frames, low, high, width, spikes, taps)
 
 
-def example(dtype: np.dtype[Any]) -> tuple[Array, Maps, Where]:
+def example(dtype: DType) -> tuple[Array, Maps, Where]:
     """Return lines, maps and spikes of a number type, for `native_address`."""
     reach = Reach(np.zeros((1, 1, 4), np.int32), 0, 0, 1, np.zeros(1, np.int64))
     spikes = Where(np.zeros(2, np.int64), np.zeros(1, np.int32), 1, 1, 1, Window.of(1, 1, 0, 1), reach, 0)
@@ -449,6 +449,6 @@ def example(dtype: np.dtype[Any]) -> tuple[Array, Maps, Where]:
 
 
 @cache
-def _weighing(dtype: np.dtype[Any]) -> int:
+def _weighing(dtype: DType) -> int:
     lines, m, spikes = example(dtype)
     return native_address(_weigh, 0, 0, lines, 0, 0, 0, 0, m, spikes, lines[None])

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from cuslayer.backend import Array
+from cuslayer.backend import Array, DType
 
 
-def tolerance(dtype: np.dtype[Any]) -> float:
+def tolerance(dtype: DType) -> float:
     """Return the distance, in steps of a delay of one step, at which a delay of this type counts as a multiple."""
     return 5e-7 if dtype == np.float32 else 1e-9
 

@@ -14,7 +14,7 @@ from numba import types
 
 from cuslayer._base.jit import compiled, inlined
 from cuslayer._base.parallel import BLOCK, GRAIN, columns, parallel_for
-from cuslayer.backend import Array
+from cuslayer.backend import Array, DType
 from cuslayer.kernels.constants import ScaledShape, flushed_taps, surrogate_numbers
 from cuslayer.kernels.host.llvm import VECTOR_BYTES, call
 from cuslayer.kernels.host.memory import empty
@@ -36,14 +36,14 @@ class Surrogate(NamedTuple):
 
 
 @lru_cache(256)
-def surrogate_of(spiking: ScaledShape, dtype: np.dtype[Any]) -> Surrogate:
+def surrogate_of(spiking: ScaledShape, dtype: DType) -> Surrogate:
     """Return the surrogate of neurons in a number type."""
     numbers = np.array([*surrogate_numbers(spiking, dtype).values()], dtype)
     return Surrogate(_address(spiking.shape.curve, dtype), numbers)
 
 
 @cache
-def _address(curve: Curve, dtype: np.dtype[Any]) -> int:
+def _address(curve: Curve, dtype: DType) -> int:
     pointer: Any = types.CPointer
     real = pointer(numba.from_dtype(dtype))
     return addresses_of(print_numba.slopes(curve), dtype, {"slopes": types.void(real, real, types.int64, real)})[0]
