@@ -83,7 +83,7 @@ EXP_TERMS = (1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0, 1.0)
 EXP_MOST = 105.0
 
 
-def lowest(dtype: DType) -> Any:
+def lowest(dtype: DType) -> float:
     """Return the value that no other is below: minus infinity for numbers, False or 0 for spikes."""
     return dtype.type(-np.inf if dtype.kind == "f" else 0)
 
@@ -101,7 +101,7 @@ def least_factor(dtype: Any) -> float:
     return float(np.finfo(dtype).eps) * 2.0**-14
 
 
-def flushed_taps(taps: Array, dtype: Any) -> Array:
+def flushed_taps(taps: Array, dtype: DType) -> Array:
     """Return the samples of a filter in a number type, 0 where they are below `least_state`."""
     return namespace(taps).where(abs(taps) < least_state(dtype), taps.dtype.type(0), taps).astype(dtype)
 

@@ -23,7 +23,7 @@ def real(label: str, dtype: DType) -> Bind:
     # An optimizer passes the same float objects at every launch, and a conversion to float32 is slow.
     known: tuple[Any, Any] = (math.nan, exact(math.nan))
 
-    def bind(value: Any) -> Any:
+    def bind(value: float) -> float:
         nonlocal known
         last, bound = known
         if value is last:
@@ -56,7 +56,7 @@ def integer(label: str, dtype: DType) -> Bind:
     # Sizes and cuts are the same at every launch, and a look-up is faster than a conversion.
     as_type = _as_type(dtype)
 
-    def bind(value: Any) -> Any:
+    def bind(value: int) -> int:
         if type(value) is not int:
             if isinstance(value, (bool, np.bool_)):
                 raise TypeError(f"{label} must be an integer, got {type(value).__name__}")

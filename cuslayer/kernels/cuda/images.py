@@ -94,7 +94,7 @@ class Kept(NamedTuple):
     keep: int
 
 
-def new_potentials(beside: Array, dtype: DType, steps: int, neurons: int, keep: Any) -> Kept:
+def new_potentials(beside: Array, dtype: DType, steps: int, neurons: int, keep: DType | None) -> Kept:
     """Return an array (steps, neurons) for potentials saved as a type; it is empty if the type is None."""
     nothing = empty(beside, (0, 0), dtype)
     no_half = empty(beside, (0, 0), np.float16)

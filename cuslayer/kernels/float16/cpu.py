@@ -6,13 +6,11 @@ Values that are not finite become infinity, so backward still detects a potentia
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from cuslayer._base.jit import compiled
 from cuslayer._base.parallel import parallel_for
-from cuslayer.backend import Array
+from cuslayer.backend import Array, DType
 from cuslayer.kernels.host.llvm import bits_of_float, float_of_bits
 from cuslayer.kernels.host.memory import empty
 from cuslayer.kernels.host.numbers import CONVERTS, HALVES, decode_vector, encode_vector
@@ -39,7 +37,7 @@ _TO_SIGN = np.int32(16)
 
 
 @compiled
-def encode_bits(first: int, last: int, x: Any, half: Any) -> None:
+def encode_bits(first: int, last: int, x: Array, half: Array) -> None:
     """Write x[first:last] to half as the bits of float16."""
     numbers = x[first:last]
     out = half[first:last]
@@ -62,7 +60,7 @@ def encode_bits(first: int, last: int, x: Any, half: Any) -> None:
 
 
 @compiled
-def decode_bits(first: int, last: int, half: Any, x: Any) -> None:
+def decode_bits(first: int, last: int, half: Array, x: Array) -> None:
     """Write half[first:last], the bits of float16, to x as numbers."""
     halves = half[first:last]
     out = x[first:last]
@@ -84,7 +82,7 @@ def store(x: Array) -> Array:
     return half
 
 
-def load(half: Array, dtype: Any) -> Array:
+def load(half: Array, dtype: DType) -> Array:
     """Return the result of `store` in a number type."""
     if dtype != np.float32:
         return half.astype(dtype)

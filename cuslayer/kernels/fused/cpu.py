@@ -100,7 +100,7 @@ def dense_neuron(
     w: Array,
     constants: Array,
     spiking: StepSpiking,
-    keep: Any = None,
+    keep: DType | None = None,
     shift: Array | None = None,
 ) -> tuple[Array, Array]:
     """Return the potentials and the spikes (rows, outputs) of a dense layer, x (rows, inputs), w (inputs, outputs).
@@ -181,7 +181,7 @@ def dense_neuron_adjoint(g: Array | Product, u: Array, steps: int, constants: Ar
 
 
 def norm_neuron(
-    x: Array, scale: Scale, constants: Array, spiking: StepSpiking, keep: Any
+    x: Array, scale: Scale, constants: Array, spiking: StepSpiking, keep: DType | None
 ) -> tuple[tuple[Array, Array], Applied]:
     """Return the potentials and the spikes of neurons for x (T, ..., channels), normalized, and values for backward.
 
@@ -259,7 +259,7 @@ class ConvPass:
         window: Window,
         constants: Array,
         spiking: StepSpiking,
-        keep: Any,
+        keep: DType | None,
         shift: Array | None = None,
     ) -> tuple[Array, Array]:
         """Return the potential u and the spikes s (frames, rows, columns, outputs).

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, ClassVar
 
-from cuslayer.backend import Array
+from cuslayer.backend import Array, DType
 from cuslayer.kernels.constants import Pooling, Window
 from cuslayer.kernels.fused import gpu_conv, gpu_dense, gpu_norm, gpu_pool
 from cuslayer.kernels.fused.neurons import in_one_pass
@@ -40,7 +40,7 @@ class GpuPass:
         window: Window,
         constants: Array,
         spiking: StepSpiking,
-        keep: Any,
+        keep: DType | None,
         shift: Array | None = None,
     ) -> tuple[Array, PackedSpikes]:
         """Return the potential and the spikes; see `gpu_conv.conv_neuron`."""
@@ -69,7 +69,7 @@ class GpuPass:
         constants: Array,
         spiking: StepSpiking,
         pooling: Pooling,
-        keep: Any,
+        keep: DType,
         shift: Array | None = None,
     ) -> tuple[Array, Array, PackedSpikes]:
         """Return both potentials and the spikes after pooling, in two passes; backward is one."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
-from cuslayer.backend import Array
+from cuslayer.backend import Array, DType
 from cuslayer.kernels.constants import WIDEST_ON_GPU, Pooling, Product, Window, narrow
 from cuslayer.kernels.cuda.images import (
     blocks,
@@ -44,7 +43,7 @@ def conv_neuron(
     groups: int,
     constants: Array,
     spiking: StepSpiking,
-    keep: Any,
+    keep: DType | None,
     shift: Array | None = None,
 ) -> tuple[Array, PackedSpikes]:
     """Return the potential u (steps, neurons of all samples) and the spikes (frames, rows, columns, outputs)."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from cuslayer.backend import Array
+from cuslayer.backend import Array, DType
 from cuslayer.kernels.constants import WIDEST_ON_GPU, Product, narrow
 from cuslayer.kernels.cuda.images import new_potentials, stored_potential
 from cuslayer.kernels.cuda.launch import contiguous, empty, most_shared
@@ -61,7 +61,7 @@ def dense_neuron(
     w: Array,
     constants: Array,
     spiking: StepSpiking,
-    keep: Any,
+    keep: DType,
     shift: Array | None = None,
 ) -> tuple[Array, PackedSpikes]:
     """Return the potentials (steps, samples x outputs), none if `keep` is None, and the spikes with `by_neuron`."""

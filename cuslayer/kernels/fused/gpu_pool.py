@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer import kernels
-from cuslayer.backend import Array
+from cuslayer.backend import Array, DType
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.cuda.images import (
     WARPS,
@@ -33,10 +33,10 @@ def pool_neuron(
     x: PackedSpikes | Array,
     steps: int,
     window: Window,
-    gain: Any,
+    gain: float,
     constants: Array,
     spiking: StepSpiking,
-    keep: Any,
+    keep: DType,
 ) -> tuple[Array, PackedSpikes]:
     """Return the potential u (steps, neurons of all samples) and the spikes (frames, rows, columns, C), in float32."""
     x, dtype = packed(x), np.dtype(np.float32)

@@ -202,14 +202,14 @@ def _chunk(number: int, steps: int, most: int) -> tuple[int, int]:
 
 
 @uncounted
-def _save_states(block: int, number: int, memory: Any, size: int, saved: Checkpoints) -> None:
+def _save_states(block: int, number: int, memory: Array, size: int, saved: Checkpoints) -> None:
     """Save the states before a chunk."""
     if saved.states.size:
         copy(saved.states[block, number, :size], memory[:size])
 
 
 @uncounted
-def _save_spikes(block: int, number: int, first: int, last: int, fired: Any, saved: Checkpoints) -> None:
+def _save_spikes(block: int, number: int, first: int, last: int, fired: Array, saved: Checkpoints) -> None:
     """Save the last spikes of the chunk [first, last), from a ring buffer; the last row is the last step."""
     if saved.states.size:
         rows = saved.fired[block, number]
@@ -218,7 +218,7 @@ def _save_spikes(block: int, number: int, first: int, last: int, fired: Any, sav
 
 
 @uncounted
-def _load_spikes(first: int, last: int, steps: int, saved: Any, fired: Any) -> None:
+def _load_spikes(first: int, last: int, steps: int, saved: Array, fired: Array) -> None:
     """Write the saved spikes of the steps [first, last), which are in earlier chunks, into a ring buffer."""
     for t in range(max(first, 0), last):
         number = -(-steps // CHUNK) - 1 - (steps - 1 - t) // CHUNK
@@ -250,7 +250,7 @@ def _save_values(values: Any, t: int, memory: Any, row: int, at: int, size: int)
 
 
 @uncounted
-def _apply_shift(first: int, last: int, rows: Any, rows_at: int, at: int, size: int, shift: Any) -> None:
+def _apply_shift(first: int, last: int, rows: Array, rows_at: int, at: int, size: int, shift: Array) -> None:
     """Apply `norm.scaling.shifted` to the columns [at, at + size) in a ring buffer."""
     channels = shift.shape[1]
     for t in range(first, last):
@@ -293,8 +293,8 @@ def forward(
     chunk: int,
     stage: Stage,
     pooled: Pooled | None,
-    saved_values: Any,
-    s: Any,
+    saved_values: Array | None,
+    s: Array,
     source: Any,
 ) -> None:
     """Write the spikes s (steps, neurons) of the blocks [first, last), and the potentials that stages have arrays for.
@@ -397,10 +397,10 @@ def _restore(
     steps: int,
     block: int,
     size: int,
-    memory: Any,
-    x: Any,
-    fired: Any,
-    potential: Any,
+    memory: Array,
+    x: Array,
+    fired: Array,
+    potential: Array,
     saved: Checkpoints,
 ) -> None:
     """Compute the potentials of the chunk [first, last) again, from the weighted input x in a ring buffer."""
@@ -415,14 +415,14 @@ def _restore(
 def backward(
     first: int,
     last: int,
-    parts: Any,
+    parts: Array,
     steps: int,
     begun: int,
     chunk: int,
     stage: Stage,
     pooled: Pooled | None,
     carried: Carried | None,
-    y: Any,
+    y: Array,
     errors: Any,
     layer: Any,
     source: Any,
@@ -551,14 +551,14 @@ def _room_back(after: Stage, chunk: int) -> tuple[Any, Any, Any, Any]:
 
 
 @uncounted
-def _load_rows(ring: Any, rows: Any, at: int, size: int) -> None:
+def _load_rows(ring: Array, rows: Array, at: int, size: int) -> None:
     """Copy columns of some rows to the front of a block's rows."""
     for i in range(len(rows)):
         copy(ring[i, :size], rows[i, at : at + size])
 
 
 @uncounted
-def _store_rows(rows: Any, ring: Any, at: int, size: int) -> None:
+def _store_rows(rows: Array, ring: Array, at: int, size: int) -> None:
     """Copy the front of a block's rows to columns of some rows."""
     for i in range(len(rows)):
         copy(rows[i, at : at + size], ring[i, :size])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from cuslayer._base.jit import uncounted
+from cuslayer.backend import Array
 from cuslayer.kernels.host.llvm import VECTOR_BYTES
 from cuslayer.kernels.synapse.pool.tiles import spread_tile, sum_tile
 
@@ -21,7 +22,7 @@ class Tiles(NamedTuple):
 
 
 @uncounted
-def pool(first: int, last: int, s: Any, s_at: int, size: int, x: Any, x_at: int, tiles: Tiles) -> None:
+def pool(first: int, last: int, s: Array, s_at: int, size: int, x: Array, x_at: int, tiles: Tiles) -> None:
     """Sum `size` spikes s, rows of a map from the column `s_at` on, tile by tile into x; both are ring buffers."""
     spikes = s.reshape(s.size)
     sums = x.reshape(x.size)
@@ -50,7 +51,7 @@ def pool(first: int, last: int, s: Any, s_at: int, size: int, x: Any, x_at: int,
 
 
 @uncounted
-def spread(first: int, last: int, errors: Any, size: int, g: Any, tiles: Tiles) -> None:
+def spread(first: int, last: int, errors: Array, size: int, g: Array, tiles: Tiles) -> None:
     """Write into `size` columns of g the gain times the error of each pixel's tile; both are ring buffers."""
     of_tiles = errors.reshape(errors.size)
     out = g.reshape(g.size)

@@ -20,6 +20,7 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 from cuslayer._base.jit import compiled
+from cuslayer.backend import Array
 
 # Bytes of a vector in rows of arrays: a cache line, and one register of the widest kind, or several narrower ones.
 VECTOR_BYTES = 64
@@ -148,7 +149,7 @@ _KINDS = {
 class Emitter:
     """Generates values, loops and cases at the position of an LLVM builder."""
 
-    def __init__(self, builder: Any) -> None:
+    def __init__(self, builder: ir.IRBuilder) -> None:
         self.builder = builder
 
     def value(self, number: Emitted | float, kind: Any = I64) -> Emitted:
@@ -251,7 +252,7 @@ def generated(function: Callable[..., Any]) -> Any:
             kinds.get(parameter.annotation, kind) for parameter, kind in zip(parameters, argument_types, strict=True)
         ]
 
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
             code = Emitter(builder)
             values = list[Emitted | Flat]()
             for kind, raw in zip(signature.args, arguments, strict=True):
@@ -329,7 +330,7 @@ _carray: Any = vars(numba)["carray"]
 
 
 @compiled
-def array_at(address: int, size: int, like: Any) -> Any:
+def array_at(address: int, size: int, like: Array) -> Array:
     """Return the array (size,) at an address, in the type of another; the caller keeps its memory."""
     return _carray(_pointer_at(address), (size,), like.dtype)
 
@@ -343,7 +344,7 @@ def _call(typing_context: Any, address: Any, argument_types: Any) -> Any:
     if not _in_rows(argument_types):
         return None
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         passed = []
         for number, kind in enumerate(argument_types):
             value = builder.extract_value(arguments[1], number)
@@ -391,7 +392,7 @@ run: Any = intrinsic(_run)
 
 
 def _widen(typing_context: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         # llvmlite's own method takes no attribute with a value.
         set.add(builder.function.attributes, '"prefer-vector-width"="512"')
         return context.get_dummy_value()

@@ -257,7 +257,7 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> Array:
     return np.asarray(_Allocation(shape, dtype, _pool, _pool.take(size)))
 
 
-def aligned_copy(x: Array, dtype: Any) -> Array:
+def aligned_copy(x: Array, dtype: DType) -> Array:
     """Return a copy of an array in a number type, from the beginning of a cache line on."""
     copy = aligned(x.shape, dtype)
     copy[...] = x

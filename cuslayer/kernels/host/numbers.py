@@ -19,6 +19,7 @@ from numba import types
 from numba.extending import overload
 
 from cuslayer._base.jit import compiled
+from cuslayer.backend import Array
 from cuslayer.kernels.constants import EXP_LN2, EXP_LOG2_E, EXP_MOST, EXP_TERMS
 from cuslayer.kernels.host.llvm import (
     I32,
@@ -130,7 +131,7 @@ def _exp_of_step(x: Any) -> Any:
 
 
 @compiled
-def are_finite(values: Any) -> bool:
+def are_finite(values: Array) -> bool:
     """Return whether all values are finite; if one is not, its product with 0 is NaN."""
     zero = values.dtype.type(0)
     wrong = 0

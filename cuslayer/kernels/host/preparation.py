@@ -5,8 +5,6 @@ They have no CUDA twins. For a few signals a loop in NumPy takes ten times as lo
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from cuslayer._base.jit import compiled
@@ -18,7 +16,7 @@ _GRAIN = 128
 
 
 @compiled
-def _crossings(first: int, last: int, x: Any, threshold: Any, spikes: Any) -> None:
+def _crossings(first: int, last: int, x: Array, threshold: float, spikes: Array) -> None:
     level = x[0, first:last].copy()
     for t in range(1, x.shape[0]):
         for m in range(first, last):
@@ -35,7 +33,7 @@ def crossings(x: Array, threshold: float, spikes: Array) -> None:
 
 
 @compiled
-def unfolded_bytes(raw: Any) -> int:
+def unfolded_bytes(raw: Array) -> int:
     """Return the bytes of a chunk of HDF5 that lzf has compressed; -1 if its last part is cut off."""
     at = 0
     count = 0

@@ -16,7 +16,7 @@ LANES = 16
 
 
 @compiled
-def scratch(size: int, like: Any) -> Any:
+def scratch(size: int, like: Array) -> Any:
     """Return zeros (size,) in the type of an array, from the beginning of a cache line on; see `memory.aligned`."""
     memory = np.zeros(size + VECTOR_BYTES // like.itemsize, like.dtype)
     begin = -memory.ctypes.data % VECTOR_BYTES // like.itemsize
@@ -24,7 +24,7 @@ def scratch(size: int, like: Any) -> Any:
 
 
 @compiled
-def scratch_rows(rows: int, width: int, like: Any) -> Any:
+def scratch_rows(rows: int, width: int, like: Array) -> Array:
     """Return zeros (rows, width) as `scratch` does; each row begins at a line if the width is a multiple of a line."""
     return scratch(rows * width, like).reshape(rows, width)
 
@@ -38,14 +38,14 @@ def repeated(values: Array, times: int) -> Array:
 
 
 @uncounted
-def copy(target: Any, source: Any) -> None:
+def copy(target: Array, source: Array) -> None:
     """Copy a row to another as long as itself, with SIMD: Numba copies slices number by number."""
     for j in range(target.size):
         target[j] = source[j]
 
 
 @uncounted
-def add_row(total: Any, row: Any) -> None:
+def add_row(total: Array, row: Array) -> None:
     """Add a row to another as long as itself."""
     for j in range(total.size):
         total[j] += row[j]

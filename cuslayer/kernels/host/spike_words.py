@@ -14,6 +14,7 @@ import numpy as np
 from llvmlite import ir
 
 from cuslayer._base.jit import compiled
+from cuslayer.backend import Array
 from cuslayer.kernels.host.llvm import (
     BOOL,
     I8,
@@ -91,7 +92,7 @@ def wide_of(steps: int, columns: int) -> int:
 
 
 @compiled
-def words_memory(steps: int, wide: int) -> Any:
+def words_memory(steps: int, wide: int) -> Array:
     """Return scratch memory for the words of a block of some columns, a multiple of 64, (lines, columns)."""
     lines = whole_words(steps) // WORD + 2
     return scratch(lines * wide, np.empty(0, np.uint64)).reshape(lines, wide)
@@ -110,7 +111,7 @@ def column_at(place: int, wide: int) -> int:
 
 
 @compiled
-def read_words(words: Any, x: Any, low: int, high: int) -> None:
+def read_words(words: Array, x: Array, low: int, high: int) -> None:
     """Write which numbers of the columns [low, high) of x (T, columns), at most a line of them, are not 0."""
     steps = x.shape[0]
     size = high - low
@@ -132,7 +133,7 @@ def read_words(words: Any, x: Any, low: int, high: int) -> None:
 
 
 @compiled
-def count_spikes(counts: Any, words: Any, first: int, last: int) -> None:
+def count_spikes(counts: Array, words: Array, first: int, last: int) -> None:
     """Add to the counts, one for each index of a line, the spikes at the steps [first, last)."""
     all_of = np.uint64(0xFFFFFFFFFFFFFFFF)
     for i in range(max(first, 0) // WORD, min((last + WORD - 1) // WORD, len(words) - 2)):
@@ -145,7 +146,7 @@ def count_spikes(counts: Any, words: Any, first: int, last: int) -> None:
 
 
 @compiled
-def list_spikes(words: Any, x: Any, low: int, like: Any) -> tuple[Any, Any, Any]:
+def list_spikes(words: Array, x: Array, low: int, like: Array) -> tuple[Any, Any, Any]:
     """Return the nonzero numbers of the columns of x from `low` on, in ascending steps, column after column.
 
     Args:

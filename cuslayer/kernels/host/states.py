@@ -20,6 +20,7 @@ from numba import types
 from numba.extending import overload
 
 from cuslayer._base.jit import uncounted
+from cuslayer.backend import Array
 from cuslayer.kernels.constants import least_state
 from cuslayer.kernels.host.rows import copy
 
@@ -28,21 +29,21 @@ _FLOAT64 = np.float64(least_state(np.float64))
 
 
 @uncounted
-def load_states(block: Any, states: Any, low: int, width: int) -> None:
+def load_states(block: Array, states: Array, low: int, width: int) -> None:
     """Copy the states (count, columns) of the columns from `low` on to the front of a block."""
     for i in range(len(states)):
         copy(block[i * width : (i + 1) * width], states[i, low : low + width])
 
 
 @uncounted
-def store_states(states: Any, block: Any, low: int, width: int) -> None:
+def store_states(states: Array, block: Array, low: int, width: int) -> None:
     """Copy the front of a block back to the states (count, columns) of the columns from `low` on."""
     for i in range(len(states)):
         copy(states[i, low : low + width], block[i * width : (i + 1) * width])
 
 
 @uncounted
-def repeat(out: Any, constants: Any, low: int) -> None:
+def repeat(out: Array, constants: Array, low: int) -> None:
     """Write the constants of the columns from `low` on: column m has ``constants[m % constants.size]``."""
     at = low % constants.size
     for j in range(out.size):

@@ -23,6 +23,7 @@ from typing import Any
 from llvmlite import binding, ir
 
 from cuslayer._base.jit import compiled
+from cuslayer.backend import Array
 from cuslayer.kernels.host.llvm import I32, I64, Bits, Emitted, Emitter, Flat, Int, generated
 
 FEATURES = binding.get_host_cpu_features()
@@ -347,19 +348,19 @@ def _tall(rows: int) -> int:
 
 @compiled
 def multiply_listed(
-    out: Any,
+    out: Array,
     out_at: int,
     out_row: int,
-    a: Any,
+    a: Array,
     a_at: int,
     a_row: int,
     a_k: int,
     a_j: int,
-    b: Any,
+    b: Array,
     b_at: int,
     b_k: int,
     b_j: int,
-    places: Any,
+    places: Array | None,
     terms: int,
     times: int,
     rows: int,

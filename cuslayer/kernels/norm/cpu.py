@@ -6,7 +6,6 @@ Sums over millions of numbers are in float64, in parts that do not depend on the
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -32,7 +31,7 @@ def _wide(x: Array) -> tuple[Array, int]:
 
 
 @compiled
-def _add_pairs(flat: Any, other: Any, begin: int, end: int, width: int, of_channel: Any, sums: Any) -> None:
+def _add_pairs(flat: Array, other: Array, begin: int, end: int, width: int, of_channel: Array, sums: Array) -> None:
     """Add each number of flat[begin:end] less its channel's in `of_channel`, and its product with another's.
 
     A row of `width` numbers is some pixels; `sums` (2, width) are in float64.
@@ -51,7 +50,7 @@ def _add_pairs(flat: Any, other: Any, begin: int, end: int, width: int, of_chann
 
 
 @compiled
-def _add_squares(flat: Any, begin: int, end: int, width: int, of_channel: Any, sums: Any) -> None:
+def _add_squares(flat: Array, begin: int, end: int, width: int, of_channel: Array, sums: Array) -> None:
     """Add the distance of each number from its channel's in `of_channel`, and the square."""
     plain = sums[0]
     weighted = sums[1]
@@ -65,7 +64,7 @@ def _add_squares(flat: Any, begin: int, end: int, width: int, of_channel: Any, s
 
 
 @compiled
-def _sum_parts(first: int, last: int, flat: Any, other: Any, width: int, of_channel: Any, parts: Any) -> None:
+def _sum_parts(first: int, last: int, flat: Array, other: Array, width: int, of_channel: Array, parts: Array) -> None:
     channels = parts.shape[2]
     rows = -(-flat.size // width)
     sums = np.empty((2, width), np.float64)
@@ -104,7 +103,9 @@ def statistics(x: Array, running: tuple[Array, Array] | None, momentum: float) -
 
 
 @compiled
-def _normalize(first: int, last: int, flat: Any, width: int, centre: Any, factor: Any, added: Any, y: Any) -> None:
+def _normalize(
+    first: int, last: int, flat: Array, width: int, centre: Array, factor: Array, added: Array, y: Array
+) -> None:
     for at in range(first * width, min(last * width, flat.size), width):
         size = min(width, flat.size - at)
         row = flat[at : at + size]
@@ -126,7 +127,16 @@ def forward(x: Array, scale: Scale) -> tuple[Array, Applied]:
 
 @compiled
 def _input_adjoint(
-    first: int, last: int, g: Any, x: Any, width: int, factor: Any, slope: Any, mean: Any, shift: Any, y: Any
+    first: int,
+    last: int,
+    g: Array,
+    x: Array,
+    width: int,
+    factor: Array,
+    slope: Array,
+    mean: Array,
+    shift: Array,
+    y: Array,
 ) -> None:
     for at in range(first * width, min(last * width, g.size), width):
         size = min(width, g.size - at)

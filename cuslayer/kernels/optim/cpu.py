@@ -53,7 +53,7 @@ def _one_pass(kernel: Any, arrays: dict[str, Sequence[Array | None]], numbers: A
 
 
 @compiled
-def _sgd(first: int, last: int, w: Any, g: Any, v: Any, rate: Any, momentum: Any, decay: Any) -> None:
+def _sgd(first: int, last: int, w: Array, g: Array, v: Array, rate: float, momentum: float, decay: float) -> None:
     for j in range(first, last):
         velocity = momentum * v[j] + (g[j] + decay * w[j])
         v[j] = velocity
@@ -61,7 +61,7 @@ def _sgd(first: int, last: int, w: Any, g: Any, v: Any, rate: Any, momentum: Any
 
 
 @compiled
-def _sgd_pieces(first: int, last: int, pieces: Any, addresses: Any, numbers: Any) -> None:
+def _sgd_pieces(first: int, last: int, pieces: Array, addresses: Array, numbers: Array) -> None:
     for n in range(first, last):
         i, begin = pieces[n]
         w, g, v, size = addresses[i]
@@ -84,19 +84,19 @@ def sgd_each(w: Sequence[Array], g: Sequence[Array], v: Sequence[Array], numbers
 def _adam(
     first: int,
     last: int,
-    w: Any,
-    g: Any,
-    m: Any,
-    v: Any,
-    peak: Any,
+    w: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    peak: Array,
     keep_peak: bool,
-    beta1: Any,
-    beta2: Any,
-    rate_m: Any,
-    rate_g: Any,
-    scale_v: Any,
-    eps: Any,
-    decay: Any,
+    beta1: float,
+    beta2: float,
+    rate_m: float,
+    rate_g: float,
+    scale_v: float,
+    eps: float,
+    decay: float,
 ) -> None:
     one = w.dtype.type(1)
     for j in range(first, last):
@@ -112,7 +112,7 @@ def _adam(
 
 
 @compiled
-def _adam_pieces(first: int, last: int, pieces: Any, addresses: Any, numbers: Any) -> None:
+def _adam_pieces(first: int, last: int, pieces: Array, addresses: Array, numbers: Array) -> None:
     for n in range(first, last):
         i, begin = pieces[n]
         w, g, m, v, peak, size = addresses[i]
@@ -169,7 +169,7 @@ def add_squares(totals: Array, gradients: Sequence[Array | None]) -> None:
 
 
 @compiled
-def _squares(first: int, last: int, g: Any, parts: Any) -> None:
+def _squares(first: int, last: int, g: Array, parts: Array) -> None:
     for low in range(first, last, _PART):
         high = min(low + _PART, last)
         a = 0.0
@@ -200,7 +200,7 @@ def _sum_of_squares(g: Array) -> float:
 
 # A loop over rows, not over a range of the whole: LLVM turns an index that may be negative into gathers and scatters.
 @compiled
-def _clip(first: int, last: int, g: Any, y: Any, limit: Any, factor: Any) -> None:
+def _clip(first: int, last: int, g: Array, y: Array, limit: float, factor: float) -> None:
     zero = g.dtype.type(0)
     for low in range(first, last, _ROW):
         values = g[low : min(low + _ROW, last)]

@@ -72,13 +72,13 @@ def receive_errors(totals: Any, errors: Any, at: int, apart: int, most: int, syn
 
 
 @compiled
-def _send_rows(total: Any, index: Any, count: int, synapse: DenseSynapse) -> None:
+def _send_rows(total: Array, index: Array, count: int, synapse: DenseSynapse) -> None:
     weight = synapse.weight
     gather(total, 0, total.size, 0, count, index, weight.reshape(weight.size), 0, weight.shape[1])
 
 
 @compiled
-def _send_taps(total: Any, index: Any, count: int, synapse: ConvSynapse) -> None:
+def _send_taps(total: Array, index: Array, count: int, synapse: ConvSynapse) -> None:
     weight = synapse.weight
     width = synapse.channels // synapse.groups
     total[:] = 0
@@ -102,7 +102,7 @@ def _send_taps(total: Any, index: Any, count: int, synapse: ConvSynapse) -> None
 
 
 @compiled
-def _receive_rows(totals: Any, errors: Any, at: int, apart: int, most: int, synapse: DenseErrors) -> None:
+def _receive_rows(totals: Array, errors: Array, at: int, apart: int, most: int, synapse: DenseErrors) -> None:
     lags = min(synapse.weight.shape[0], most)
     width = synapse.weight.shape[2]
     w = synapse.weight.reshape(synapse.weight.size)
@@ -111,7 +111,7 @@ def _receive_rows(totals: Any, errors: Any, at: int, apart: int, most: int, syna
 
 
 @compiled
-def _receive_taps(totals: Any, errors: Any, at: int, apart: int, most: int, synapse: ConvSynapse) -> None:
+def _receive_taps(totals: Array, errors: Array, at: int, apart: int, most: int, synapse: ConvSynapse) -> None:
     weight = synapse.weight
     width = synapse.channels // synapse.groups
     totals[:] = 0

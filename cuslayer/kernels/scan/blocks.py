@@ -82,7 +82,7 @@ def held_by(neurons: Block, count: int, width: int, chunk: int) -> Held:
     return Held(memory, empty((count, rows[0], width), dtype), empty((count, rows[1], width), np.uint8))
 
 
-def forward_of(dtype: DType, steps: int, constants: Any, spiking: StepSpiking, saves: tuple[str, ...] = ()) -> Block:
+def forward_of(dtype: DType, steps: int, constants: Array, spiking: StepSpiking, saves: tuple[str, ...] = ()) -> Block:
     """Return the forward block of neurons for a number of steps.
 
     Args:
@@ -95,7 +95,7 @@ def forward_of(dtype: DType, steps: int, constants: Any, spiking: StepSpiking, s
     return _forward_block(dtype, steps, spiking, saves)._replace(constants=constants)
 
 
-def backward_of(dtype: DType, steps: int, constants: Any, spiking: StepSpiking, trained: bool = False) -> Block:
+def backward_of(dtype: DType, steps: int, constants: Array, spiking: StepSpiking, trained: bool = False) -> Block:
     """Return the backward block of neurons; see `forward_of`.
 
     Rows after the constants have the values of `load_saved`, if gradients need more than the potential, and if
@@ -200,7 +200,7 @@ def padded(width: int) -> int:
 
 
 @compiled
-def begin(memory: Any, column: int, width: int, b: Block) -> None:
+def begin(memory: Array, column: int, width: int, b: Block) -> None:
     """Set the memory of a block of `width` neurons, from `column` on, to the states before the first step."""
     memory[: b.rows * width] = 0
     for i in range(len(b.constants)):
@@ -210,7 +210,17 @@ def begin(memory: Any, column: int, width: int, b: Block) -> None:
 
 @inlined
 def forward(
-    first: int, last: int, memory: Any, x: Any, x_at: int, u: Any, u_at: int, s: Any, s_at: int, width: int, b: Block
+    first: int,
+    last: int,
+    memory: Array,
+    x: Array,
+    x_at: int,
+    u: Array,
+    u_at: int,
+    s: Array,
+    s_at: int,
+    width: int,
+    b: Block,
 ) -> None:
     """Run a block of neurons over the steps [first, last).
 

@@ -28,7 +28,7 @@ _ZERO: Any = np.int64(0)
 
 @compiled
 def _forward(
-    first: int, last: int, states: Any, inputs: Any, u: Any, s: Any, saved: Any, overwrite: bool, b: Block
+    first: int, last: int, states: Array, inputs: Array, u: Array, s: Array, saved: Array, overwrite: bool, b: Block
 ) -> None:
     distance = padded(min(BLOCK, last - first))
     steps = len(u)
@@ -109,7 +109,17 @@ def forward(
 
 @compiled
 def _adjoint(
-    first: int, last: int, g: Any, u: Any, saved: Any, states: Any, old: Any, later: Any, y: Any, sums: Any, b: Block
+    first: int,
+    last: int,
+    g: Array,
+    u: Array,
+    saved: Array,
+    states: Array,
+    old: Array,
+    later: Array,
+    y: Array,
+    sums: Array,
+    b: Block,
 ) -> None:
     distance = padded(min(BLOCK, last - first))
     steps = len(g)

@@ -98,7 +98,7 @@ def _bits(flat: Any, at: int, size: int) -> Any:
 
 
 @compiled
-def _pack(first: int, last: int, x: Any, words: Any, start: Any) -> None:
+def _pack(first: int, last: int, x: Array, words: Array, start: Array) -> None:
     """Write the bits of rows of x, uint8 (rows, columns), and to start[1:] their numbers of spikes."""
     columns = x.shape[1]
     flat = x.reshape(-1)
@@ -121,7 +121,7 @@ def _list_bits(bits: Any, low: int, index: Any, e: int) -> int:
 
 
 @compiled
-def list_row(row: int, x: Any, index: Any, e: int) -> int:
+def list_row(row: int, x: Array, index: Array, e: int) -> int:
     """Write the spikes of a row of x, uint8 (rows, columns), to index, from entry e on; return the entry after them."""
     columns = x.shape[1]
     flat = x.reshape(-1)
@@ -131,7 +131,7 @@ def list_row(row: int, x: Any, index: Any, e: int) -> int:
 
 
 @compiled
-def list_words(row: int, words: Any, index: Any, e: int) -> int:
+def list_words(row: int, words: Array, index: Array, e: int) -> int:
     """Write the spikes of a row of words of bits to index; see `list_row`."""
     for word in range(words.shape[1]):
         e = _list_bits(words[row, word], WORD * word, index, e)
@@ -139,13 +139,13 @@ def list_words(row: int, words: Any, index: Any, e: int) -> int:
 
 
 @compiled
-def _fill(first: int, last: int, words: Any, start: Any, index: Any) -> None:
+def _fill(first: int, last: int, words: Array, start: Array, index: Array) -> None:
     for row in range(first, last):
         list_words(row, words, index, start[row])
 
 
 @compiled
-def _scatter(first: int, last: int, start: Any, index: Any, words: Any) -> None:
+def _scatter(first: int, last: int, start: Array, index: Array, words: Array) -> None:
     for row in range(first, last):
         words[row] = 0
         for e in range(start[row], start[row + 1]):
@@ -175,14 +175,14 @@ _LONG = 1 << 15
 
 
 @compiled
-def _count_columns(first: int, last: int, bounds: Any, start: Any, index: Any, at: Any) -> None:
+def _count_columns(first: int, last: int, bounds: Array, start: Array, index: Array, at: Array) -> None:
     for part in range(first, last):
         for e in range(start[bounds[part]], start[bounds[part + 1]]):
             at[part, index[e]] += 1
 
 
 @compiled
-def _sort(first: int, last: int, bounds: Any, start: Any, index: Any, at: Any, rows: Any) -> None:
+def _sort(first: int, last: int, bounds: Array, start: Array, index: Array, at: Array, rows: Array) -> None:
     for part in range(first, last):
         for row in range(bounds[part], bounds[part + 1]):
             for e in range(start[row], start[row + 1]):

@@ -123,7 +123,7 @@ class StepSpiking(DynamicSpiking):
         """Return the numbers of the states of the step before that backward needs."""
         return tuple(map(self.kind.states.index, self.adjoint(trained).old))
 
-    def placed(self, constants: Any, like: Array, features: tuple[int, ...]) -> Any:
+    def placed(self, constants: Any, like: Array, features: tuple[int, ...]) -> Array | None:
         """Return the constants of neurons of a shape for fused passes, (constants, K)."""
         if not self.fusable:
             raise ValueError(

@@ -12,6 +12,7 @@ import numpy as np
 
 from cuslayer._base import check
 from cuslayer.backend import Array, DType, namespace, numeric
+from cuslayer.kernels import Kernels
 from cuslayer.kernels.constants import NO_SHAPE, least_factor, no_columns
 from cuslayer.kernels.host.memory import available_memory, count_elements, in_words
 from cuslayer.kernels.step.derive import StepSpiking
@@ -97,13 +98,13 @@ class Alpha:
         x = np.arange(taps) * (self.dt / self.tau)
         return self.amplitude * x * np.exp(1 - x)
 
-    def apply(self, k: Any, x: Array) -> Array:
+    def apply(self, k: Kernels, x: Array) -> Array:
         """Return x (T, ...) filtered, ``a[t] = sum_k h[k] x[t-k]``, by the kernels k of its device."""
         x = numeric(x)
         a: Array = k.scan.forward(x[None], no_columns(namespace(x), x.dtype), filtering(self))[0]
         return a
 
-    def adjoint(self, k: Any, g: Array) -> Array:
+    def adjoint(self, k: Kernels, g: Array) -> Array:
         """Return the correlation ``sum_k h[k] g[t+k]`` of g (T, ...)."""
         # The filter's gradient does not depend on its output.
         y: Array = k.scan.adjoint(g, g, g[None][:0], no_columns(namespace(g), g.dtype), filtering(self))[0][0]
@@ -144,11 +145,11 @@ class Sampled:
         """Return the samples; see `Alpha.samples`."""
         return self.taps
 
-    def apply(self, k: Any, x: Array) -> Array:
+    def apply(self, k: Kernels, x: Array) -> Array:
         """Return x (T, ...) filtered, as `Alpha.apply` does."""
         return k.filter_bank.fir(x, self.taps)
 
-    def adjoint(self, k: Any, g: Array) -> Array:
+    def adjoint(self, k: Kernels, g: Array) -> Array:
         """Return the correlation of g (T, ...), as `Alpha.adjoint` does."""
         return k.filter_bank.fir_adjoint(g, self.taps)
 

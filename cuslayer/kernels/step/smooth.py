@@ -76,7 +76,7 @@ def _run(kind: Kind, body: Sequence[tuple[str, ast.expr]], known: dict[str, Any]
 class _Earlier:
     """The values of some steps ago: of a step's inputs and spikes, or of a backward's own values."""
 
-    def __init__(self, past: Sequence[Past], numbers: Mapping[str, Any], like: Any = 0.0) -> None:
+    def __init__(self, past: Sequence[Past], numbers: Mapping[str, Any], like: Array | float = 0.0) -> None:
         self._past = past
         self._lags = [int(numbers[value.lag]) for value in past]
         self._zero = like

@@ -68,7 +68,7 @@ def _in_order(s: _Lines) -> bool:
 
 
 @compiled
-def _lay(x: Any, frame: int, top: int, end: int, s: _Lines, lines: Any, pixels: Any) -> None:
+def _lay(x: Array, frame: int, top: int, end: int, s: _Lines, lines: Array, pixels: Array) -> None:
     """Write the lines that the rows [top, end) of the result read."""
     channels = x.shape[3]
     height = _height(end - top, s)
@@ -162,7 +162,7 @@ def convolve(x: Array, w: Array, window: Window, groups: int) -> Array:
 
 
 @compiled
-def _add_gradients(first: int, last: int, parts_at: Any, x: Any, g: Any, parts: Any, s: _Lines) -> None:
+def _add_gradients(first: int, last: int, parts_at: Array, x: Array, g: Array, parts: Array, s: _Lines) -> None:
     """Add the gradients of the weight of parts of the frames; parts (parts, kh, kw, C / groups, outputs)."""
     high, wide = s.window.kernel
     _, rows, columns, outputs = g.shape

@@ -49,7 +49,7 @@ def _phases(kernel: int, stride: int, gap: int) -> list[_Phase]:
 
 
 @uncounted
-def put_between_zeros(g: Any, frame: int, low: int, high: int, begin: int, line: int, pixels: Any, to: int) -> None:
+def put_between_zeros(g: Array, frame: int, low: int, high: int, begin: int, line: int, pixels: Array, to: int) -> None:
     """Write the errors of rows [low, high) of a frame between zeros to pixels, rows of `line` from `begin` on."""
     _, rows, columns, outputs = g.shape
     flat = g.reshape(g.size)
@@ -116,7 +116,16 @@ def _exchange(source: Any, stride: int, rows: int, columns: int, target: Any, st
 
 @uncounted
 def _spread(
-    g: Any, first: int, last: int, low: int, high: int, begin: int, p: _Layout, room: int, pixels: Any, planes: Any
+    g: Array,
+    first: int,
+    last: int,
+    low: int,
+    high: int,
+    begin: int,
+    p: _Layout,
+    room: int,
+    pixels: Array,
+    planes: Array,
 ) -> None:
     """Write the errors g of frames and rows to planes, zeros around them."""
     outputs = g.shape[3]
@@ -127,7 +136,9 @@ def _spread(
 
 
 @compiled
-def _plane_blocks(first: int, last: int, g: Any, taps: Any, of_phases: Any, places: Any, x: Any, p: _Layout) -> None:
+def _plane_blocks(
+    first: int, last: int, g: Array, taps: Array, of_phases: Array, places: Array, x: Array, p: _Layout
+) -> None:
     """Compute blocks of frames, or of rows of one frame; for the taps, phases and places see `by_planes`."""
     _, (down, across), (top, left), _ = p.window
     frames, height, width, channels = x.shape

@@ -99,7 +99,7 @@ class Where(NamedTuple):
     weighing: int  # the address of `_weigh`
 
 
-def where(x: SpikeList, window: Window, outputs: int, dtype: Any, groups: int = 1) -> Where:
+def where(x: SpikeList, window: Window, outputs: int, dtype: DType, groups: int = 1) -> Where:
     """Return the spikes x (frames, H, W, C) for kernels, and for a map of some outputs of a type."""
     width, channels = x.shape[2:]
     columns = window.outputs(x.shape[1:3], ceil=False)[1]
@@ -192,7 +192,7 @@ def taps_in_runs(w: Array, window: Window, groups: int = 1) -> Array:
 
 
 @uncounted
-def activity(first: int, last: int, frames: Any, row: int, rows: int, spikes: Any) -> float:
+def activity(first: int, last: int, frames: tuple[int, ...], row: int, rows: int, spikes: Any) -> float:
     """Return the share of spikes in some rows of frames, from `row` on; some rows may lie outside."""
     low = max(row, 0)
     high = min(row + rows, spikes.height)
@@ -204,7 +204,7 @@ def activity(first: int, last: int, frames: Any, row: int, rows: int, spikes: An
 
 
 @uncounted
-def _plain(taps: Any, window: Any, inputs: int, outputs: int, begins: Any, w: Any) -> bool:
+def _plain(taps: Array, window: Window, inputs: int, outputs: int, begins: Array, w: Array) -> bool:
     """Write taps (kh, C, kw x width) to w, the weight of all groups as one, and return whether all are finite."""
     (kernel, across), (_, stride), _, _ = window
     channels = taps.shape[1]
@@ -227,7 +227,7 @@ def _plain(taps: Any, window: Any, inputs: int, outputs: int, begins: Any, w: An
 
 
 @uncounted
-def _mark(image: Any, begin: int, position: Any, first: int, last: int) -> None:
+def _mark(image: Array, begin: int, position: Array, first: int, last: int) -> None:
     """Write 1 for the spikes [first, last) into a line of an image that begins at an index."""
     one = image.dtype.type(1)
     # Unsigned indices: NumPy's negative ones would cost more than the rest.
@@ -236,7 +236,7 @@ def _mark(image: Any, begin: int, position: Any, first: int, last: int) -> None:
 
 
 @compiled
-def _pays(share: float, spikes: Any, taps: Any) -> bool:
+def _pays(share: float, spikes: Any, taps: Array) -> bool:
     """Return whether a product takes less time than adding the spikes, a share of all bins, one by one."""
     (kernel, across), (_, over), _, _ = spikes.window
     channels = spikes.channels
@@ -252,7 +252,16 @@ def _pays(share: float, spikes: Any, taps: Any) -> bool:
 
 @compiled
 def _multiply_rows(
-    first: int, last: int, lines: Any, at: int, frames: Any, low: int, high: int, width: int, spikes: Any, taps: Any
+    first: int,
+    last: int,
+    lines: Array,
+    at: int,
+    frames: tuple[int, ...],
+    low: int,
+    high: int,
+    width: int,
+    spikes: Any,
+    taps: Array,
 ) -> bool:
     """Write the result of `_add_spikes` if windows have no gaps in a row and a product pays; return whether it does."""
     (kernel, across), (down, over), (top, left), (gap, gap_across) = spikes.window
@@ -303,7 +312,16 @@ def _multiply_rows(
 
 @uncounted
 def _add_spikes(
-    first: int, last: int, lines: Any, at: int, frames: Any, low: int, high: int, width: int, spikes: Where, taps: Any
+    first: int,
+    last: int,
+    lines: Array,
+    at: int,
+    frames: tuple[int, ...],
+    low: int,
+    high: int,
+    width: int,
+    spikes: Where,
+    taps: Array,
 ) -> None:
     """Write the sum of the taps of all spikes to the rows [low, high) of maps.
 
@@ -356,7 +374,7 @@ def _add_spikes(
 
 
 @compiled
-def _conv(first: int, last: int, m: Maps, spikes: Where, taps: Any, lines: Any) -> None:
+def _conv(first: int, last: int, m: Maps, spikes: Where, taps: Array, lines: Array) -> None:
     weigh(first, last, lines, 0, 0, 0, m.rows, m, spikes, taps)
 
 
@@ -433,7 +451,7 @@ def weigh(
 
 @uncounted
 def _weigh(
-    first: int, last: int, x: Any, at: int, sample: int, low: int, high: int, m: Maps, spikes: Where, taps: Any
+    first: int, last: int, x: Array, at: int, sample: int, low: int, high: int, m: Maps, spikes: Where, taps: Array
 ) -> None:
     frames = (m.samples, sample)
     width = m.columns * m.outputs

@@ -9,13 +9,13 @@ a chunk `_STEPS` at a time, rows, steps, columns. A fused pass has the same orde
 from __future__ import annotations
 
 from functools import cache, lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from cuslayer._base.jit import compiled, native_address, uncounted
 from cuslayer._base.parallel import parallel_for
-from cuslayer.backend import Array
+from cuslayer.backend import Array, DType
 from cuslayer.kernels.constants import Window
 from cuslayer.kernels.host.llvm import run
 from cuslayer.kernels.host.rows import copy, scratch
@@ -103,7 +103,7 @@ def order(window: Window, width: int, channels: int, columns: int, pieces: Piece
 
 
 @compiled
-def room(m: Maps, spikes: Where, o: Order, like: Any) -> Room:
+def room(m: Maps, spikes: Where, o: Order, like: Array) -> Room:
     """Return the memory of a thread for blocks of maps, in the type of an array."""
     (kernel, _), (down, _), _, (gap, _) = spikes.window
     rows = min(spikes.height, (m.together - 1) * down + (kernel - 1) * gap + 1)
@@ -113,7 +113,7 @@ def room(m: Maps, spikes: Where, o: Order, like: Any) -> Room:
 
 
 @uncounted
-def _copy_errors(first: int, last: int, lines: Any, at: int, rows: int, m: Maps, o: Order, errors: Any) -> None:
+def _copy_errors(first: int, last: int, lines: Array, at: int, rows: int, m: Maps, o: Order, errors: Array) -> None:
     """Copy the errors of steps and rows between the zeros."""
     width = m.columns * m.outputs
     for row in range(rows):
@@ -125,7 +125,15 @@ def _copy_errors(first: int, last: int, lines: Any, at: int, rows: int, m: Maps,
 
 @uncounted
 def _sort(
-    first: int, last: int, frames: Any, low: int, rows: int, distance: int, spikes: Where, o: Order, memory: Room
+    first: int,
+    last: int,
+    frames: tuple[int, ...],
+    low: int,
+    rows: int,
+    distance: int,
+    spikes: Where,
+    o: Order,
+    memory: Room,
 ) -> None:
     """Write the indices of the errors of the spikes of `rows` rows from `low` on, by key, then row, step and column."""
     lists = memory.lists.reshape(memory.lists.size)
@@ -150,7 +158,7 @@ def _sort(
 def weigh_adjoint(
     first: int,
     last: int,
-    lines: Any,
+    lines: Array,
     at: int,
     sample: int,
     low: int,
@@ -159,7 +167,7 @@ def weigh_adjoint(
     spikes: Where,
     o: Order,
     memory: Room,
-    taps: Any,
+    taps: Array,
 ) -> None:
     """Add the contribution of the errors of the rows [low, high) of a sample's maps to the gradients of the taps.
 
@@ -219,7 +227,9 @@ def _adding(itemsize: int) -> int:
 
 
 @compiled
-def _weight_adjoint(first: int, last: int, parts_at: Any, m: Maps, spikes: Where, o: Order, taps: Any, g: Any) -> None:
+def _weight_adjoint(
+    first: int, last: int, parts_at: Array, m: Maps, spikes: Where, o: Order, taps: Array, g: Array
+) -> None:
     memory = room(m, spikes, o, g)
     for part in range(first, last):
         for block in range(parts_at[part], parts_at[part + 1]):
@@ -241,7 +251,7 @@ def weight_adjoint(x: SpikeList, g: Array, window: Window, groups: int, steps: i
     return of_runs(parts.sum(axis=0), window, m.outputs, groups)
 
 
-def order_of(x: SpikeList, m: Maps, window: Window, groups: int, dtype: Any) -> Order:
+def order_of(x: SpikeList, m: Maps, window: Window, groups: int, dtype: DType) -> Order:
     """Return the order of the spikes x (frames, H, W, C) for the gradient of the weights of some maps."""
     return order(window, *x.shape[2:], m.columns, Pieces.of(m.outputs, groups, dtype), np.dtype(dtype).itemsize)
 
@@ -251,7 +261,7 @@ def bounds(size: int) -> Array:
     return np.arange(PARTS + 1) * size // PARTS
 
 
-def new_parts(x: SpikeList, m: Maps, window: Window, groups: int, dtype: Any) -> Array:
+def new_parts(x: SpikeList, m: Maps, window: Window, groups: int, dtype: DType) -> Array:
     """Return zeros for the parts of a sum of the gradients of the taps, in the layout of `taps_in_runs`."""
     width = window.kernel[1] * Pieces.of(m.outputs, groups, dtype).width
     return np.zeros((PARTS, window.kernel[0], x.shape[3], width), dtype)

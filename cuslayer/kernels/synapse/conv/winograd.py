@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -171,7 +171,7 @@ def _first_pixel(tile: int, line: int, b: Bands) -> int:
 
 
 @uncounted
-def _cut(frame: int, band: int, tile: int, g: Any, b: Bands, errors: Any, elements: Any) -> None:
+def _cut(frame: int, band: int, tile: int, g: Array, b: Bands, errors: Array, elements: Array) -> None:
     """Write the elements of the errors of a band, whose first tile has a number."""
     gap, gap_across = b.gaps
     outputs = g.shape[3]
@@ -190,7 +190,7 @@ def _cut(frame: int, band: int, tile: int, g: Any, b: Bands, errors: Any, elemen
 
 
 @uncounted
-def _join(frame: int, band: int, tile: int, products: Any, b: Bands, pixels: Any, x: Any) -> None:
+def _join(frame: int, band: int, tile: int, products: Array, b: Bands, pixels: Array, x: Array) -> None:
     """Write the pixels of a band, whose first tile has a number."""
     gap, gap_across = b.gaps
     _, height, width, channels = x.shape
@@ -213,7 +213,16 @@ def _join(frame: int, band: int, tile: int, products: Any, b: Bands, pixels: Any
 
 @compiled
 def _blocks(
-    first: int, last: int, g: Any, taps: Any, x: Any, b: Bands, errors: Any, pixels: Any, elements: Any, products: Any
+    first: int,
+    last: int,
+    g: Array,
+    taps: Array,
+    x: Array,
+    b: Bands,
+    errors: Array,
+    pixels: Array,
+    elements: Array,
+    products: Array,
 ) -> None:
     """Compute blocks of bands; taps (elements, outputs, C)."""
     outputs = g.shape[3]

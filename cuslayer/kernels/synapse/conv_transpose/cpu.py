@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,7 +35,15 @@ def _spikes(x: SpikeList, window: Window) -> _Spikes:
 
 @compiled
 def _add_windows(
-    first: int, last: int, parts_at: Any, spikes: _Spikes, groups: int, taps: Any, lines: Any, width: int, forward: bool
+    first: int,
+    last: int,
+    parts_at: Array,
+    spikes: _Spikes,
+    groups: int,
+    taps: Array,
+    lines: Array,
+    width: int,
+    forward: bool,
 ) -> None:
     """Add the window of taps of each spike to the lines of the image (forward), or the lines to the taps (backward)."""
     start, position, place, height, window = spikes

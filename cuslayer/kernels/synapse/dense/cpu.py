@@ -72,13 +72,13 @@ def gather(
 
 
 @compiled
-def _add_rows(first: int, last: int, start: Any, index: Any, table: Any, out: Any, width: int) -> None:
+def _add_rows(first: int, last: int, start: Array, index: Array, table: Array, out: Array, width: int) -> None:
     for row in range(first, last):
         gather(out, row * width, width, start[row], start[row + 1], index, table, 0, width)
 
 
 @compiled
-def _code_rows(first: int, last: int, words: Any, codes: Any) -> None:
+def _code_rows(first: int, last: int, words: Array, codes: Array) -> None:
     """Write the codes (words, rows) of bits (rows, words), for their columns."""
     for row in range(first, last):
         bits = words[row]
@@ -95,7 +95,7 @@ def _code_rows(first: int, last: int, words: Any, codes: Any) -> None:
 
 
 @compiled
-def _code_columns(first: int, last: int, words: Any, codes: Any) -> None:
+def _code_columns(first: int, last: int, words: Array, codes: Array) -> None:
     """Write the codes (words, columns) of bits (rows, words), for their rows."""
     columns = codes.shape[1]
     for word in range(first, last):
@@ -112,7 +112,7 @@ def _code_columns(first: int, last: int, words: Any, codes: Any) -> None:
 
 
 @compiled
-def _fill_tables(tables: Any, matrix: Any, low: int, at: int, lanes: int, lines: Any) -> None:
+def _fill_tables(tables: Array, matrix: Array, low: int, at: int, lanes: int, lines: Array) -> None:
     """Write the 64 sums of every six rows of the matrix from `low` on, lanes columns from `at` on."""
     rows, width = matrix.shape
     flat = matrix.reshape(-1)
@@ -132,7 +132,7 @@ def _fill_tables(tables: Any, matrix: Any, low: int, at: int, lanes: int, lines:
 
 
 @compiled
-def _add_tables(first: int, last: int, together: int, lanes: int, codes: Any, matrix: Any, out: Any) -> None:
+def _add_tables(first: int, last: int, together: int, lanes: int, codes: Array, matrix: Array, out: Array) -> None:
     lines = codes.shape[1]
     width = out.shape[1]
     flat = out.reshape(-1)
@@ -240,7 +240,7 @@ def look_up_back(x: SpikeList, g: Array) -> Array:
 
 @compiled
 def _add_rows_before(
-    first: int, last: int, end: int, stop: Any, next_spike: Any, rows: Any, errors: Any, out: Any, width: int
+    first: int, last: int, end: int, stop: Array, next_spike: Array, rows: Array, errors: Array, out: Array, width: int
 ) -> None:
     """Add to columns of the gradient the rows of errors before `end`, where no six neighbours are parted."""
     most = RUN_BYTES // errors.itemsize

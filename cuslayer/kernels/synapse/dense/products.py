@@ -8,7 +8,7 @@ order, whatever the blocks are: the bits do not depend on the number of cores.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -50,7 +50,9 @@ class _Sizes(NamedTuple):
 
 
 @uncounted
-def _lay(source: Any, at: int, row_distance: int, column_distance: int, rows: int, columns: int, target: Any) -> None:
+def _lay(
+    source: Array, at: int, row_distance: int, column_distance: int, rows: int, columns: int, target: Array
+) -> None:
     """Copy a matrix (rows, columns), which begins at `at`, row by row to the front of the target."""
     if column_distance == 1:
         for row in range(rows):
@@ -70,7 +72,7 @@ def _lay(source: Any, at: int, row_distance: int, column_distance: int, rows: in
 
 
 @compiled
-def _multiply(first: int, last: int, a: Any, a_begin: Any, b: Any, b_begin: Any, out: Any, s: _Sizes) -> None:
+def _multiply(first: int, last: int, a: Array, a_begin: Array, b: Array, b_begin: Array, out: Array, s: _Sizes) -> None:
     """Compute tasks; the matrix n of a factor begins at ``begin[n]``."""
     flat = out.reshape(out.size)
     at_once = product_columns(s.columns, out.itemsize)

@@ -44,7 +44,7 @@ def _add(total: Any, pixel: Any, weight: Any, weighted: bool) -> None:
 
 
 @compiled
-def _pool(first: int, last: int, x: Any, w: Any, out: Any, window: Any, gain: Any) -> None:
+def _pool(first: int, last: int, x: Array, w: Array, out: Array, window: Window, gain: float) -> None:
     """Sum windows times their taps w (kh, kw); without taps, (0, 0), times the gain."""
     (kernel_h, kernel_w), (down, across), (top, left), (gap_h, gap_w) = window
     weighted = w.size > 0
@@ -68,7 +68,7 @@ def _pool(first: int, last: int, x: Any, w: Any, out: Any, window: Any, gain: An
 
 
 @compiled
-def _pool_spikes(first: int, last: int, x: Any, out: Any, window: Any, gain: Any) -> None:
+def _pool_spikes(first: int, last: int, x: Array, out: Array, window: Window, gain: float) -> None:
     """Count the spikes x (frames, rows, columns channels) of windows, times the gain: by columns, then of windows."""
     (kernel_h, kernel_w), (down, across), (top, left), (gap_h, gap_w) = window
     channels = out.shape[3]
@@ -98,7 +98,7 @@ def _pool_spikes(first: int, last: int, x: Any, out: Any, window: Any, gain: Any
 
 
 @compiled
-def _pool_adjoint(first: int, last: int, g: Any, w: Any, x: Any, window: Any, gain: Any) -> None:
+def _pool_adjoint(first: int, last: int, g: Array, w: Array, x: Array, window: Window, gain: float) -> None:
     """Sum for each pixel the errors of its windows, times taps or the gain as in `_pool`."""
     (kernel_h, kernel_w), (down, across), (top, left), (gap_h, gap_w) = window
     weighted = w.size > 0
@@ -123,7 +123,7 @@ def _pool_adjoint(first: int, last: int, g: Any, w: Any, x: Any, window: Any, ga
 
 
 @compiled
-def _pool_adjoint_of_tiles(first: int, last: int, g: Any, x: Any, window: Any, gain: Any) -> None:
+def _pool_adjoint_of_tiles(first: int, last: int, g: Array, x: Array, window: Window, gain: float) -> None:
     """Compute `_pool_adjoint` for windows that tile the image: each pixel is in one window, so nothing is summed."""
     (kernel_h, kernel_w), _, _, _ = window
     for frame in range(first, last):
@@ -137,7 +137,7 @@ def _pool_adjoint_of_tiles(first: int, last: int, g: Any, x: Any, window: Any, g
 
 
 @compiled
-def _weight_adjoint(first: int, last: int, x: Any, g: Any, parts: Any, window: Any) -> None:
+def _weight_adjoint(first: int, last: int, x: Array, g: Array, parts: Array, window: Window) -> None:
     """A part is the sum of a frame, each channel by itself: its bits do not depend on the number of cores."""
     (kernel_h, kernel_w), (down, across), (top, left), (gap_h, gap_w) = window
     sums = np.empty((kernel_h * kernel_w, g.shape[3]), g.dtype)
@@ -166,7 +166,7 @@ def _weight_adjoint(first: int, last: int, x: Any, g: Any, parts: Any, window: A
 
 
 @compiled
-def _max_pool(first: int, last: int, x: Any, least: Any, y: Any, place: Any, window: Any) -> None:
+def _max_pool(first: int, last: int, x: Array, least: float, y: Array, place: Array, window: Window) -> None:
     """Write the largest pixels and their taps; the last taps come first, so that the first of equal ones wins."""
     (kernel_h, kernel_w), (down, across), (top, left), (gap_h, gap_w) = window
     for frame in range(first, last):
@@ -195,7 +195,7 @@ def _max_pool(first: int, last: int, x: Any, least: Any, y: Any, place: Any, win
 
 
 @compiled
-def _max_pool_adjoint(first: int, last: int, g: Any, place: Any, x: Any, window: Any) -> None:
+def _max_pool_adjoint(first: int, last: int, g: Array, place: Array, x: Array, window: Window) -> None:
     """Add the error of each window to its largest pixel."""
     nothing = x.dtype.type(0)
     (kernel_h, kernel_w), (down, across), (top, left), (gap_h, gap_w) = window
@@ -219,7 +219,7 @@ def _max_pool_adjoint(first: int, last: int, g: Any, place: Any, x: Any, window:
                             pixel[c] += chosen(error[c], nothing, taps[c] == tap)
 
 
-def forward(x: Array, window: Window, gain: Any, *, ceil: bool = True) -> Array:
+def forward(x: Array, window: Window, gain: float, *, ceil: bool = True) -> Array:
     """Sum each window of x (frames, H, W, C) channel by channel, times gain; spikes count as float32."""
     dtype = numeric_type(x.dtype)
     out = empty((len(x), *window.outputs(x.shape[1:3], ceil=ceil), x.shape[3]), dtype)
@@ -233,7 +233,7 @@ def forward(x: Array, window: Window, gain: Any, *, ceil: bool = True) -> Array:
     return out
 
 
-def adjoint(g: Array, image: tuple[int, int], window: Window, gain: Any) -> Array:
+def adjoint(g: Array, image: tuple[int, int], window: Window, gain: float) -> Array:
     """Return the gradient of an image (H, W): for each pixel, gain times the sum of its windows' gradients."""
     x = empty((len(g), *image, g.shape[3]), g.dtype)
     of_all = g.dtype.type(gain)

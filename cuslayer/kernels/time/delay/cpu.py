@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from cuslayer._base.jit import compiled
@@ -41,7 +39,7 @@ def delay_steps(delay: Array, shape: tuple[int, ...], dt: float, limit: int) -> 
 
 
 @compiled
-def _shift(first: int, last: int, x: Any, delay: Any, y: Any) -> None:
+def _shift(first: int, last: int, x: Array, delay: Array, y: Array) -> None:
     steps = x.shape[0]
     least, turn = limits(delay[first:last], steps)
     memory, width = stages_of(turn, last - first, x)
@@ -63,7 +61,7 @@ def shift(x: Array, delay: Array) -> Array:
 
 
 @compiled
-def _shift_spikes(first: int, last: int, x: Any, delay: Any, y: Any) -> None:
+def _shift_spikes(first: int, last: int, x: Array, delay: Array, y: Array) -> None:
     steps = x.shape[0]
     wide = wide_of(x.shape[0], last - first)
     words = words_memory(steps, wide)
@@ -89,7 +87,7 @@ def shift_spikes(x: Array, delay: Array) -> Array:
 
 
 @compiled
-def _shift_linear(first: int, last: int, x: Any, delay: Any, near: Any, far: Any, y: Any) -> None:
+def _shift_linear(first: int, last: int, x: Array, delay: Array, near: Array, far: Array, y: Array) -> None:
     steps = x.shape[0]
     least, turn = limits(delay[first:last], steps)
     memory, width = stages_of(turn, last - first, x)
@@ -122,7 +120,7 @@ def shift_linear(x: Array, delay: Array, near: Array, far: Array) -> Array:
 
 
 @compiled
-def _shift_delay_adjoint(first: int, last: int, g: Any, x: Any, delay: Any, y: Any) -> None:
+def _shift_delay_adjoint(first: int, last: int, g: Array, x: Array, delay: Array, y: Array) -> None:
     steps = g.shape[0]
     least, turn = limits(delay[first:last], steps)
     memory, width = stages_of(turn, last - first, g)
@@ -143,7 +141,7 @@ def _shift_delay_adjoint(first: int, last: int, g: Any, x: Any, delay: Any, y: A
 
 
 @compiled
-def _shift_delay_adjoint_of_spikes(first: int, last: int, g: Any, x: Any, delay: Any, y: Any) -> None:
+def _shift_delay_adjoint_of_spikes(first: int, last: int, g: Array, x: Array, delay: Array, y: Array) -> None:
     steps = g.shape[0]
     wide = wide_of(g.shape[0], last - first)
     words = words_memory(steps, wide)
@@ -166,7 +164,7 @@ def _shift_delay_adjoint_of_spikes(first: int, last: int, g: Any, x: Any, delay:
 
 
 @compiled
-def _add_changes(sums: Any, error: Any, before: Any, current: Any) -> None:
+def _add_changes(sums: Array, error: Array, before: Array, current: Array) -> None:
     """Add to sums the products of errors and the changes from one row of spikes to another."""
     for j in range(sums.size):
         sums[j] += error[j] * sums.dtype.type(before[j] - current[j])

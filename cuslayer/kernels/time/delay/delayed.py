@@ -15,6 +15,7 @@ import numpy as np
 from llvmlite import ir
 
 from cuslayer._base.jit import compiled
+from cuslayer.backend import Array
 from cuslayer.kernels.host.llvm import BOOL, I32, VECTOR_BYTES, Emitted, Emitter, Flat, Int, generated
 from cuslayer.kernels.host.rows import copy, scratch
 from cuslayer.kernels.host.spike_words import WORD, place_of, store_bits, transpose_bits
@@ -29,7 +30,7 @@ _PAIR = 2
 
 
 @compiled
-def limits(delay: Any, steps: int) -> tuple[int, int]:
+def limits(delay: Array, steps: int) -> tuple[int, int]:
     """Return the smallest delay, and the number of delays from there to the largest.
 
     Delays outside -steps - 1 .. steps, which leave nothing of a signal, are clipped.
@@ -43,7 +44,7 @@ def limits(delay: Any, steps: int) -> tuple[int, int]:
 
 
 @compiled
-def stages_of(turn: int, columns: int, like: Any) -> tuple[Any, int]:
+def stages_of(turn: int, columns: int, like: Array) -> tuple[Any, int]:
     """Return the memory of a block for `turn` delays, in the type of an array, and how many columns it has.
 
     Returns:
@@ -62,7 +63,7 @@ def stages_of(turn: int, columns: int, like: Any) -> tuple[Any, int]:
 
 
 @compiled
-def begin_block(memory: Any, delay: Any, steps: int, least: int) -> int:
+def begin_block(memory: Any, delay: Array, steps: int, least: int) -> int:
     """Take the columns with these delays as a block; return the step, 0 or before, from which `delayed_row` runs.
 
     There, step -1 comes before step 0.
@@ -110,7 +111,7 @@ def _pass_stages(code: Emitter, out: Flat, x: Flat, at: Int, rows: Flat, lags: F
 
 
 @compiled
-def delayed_row(out: Any, memory: Any, x: Any, t: int, least: int, low: int, high: int) -> None:
+def delayed_row(out: Array, memory: Any, x: Array, t: int, least: int, low: int, high: int) -> None:
     """Write the delayed columns [low, high) of x at step t to the front of a row, which begins at a cache line.
 
     Steps come one after the other, see `begin_block`. Outside its steps x (T, columns), contiguous, is 0.
@@ -139,7 +140,7 @@ def delayed_row(out: Any, memory: Any, x: Any, t: int, least: int, low: int, hig
 
 
 @compiled
-def shifts_of(delay: Any, steps: int, wide: int) -> tuple[Any, Any]:
+def shifts_of(delay: Array, steps: int, wide: int) -> tuple[Any, Any]:
     """Return how many words back, less one, and how many bits to the right the words of delayed columns begin.
 
     Both have a number for each column of a line of a block `wide` columns wide.
@@ -155,7 +156,7 @@ def shifts_of(delay: Any, steps: int, wide: int) -> tuple[Any, Any]:
 
 
 @compiled
-def delayed_line(line: Any, words: Any, begin: int, back: Any, right: Any) -> None:
+def delayed_line(line: Array, words: Array, begin: int, back: Array, right: Array) -> None:
     """Write 64 steps, from `begin` on, of the delayed columns of these words: step by step, a bit a column.
 
     Column ``64 i + c`` is bit c of word ``n t + i``, with n words a step.
@@ -172,7 +173,7 @@ def delayed_line(line: Any, words: Any, begin: int, back: Any, right: Any) -> No
 
 
 @compiled
-def store_step(row: Any, line: Any, i: int) -> None:
+def store_step(row: Array, line: Array, i: int) -> None:
     """Write step i of a line of `delayed_line` as bytes, 0 or 1."""
     squares = line.size // WORD
     for n in range(squares):

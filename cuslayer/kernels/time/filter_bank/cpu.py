@@ -25,7 +25,7 @@ _CHUNK = 64
 
 
 @compiled
-def _output_columns(low: int, high: int, i: int, channels: int, filters: int) -> Any:
+def _output_columns(low: int, high: int, i: int, channels: int, filters: int) -> Array:
     """Return the output columns of filter i for the input columns [low, high)."""
     targets = np.empty(high - low, np.int64)
     for m in range(low, high):
@@ -34,7 +34,7 @@ def _output_columns(low: int, high: int, i: int, channels: int, filters: int) ->
 
 
 @compiled
-def _filter_bank(first: int, last: int, x: Any, w: Any, y: Any, channels: int) -> None:
+def _filter_bank(first: int, last: int, x: Array, w: Array, y: Array, channels: int) -> None:
     filters, taps = w.shape
     memory = tiles(min(taps, x.shape[0]), w)
     # Literals would compile `filter_columns` once more, after the adjoint.
@@ -75,7 +75,7 @@ def _numbers(x: Array, like: Array) -> Array:
 
 
 @compiled
-def _filter_bank_adjoint(first: int, last: int, g: Any, w: Any, y: Any, channels: int) -> None:
+def _filter_bank_adjoint(first: int, last: int, g: Array, w: Array, y: Array, channels: int) -> None:
     filters, taps = w.shape
     memory = tiles(min(taps, g.shape[0]), g)
     yes: Any = np.bool_(True)
@@ -101,7 +101,7 @@ def adjoint_into(y: Array, g: Array, w: Array) -> Array:
 
 
 @compiled
-def _filter_bank_weight_adjoint(first: int, last: int, x: Any, g: Any, parts: Any, channels: int) -> None:
+def _filter_bank_weight_adjoint(first: int, last: int, x: Array, g: Array, parts: Array, channels: int) -> None:
     """A part is the sum over WIDE columns: its bits do not depend on the number of cores."""
     steps, wide = x.shape
     filters, taps = parts.shape[1:]

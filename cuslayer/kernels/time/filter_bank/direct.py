@@ -7,11 +7,10 @@ eight products, and the sums of eight steps stay in registers. Each sum has the 
 
 from __future__ import annotations
 
-from typing import Any
-
 from llvmlite import ir
 
 from cuslayer._base.jit import compiled
+from cuslayer.backend import Array
 from cuslayer.kernels.host.llvm import I8, Emitted, Emitter, Flag, Flat, Int, generated
 from cuslayer.kernels.host.rows import copy, scratch
 from cuslayer.kernels.host.vectors import FEATURES, REGISTER_BYTES
@@ -98,13 +97,13 @@ def filter_tile(
 
 
 @compiled
-def are_neighbours(places: Any) -> bool:
+def are_neighbours(places: Array) -> bool:
     """Return whether ascending indices are neighbours."""
     return places[places.size - 1] - places[0] == places.size - 1
 
 
 @compiled
-def take(row: Any, x: Any, t: int, places: Any) -> None:
+def take(row: Array, x: Array, t: int, places: Array) -> None:
     """Copy the columns `places`, ascending, of step t of x to the front of a row."""
     size = places.size
     if are_neighbours(places):
@@ -115,7 +114,7 @@ def take(row: Any, x: Any, t: int, places: Any) -> None:
 
 
 @compiled
-def put(y: Any, t: int, places: Any, row: Any) -> None:
+def put(y: Array, t: int, places: Array, row: Array) -> None:
     """Copy the front of a row to the columns `places`, ascending, of step t of y."""
     size = places.size
     if are_neighbours(places):
@@ -132,14 +131,14 @@ def _blocks_of(taps: int) -> int:
 
 
 @compiled
-def tiles(reach: int, like: Any) -> Any:
+def tiles(reach: int, like: Array) -> Array:
     """Return scratch memory for `filter_columns` with filters of up to `reach` taps, in the type of an array."""
     return scratch((_blocks_of(reach) + 3) * STEPS * WIDE, like)
 
 
 @compiled
 def filter_columns(
-    x: Any, sources: Any, taps: Any, y: Any, targets: Any, backward: bool, adds: bool, memory: Any
+    x: Array, sources: Array, taps: Array, y: Array, targets: Array, backward: bool, adds: bool, memory: Array
 ) -> None:
     """Filter the columns `sources` of x into the columns `targets` of y, which may be the same array.
 

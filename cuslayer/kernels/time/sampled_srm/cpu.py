@@ -56,7 +56,7 @@ def slopes(out: Any, u: Any, rho: Surrogate) -> None:
 
 
 @compiled
-def _surrogate_adjoint(first: int, last: int, g: Any, u: Any, y: Any, rho: Surrogate) -> None:
+def _surrogate_adjoint(first: int, last: int, g: Array, u: Array, y: Array, rho: Surrogate) -> None:
     slope = np.empty(min(BLOCK, last - first), g.dtype)
     for low in range(first, last, BLOCK):
         high = min(low + BLOCK, last)
@@ -78,7 +78,7 @@ def surrogate_adjoint(g: Array, u: Array, spiking: ScaledShape) -> Array:
 
 
 @compiled
-def _add_four(sums: Any, taps: Any, k: int, a: Any, b: Any, c: Any, d: Any) -> None:
+def _add_four(sums: Array, taps: Array, k: int, a: Array, b: Array, c: Array, d: Array) -> None:
     """Add to a row the products of four taps, from k on, with rows, in this order, with one load and store."""
     h0 = taps[k]
     h1 = taps[k + 1]
@@ -89,13 +89,15 @@ def _add_four(sums: Any, taps: Any, k: int, a: Any, b: Any, c: Any, d: Any) -> N
 
 
 @compiled
-def _add_one(sums: Any, tap: Any, row: Any) -> None:
+def _add_one(sums: Array, tap: float, row: Array) -> None:
     for j in range(sums.size):
         sums[j] += tap * row[j]
 
 
 @compiled
-def _spike(first: int, last: int, a: Any, taps: Any, u: Any, s: Any, marks: Any, before: int, theta: Any) -> None:
+def _spike(
+    first: int, last: int, a: Array, taps: Array, u: Array, s: Array, marks: Array, before: int, theta: float
+) -> None:
     """The first `before` rows of s are the spikes of earlier steps; `marks` has the type of the bits of a vector."""
     lanes = VECTOR_BYTES // a.itemsize
     most = whole_words(min(BLOCK, last - first))
@@ -134,7 +136,7 @@ def _spike(first: int, last: int, a: Any, taps: Any, u: Any, s: Any, marks: Any,
 
 
 @compiled
-def _repeat_row(earlier: Any, row: int, ring: int, apart: int) -> None:
+def _repeat_row(earlier: Array, row: int, ring: int, apart: int) -> None:
     """Copy a row of spikes to its second place."""
     copy(earlier[(row + ring) * apart : (row + ring + 1) * apart], earlier[row * apart : (row + 1) * apart])
 
@@ -162,7 +164,7 @@ def sampled_spike_after(before: Array, a: Array, spiking: SampledSpiking) -> tup
 
 
 @compiled
-def _spike_adjoint_exact(first: int, last: int, g: Any, u: Any, taps: Any, y: Any, rho: Surrogate) -> None:
+def _spike_adjoint_exact(first: int, last: int, g: Array, u: Array, taps: Array, y: Array, rho: Surrogate) -> None:
     steps = g.shape[0]
     slope = np.empty(BLOCK, g.dtype)
     sums = np.empty(BLOCK, g.dtype)

@@ -5,12 +5,11 @@ A sum adds the samples of earlier spikes in their order, as on a GPU.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from llvmlite import ir
 
 from cuslayer._base.jit import compiled
+from cuslayer.backend import Array
 from cuslayer.kernels.host.llvm import BOOL, I8, Emitted, Emitter, Flat, Int, Number, generated
 
 # Vectors that are computed together.
@@ -18,7 +17,7 @@ PAIR = 2
 
 
 @compiled
-def signs_of_zero(taps: Any) -> Any:
+def signs_of_zero(taps: Array) -> Array:
     """Return what samples 1 .. k - 1 without a spike add to a sum, for each k: 0, or -0 if all are negative.
 
     Only that distinguishes their products with 0 from nothing.

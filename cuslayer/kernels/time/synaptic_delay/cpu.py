@@ -24,7 +24,9 @@ _TOGETHER = 64
 
 
 @compiled
-def _sort(first: int, last: int, start: Any, index: Any, begin: Any, step: Any, channel: Any, inputs: int) -> None:
+def _sort(
+    first: int, last: int, start: Array, index: Array, begin: Array, step: Array, channel: Array, inputs: int
+) -> None:
     """Sort the spikes of samples by pixel and group, within these from the last step to the first.
 
     `begin` (samples, pixels + 2) begins with the place of a sample's first spike, twice; its other elements must be 0.
@@ -49,7 +51,16 @@ def _sort(first: int, last: int, start: Any, index: Any, begin: Any, step: Any, 
 
 @compiled
 def _add_taps(
-    first: int, last: int, begin: Any, spikes: Any, taps: Any, out: Any, since: int, size: int, image: Any, window: Any
+    first: int,
+    last: int,
+    begin: Array,
+    spikes: Any,
+    taps: Any,
+    out: Array,
+    since: int,
+    size: int,
+    image: tuple[int, ...],
+    window: Window,
 ) -> None:
     height, width, groups = image
     step, channel = spikes
