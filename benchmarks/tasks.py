@@ -66,7 +66,7 @@ def train(name: str, data: Path | None, pictures: bool, threads: int, run: tuple
         config["sound"]["test"] = {"speaker": [speaker]}
     pictures = pictures and data is not None
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / f"{name}.yaml").write_text(yaml.safe_dump(config), "utf-8")
+        (Path(folder) / f"{name}.yaml").write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")
         given = [f"{folder}/{name}.yaml", "--seed", str(seed), *(["--data", str(data)] if data else [])]
         drawn = SPEAKERS[0] if name == "spoken-digits" else None
         draw = partial(picture, name) if pictures and seed == 0 and speaker == drawn else None
