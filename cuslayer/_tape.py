@@ -168,7 +168,18 @@ class Tensor(ArrayLike["Tensor"]):
     [2.0, 4.0, 6.0]
     """
 
-    __slots__ = ("__weakref__", "_lengths", "changes", "grad", "node", "requires_grad", "step", "stored", "unpacked")
+    __slots__ = (
+        "__weakref__",
+        "_lengths",
+        "changes",
+        "dt",
+        "grad",
+        "node",
+        "requires_grad",
+        "step",
+        "stored",
+        "unpacked",
+    )
 
     def __init__(self, data: Any, requires_grad: bool = False, lengths: Any = None) -> None:
         if isinstance(data, Tensor):
@@ -183,6 +194,8 @@ class Tensor(ArrayLike["Tensor"]):
         # The step (1, N, ...) that the tensor repeats; see `_still.repeat_step`.
         self.step: Tensor | None = None
         self.requires_grad = requires_grad
+        # The step, ms, of a network's output, if its neurons determine it.
+        self.dt: float | None = None
         self.lengths = lengths
 
     @property
@@ -349,6 +362,7 @@ def _tensor(data: Array | PackedSpikes, node: Node | None = None) -> Tensor:
     tensor.changes = [0]
     tensor._lengths = None
     tensor.step = None
+    tensor.dt = None
     return tensor
 
 

@@ -98,6 +98,7 @@ class Surrogate:
         return (u - real(self.theta)) / real(self.width)
 
 
+@check.constructed
 @dataclass(frozen=True)
 class Exponential(Surrogate):
     """SLAYER's surrogate, Laplace's density: ``f(z) = exp(-|z|)``, ``F(z) = sgn(z) (1 - exp(-|z|))``.
@@ -133,6 +134,7 @@ class Exponential(Surrogate):
 EXPONENTIAL = Exponential()
 
 
+@check.constructed
 @dataclass(frozen=True)
 class FastSigmoid(Surrogate):
     """The derivative of a fast sigmoid: ``f(z) = 1 / (1 + |z|)^2``, ``F(z) = z / (1 + |z|)``.
@@ -153,6 +155,7 @@ class FastSigmoid(Surrogate):
         return z / (1 + abs(z))
 
 
+@check.constructed
 @dataclass(frozen=True)
 class Arctan(Surrogate):
     """The derivative of the arc tangent: ``f(z) = 1 / (1 + z^2)``, ``F(z) = arctan z``.
@@ -173,6 +176,7 @@ class Arctan(Surrogate):
         return namespace(z).arctan(z)
 
 
+@check.constructed
 @dataclass(frozen=True)
 class Triangle(Surrogate):
     """A triangle: ``f(z) = max(0, 1 - |z|)``, ``F(z) = sgn(z) (m - m^2 / 2)`` with ``m = min(|z|, 1)``.
@@ -195,6 +199,7 @@ class Triangle(Surrogate):
         return namespace(z).copysign(m - m * m / 2, z)
 
 
+@check.constructed
 @dataclass(frozen=True)
 class Gaussian(Surrogate):
     """A Gaussian: ``f(z) = exp(-z^2 / 2)``, ``F(z) = sqrt(pi / 2) erf(z / sqrt 2)``.
@@ -215,6 +220,7 @@ class Gaussian(Surrogate):
         return _gaussian_integral(z)
 
 
+@check.constructed
 @dataclass(frozen=True)
 class Boxcar(Surrogate):
     """A box: ``f(z) = 1`` for ``|z| <= 1``, else 0; ``F(z) = z`` clipped to -1 .. 1.
@@ -234,6 +240,7 @@ class Boxcar(Surrogate):
         return z.clip(-1, 1)
 
 
+@check.constructed
 @dataclass(frozen=True)
 class MultiGaussian(Surrogate):
     """A Gaussian with negative sides: errors with the wrong sign far from the threshold prevent silent neurons.

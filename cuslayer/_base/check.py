@@ -27,6 +27,7 @@ import numpy.typing as npt
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 E = TypeVar("E", bound=Exception)
+C = TypeVar("C", bound=type)
 
 
 class MissingKey(ValueError):
@@ -67,6 +68,12 @@ def operation(given: Any) -> Any:
 def method(function: F) -> F:
     """Make a method an entry point: this package's errors that leave it begin with the name of its object's class."""
     return _door(function, lambda owner: (owner if isinstance(owner, type) else type(owner)).__name__)
+
+
+def constructed(kind: C) -> C:
+    """Make the constructor that `dataclass` has written an entry point."""
+    kind.__init__ = method(kind.__init__)  # type: ignore[misc]
+    return kind
 
 
 def named(kind: type[T]) -> type[T]:
@@ -117,6 +124,7 @@ def _door(function: F, name: Callable[[object], str]) -> F:
         try:
             return function(*given, **options)
         except _NAMED as problem:
+            _explain_call(problem, function, given, options)
             _name(problem, name(given[0] if given else None))
             raise
 
@@ -124,10 +132,69 @@ def _door(function: F, name: Callable[[object], str]) -> F:
         try:
             return (yield from function(*given, **options))
         except _NAMED as problem:
+            _explain_call(problem, function, given, options)
             _name(problem, name(given[0] if given else None))
             raise
 
     return cast("F", wraps(function)(steps if inspect.isgeneratorfunction(function) else door))
+
+
+# Arguments of other libraries, and ours.
+_ARGUMENTS = {
+    "learning_rate": "lr",
+    "params": "parameters",
+    "epsilon": "eps",
+    "batch_size": "batch",
+    "threshold": "theta",
+    "weight": "weights",
+    "label_smoothing": "smoothing",
+    "learn_alpha": "trained",
+    "learn_beta": "trained",
+    "reset_mechanism": "reset",
+    "spike_grad": "surrogate",
+    "surrogate_function": "surrogate",
+    "v_threshold": "theta",
+    "dim": "axis",
+}
+_NOT_HERE = {
+    "warmup": "the optimizer has it, as in Adam(..., warmup=100)",
+    "reduction": "a loss is the sum over batch and neurons; loss / N is the mean",
+    "size_average": "a loss is the sum over batch and neurons; loss / N is the mean",
+    "detach_reset": "gradient='detached' does so",
+    "device": "cs.use('cuda') or cs.use('cpu') chooses the device before",
+}
+
+
+def _explain_call(
+    problem: Exception, function: Callable[..., object], arguments: tuple[object, ...], options: dict[str, object]
+) -> None:
+    """Let an error of Python about a call's arguments say which argument was meant, or how the call is written."""
+    if not isinstance(problem, TypeError) or problem.__traceback__ is None or problem.__traceback__.tb_next is not None:
+        return  # the function ran
+    signature = inspect.signature(function)
+    try:
+        signature.bind(*arguments, **options)
+    except TypeError as unfit:
+        owner, _, last = function.__qualname__.rpartition(".")
+        is_method = bool(owner) and not owner.endswith("<locals>")
+        parameters = list(signature.parameters.values())[is_method:]
+        known = [parameter.name for parameter in parameters]
+        unknown = next((option for option in options if option not in known), None)
+        if unknown is None:
+            shown = (
+                p.name if p.default is p.empty else f"{p.name}=" for p in parameters if p.kind is not p.VAR_KEYWORD
+            )
+            called = type(arguments[0]).__name__ if last == "__init__" else last
+            verb = "it takes " if last == "__call__" else f"write {called}"
+            text = f"{unfit}; {verb}({', '.join(shown)})"
+        else:
+            cured = getattr(arguments[0], "cure", None) if is_method else None
+            meant = _ARGUMENTS.get(unknown)
+            hint = f"it is {meant} here" if meant in known else nearest(unknown, known).removeprefix("; ")
+            own = "" if cured is None else cured(unknown, options)
+            hint = own or _NOT_HERE.get(unknown) or hint or f"there are {', '.join(known)}"
+            text = f"got an unexpected keyword argument {unknown!r}; {hint}"
+        problem.args = (text,)
 
 
 def _name(problem: Exception, name: str) -> None:
@@ -136,10 +203,8 @@ def _name(problem: Exception, name: str) -> None:
     while last is not None and last.tb_next is not None:
         last = last.tb_next
     raised = "" if last is None else last.tb_frame.f_globals.get("__name__", "")
-    # An entry point that calls its function with wrong arguments is the last frame: then Python names the function.
-    calls = last is not None and _is_door(last.tb_frame)
     # The text of a UnicodeError is not its first argument.
-    done = calls or isinstance(problem, UnicodeError) or hasattr(problem, "operation")
+    done = isinstance(problem, UnicodeError) or hasattr(problem, "operation")
     if raised.partition(".")[0] == __name__.partition(".")[0] and not done:
         reason = " ".join(str(problem.args[0]).splitlines()) if problem.args else ""
         # An error from another process has the name only in its text.

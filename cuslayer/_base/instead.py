@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
-from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
-from cuslayer._base import check
-
-P = ParamSpec("P")
-S = TypeVar("S")
 C = TypeVar("C", bound=type)
 
 _DEVICE = "cs.use('cuda') or cs.use('cpu') chooses the device, before networks and tensors are made"
@@ -67,7 +61,8 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
         "BatchNorm1d": "cs.BatchNorm(features) is the layer",
         "BatchNorm2d": "cs.BatchNorm(features) is the layer",
         "Flatten": "cs.Dense takes frames (H, W, C) as they are",
-        "Leaky": "cs.LIF(tau=...) are the neurons",
+        **dict.fromkeys(("Leaky", "LIFNode", "ParametricLIFNode"), "cs.LIF(tau=...) are the neurons"),
+        **dict.fromkeys(("CosineAnnealingLR", "StepLR"), "cs.optim.cosine_decay and cs.optim.step_decay are schedules"),
         "Synaptic": "cs.CUBA(tau_i=..., tau_v=...) are the neurons",
         **dict.fromkeys(("RLeaky", "RSynaptic", "LSTM", "RNN"), "cs.Recurrent(cs.Dense(n, n), cs.LIF()) are neurons"),
         **dict.fromkeys(("MSELoss", "MeanSquaredError"), "cs.MeanSquaredErrorLoss() is the loss"),
@@ -87,22 +82,6 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
     },
 }
 
-ARGUMENTS = {
-    "learning_rate": "lr",
-    "params": "parameters",
-    "epsilon": "eps",
-    "batch_size": "batch",
-    "threshold": "theta",
-    "weight": "weights",
-    "label_smoothing": "smoothing",
-    "learn_alpha": "trained",
-    "learn_beta": "trained",
-    "reset_mechanism": "reset",
-    "spike_grad": "surrogate",
-    "surrogate_function": "surrogate",
-    "v_threshold": "theta",
-}
-
 
 def attributes(kind: str) -> Callable[[C], C]:
     """Let the instances of a class answer a name in ``ATTRIBUTES[kind]`` that they lack with its replacement."""
@@ -119,45 +98,3 @@ def attributes(kind: str) -> Callable[[C], C]:
         return owner
 
     return add
-
-
-def constructor(init: Callable[Concatenate[S, P], None]) -> Callable[Concatenate[S, P], None]:
-    """Prefix errors of a constructor's arguments with the name of the class, and suggest the intended argument."""
-    signature = inspect.signature(init)
-
-    @check.method
-    @wraps(init)
-    def checked(self: S, /, *args: P.args, **options: P.kwargs) -> None:
-        try:
-            signature.bind(self, *args, **options)
-        except TypeError as problem:
-            written = f"{problem}; write {type(self).__name__}({_written(signature)})"
-            raise TypeError(_unknown(options, signature, getattr(self, "cure", None)) or written) from None
-        init(self, *args, **options)
-
-    return checked
-
-
-def with_cures(owner: C) -> C:
-    """Let the errors of a class's constructor name the cure, like `constructor`."""
-    owner.__init__ = constructor(owner.__init__)  # type: ignore[misc]
-    return owner
-
-
-def _written(signature: inspect.Signature) -> str:
-    """Return the arguments of a constructor as a call has them."""
-    _, *parameters = signature.parameters.values()
-    return ", ".join(p.name if p.default is p.empty else f"{p.name}=" for p in parameters)
-
-
-def _unknown(options: Mapping[str, object], signature: inspect.Signature, cured: Callable[..., str] | None) -> str:
-    """Return an error text for the first argument that a constructor lacks, '' if it has all."""
-    known = list(signature.parameters)[1:]
-    unknown = next((name for name in options if name not in known), None)
-    if unknown is None:
-        return ""
-    meant = ARGUMENTS.get(unknown)
-    hint = f"; it is {meant} here" if meant in known else check.nearest(unknown, known)
-    cure = "" if cured is None else cured(unknown, options)
-    hint = f"; {cure}" if cure else hint
-    return f"got an unexpected keyword argument {unknown!r}{hint or '; there are ' + ', '.join(known)}"

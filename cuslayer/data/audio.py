@@ -256,6 +256,7 @@ class _OfBands:
         steps_of("duration", self.duration, self.dt)
 
 
+@check.constructed
 @dataclass(frozen=True)
 class AudioToSpikes(_OfBands):
     """Turn a wave into spikes: its bands, from 0 to 1, in each of the codes.
@@ -325,6 +326,7 @@ class AudioToSpikes(_OfBands):
         return np.concatenate([code(x, self.dt) for code in self.codes], axis=1)
 
 
+@check.constructed
 @dataclass(frozen=True)
 class AudioToNumbers(_OfBands):
     """Turn a wave into numbers: the level of each band, then the change of each.

@@ -45,6 +45,7 @@ class SameSensor:
         return sensor_shape(shape)
 
 
+@check.constructed
 @dataclass(frozen=True)
 class Compose(SameSensor):
     """Transforms applied one after another.
@@ -98,6 +99,7 @@ def _columns(sides: tuple[int, ...]) -> int:
     return sides[-2 if len(sides) == 3 else 0]
 
 
+@check.constructed
 @dataclass(frozen=True)
 class Crop(SameSensor):
     """Keep a window of the sensor and of time; positions and times become relative to its start.
@@ -156,6 +158,7 @@ class Crop(SameSensor):
         return changed(events, inside, **changes)
 
 
+@check.constructed
 @dataclass(frozen=True)
 class Downsample(SameSensor):
     """Reduce the resolution: each new pixel covers `factor` rows and columns, the last one the remainder.
@@ -206,6 +209,7 @@ class FromStart(SameSensor):
         return changed(events, t=events.t - events.t.min()) if len(events) else events
 
 
+@check.constructed
 @dataclass(frozen=True)
 class RandomShift(SameSensor):
     """Shift a recording in time by one duration, uniform in -ms .. ms.
@@ -235,6 +239,7 @@ class RandomShift(SameSensor):
         return changed(events, moved >= 0, t=moved)
 
 
+@check.constructed
 @dataclass(frozen=True)
 class ShiftChannels(SameSensor):
     """Shift a whole recording by a number of channels, uniform in -channels .. channels; for a camera, by columns.
@@ -272,6 +277,7 @@ class ShiftChannels(SameSensor):
         return changed(events, (place >= 0) & (place < width), x=events.x + move)
 
 
+@check.constructed
 @dataclass(frozen=True)
 class Stretch(SameSensor):
     """Make a recording slower or faster: multiply all times by one factor, log-uniform in 1/factor .. factor.
@@ -300,6 +306,7 @@ class Stretch(SameSensor):
         return changed(events, t=events.t * _factor(self.factor, generator(rng)))
 
 
+@check.constructed
 @dataclass(frozen=True)
 class Mask(SameSensor):
     """Drop all events of one interval of time, and of one run of neighbouring channels; for a camera, columns.
@@ -353,6 +360,7 @@ class Mask(SameSensor):
         return changed(events, heard & ((channel < first) | (channel >= first + count)))
 
 
+@check.constructed
 @dataclass(frozen=True)
 class OtherVoice(SameSensor):
     """Change a recording of `AudioToNumbers` as if another speaker had said it, in another room.
@@ -418,6 +426,7 @@ class OtherVoice(SameSensor):
         return self.to_numbers.of_levels(x)
 
 
+@check.constructed
 @dataclass(frozen=True)
 class Jitter(SameSensor):
     """Move each event by whole pixels, uniform in -pixels .. pixels, in x and, if it has one, in y.
@@ -452,6 +461,7 @@ class Jitter(SameSensor):
         return changed(events, inside & (y >= 0) & (y < sides[0]), x=x, y=y)
 
 
+@check.constructed
 @dataclass(frozen=True)
 class Flip(SameSensor):
     """Mirror a whole recording in x, y or polarity, each with its own probability.
@@ -496,6 +506,7 @@ class Flip(SameSensor):
         return changed(events, **changes)
 
 
+@check.constructed
 @dataclass(frozen=True)
 class Drop(SameSensor):
     """Drop each event with probability p.

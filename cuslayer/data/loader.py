@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer import backend
-from cuslayer._base import check, instead
+from cuslayer._base import check
 from cuslayer._tape import Tensor
 from cuslayer.backend import Array
 from cuslayer.data.arrays import MOST_CLASSES, TARGETS, bins_of, numbers, to_steps
@@ -179,7 +179,6 @@ class Loader:
     Your own arrays need no class: ``Loader(Arrays(x, y), batch=16)``; see `Arrays`.
     """
 
-    @instead.constructor
     def __init__(
         self,
         dataset: Dataset,

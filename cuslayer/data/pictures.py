@@ -13,6 +13,7 @@ from cuslayer.backend import Array
 from cuslayer.data.augment import Generator, SameSensor, Shape, generator
 
 
+@check.constructed
 @dataclass(frozen=True)
 class OtherPicture(SameSensor):
     """Change a recording of numbers in frames, (T, H, W, C), the same way at every step.

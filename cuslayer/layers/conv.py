@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from cuslayer import kernels
-from cuslayer._base import check, instead
+from cuslayer._base import check
 from cuslayer._base.array_like import TensorLike
 from cuslayer._still import each_step_alone
 from cuslayer._tape import Gradient, Pullback, Tensor, as_tensor, differentiable, grad_enabled, saves, takes_packed
@@ -80,7 +80,6 @@ class Convolution(Sliding, Synapse):
     usual_scale = 100.0
     options = (*Sliding.options, "groups")
 
-    @instead.constructor
     def __init__(
         self,
         in_channels: int,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer import kernels
-from cuslayer._base import check, instead
+from cuslayer._base import check
 from cuslayer._base.array_like import TensorLike
 from cuslayer._still import each_step_alone
 from cuslayer._tape import Gradient, Pullback, Tensor, as_tensor, differentiable, saves, takes_packed
@@ -159,7 +159,6 @@ class Windowed(Sliding, Hooked):
         weight_hook: the hooks of this weight, as for `Dense` and `Conv`.
     """
 
-    @instead.constructor
     def __init__(
         self,
         kernel_size: Pair,
@@ -275,7 +274,6 @@ class _WithinFrame(Sliding):
     keeps_steps = True
     passes_spikes = True
 
-    @instead.constructor
     def __init__(self, kernel_size: Pair, *, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1) -> None:
         self._set_window(kernel_size, kernel_size if stride is None else stride, padding, dilation)
         self._check_window()

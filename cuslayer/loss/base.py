@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cuslayer import kernels
-from cuslayer._base import check, instead
+from cuslayer._base import check
 from cuslayer._base.array_like import TensorLike
 from cuslayer._base.labels import class_numbers, unread
 from cuslayer._base.sequences import Lengths, ended, own_steps, sum_of_parts
@@ -41,6 +41,8 @@ class ClassLoss:
 
     neuron: Neuron
     at_steps = False
+    # The step of a network's output that the loss has warned of.
+    _other_step: float | None = None
 
     def __init__(self, neuron: Neuron, window: tuple[float, float] | None) -> None:
         self.neuron = as_neuron(neuron)
@@ -71,6 +73,8 @@ class ClassLoss:
             shape = unread(labels).shape
             raise ValueError(f"the spikes come first, then the labels, got shapes {spikes.shape}, {shape}")
         check.time_first("spikes", spikes, least_dimensions=3)
+        if self.window is not None or hasattr(self, "neuron"):
+            warn_of_step(self, spikes)
         try:
             chosen = self._targets(labels, spikes)
         except ValueError as problem:
@@ -225,7 +229,6 @@ class SpikeCountLoss(ClassLoss):
     1.25
     """
 
-    @instead.constructor
     def __init__(
         self,
         neuron: Neuron,
@@ -338,6 +341,17 @@ def check_output(spikes: Any) -> None:
     check.time_first("spikes", spikes, least_dimensions=3)
     if spikes.ndim != 3 or spikes.shape[2] == 0:
         raise ValueError(f"spikes must be (T, N, classes), got shape {spikes.shape}")
+
+
+def warn_of_step(loss: Any, spikes: Tensor) -> None:
+    """Warn once if a network's output has another step than a loss."""
+    dt = loss.neuron.dt if hasattr(loss, "neuron") else loss.dt
+    if spikes.dt not in (None, dt, loss._other_step):
+        loss._other_step = spikes.dt
+        cure = (
+            "give it neurons of the network, such as net[-1]" if hasattr(loss, "neuron") else f"pass dt={spikes.dt:g}"
+        )
+        check.warn(f"the network has a dt of {spikes.dt:g} ms, the loss one of {dt:g} ms; {cure}")
 
 
 def class_labels(labels: Any, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:

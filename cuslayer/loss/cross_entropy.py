@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer import kernels
-from cuslayer._base import check, instead
+from cuslayer._base import check
 from cuslayer._base.array_like import TensorLike
 from cuslayer._base.labels import unread
 from cuslayer._base.sequences import own_steps
@@ -257,7 +257,6 @@ class CrossEntropyLoss(ClassLoss):
     0.2877
     """
 
-    @instead.constructor
     def __init__(
         self,
         over: str = "max",
@@ -403,7 +402,6 @@ class BinaryCrossEntropyLoss(ClassLoss):
     ([[0.5, 0.75, 0.5]], 1.674)
     """
 
-    @instead.constructor
     def __init__(
         self,
         over: str = "mean",

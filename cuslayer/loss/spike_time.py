@@ -14,7 +14,7 @@ from cuslayer._base.sequences import Lengths, ended, sum_of_parts
 from cuslayer._tape import Gradient, Pullback, Tensor, as_tensor, differentiable
 from cuslayer.backend import Array, namespace, numeric, to_numpy
 from cuslayer.kernels.step.filters import Alpha, Sampled
-from cuslayer.loss.base import finite_target, part_of
+from cuslayer.loss.base import finite_target, part_of, warn_of_step
 from cuslayer.neurons.base import Neuron, as_neuron, mean_rate
 
 
@@ -76,6 +76,9 @@ class SpikeTimeLoss:
     0.0
     """
 
+    # The step of a network's output that the loss has warned of.
+    _other_step: float | None = None
+
     def __init__(self, neuron: Neuron) -> None:
         self.neuron = as_neuron(neuron)
 
@@ -90,6 +93,7 @@ class SpikeTimeLoss:
             got = f"got shape {target.shape}; for classes take SpikeCountLoss"
             raise ValueError(f"target must be spike trains of shape {spikes.shape}, {got}")
         check.same_shape("spikes", spikes, "target", target)
+        warn_of_step(self, spikes)
         finite_target(target.data)
         if spikes.lengths is None:
             return spike_time_error(spikes, target, response=self.neuron.filter)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cuslayer import kernels
-from cuslayer._base import check, instead
+from cuslayer._base import check
 from cuslayer._base.array_like import TensorLike
 from cuslayer._tape import Tensor, as_tensor
 from cuslayer.backend import Array, numeric, to_device, to_numpy
@@ -39,7 +39,6 @@ class MeanSquaredErrorLoss(ClassLoss):
     0.5
     """
 
-    @instead.constructor
     def __init__(self, over: str = "every", *, window: tuple[float, float] | None = None, dt: float = 1.0) -> None:
         self.over = check.one_of("over", over, OVER)
         self._set_time(window, dt)

@@ -180,10 +180,13 @@ class Container(Layer):
         with _inside.set(True), saved:
             y = None if grad_enabled() else in_chunks(self, graph, x)
             y = self._run(graph, x) if y is None else y
-        if x.lengths is None or _inside.get():
+        if _inside.get():
             return y
-        y = ended(y, lengths=x.lengths)
-        y.lengths = x.lengths
+        if x.lengths is not None:
+            y = ended(y, lengths=x.lengths)
+            y.lengths = x.lengths
+        if y is not x:
+            y.dt = output_step(graph)
         return y
 
     def _run(self, graph: Graph, x: Tensor) -> Tensor:

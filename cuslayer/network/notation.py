@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any, TypeAlias, cast
 
-from cuslayer._base import check, instead
+from cuslayer._base import check
 from cuslayer._base.keys import as_given, choice, counted, flag, key
 from cuslayer._tape import Tensor
 from cuslayer.layers import (
@@ -420,7 +420,6 @@ class Network(Sequential):
     (2, 1, 10)
     """
 
-    @instead.constructor
     def __init__(
         self, notation: str | Sequence[Word], neuron: Neuron, *, potentials: str = "full", dt: float | None = None
     ) -> None:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from cuslayer._base import check, instead
+from cuslayer._base import check
 from cuslayer._parameter import Bounded
 from cuslayer.backend import Array, to_numpy
 from cuslayer.neurons.base import Names, set_checked
@@ -20,7 +20,7 @@ from cuslayer.neurons.step import flushed
 _BOUNDS = {"tau_u": (5.0, 25.0), "tau_w": (60.0, 300.0), "a": (0.0, 1.0), "b": (0.0, 2.0)}
 
 
-@instead.with_cures
+@check.constructed
 @dataclass(frozen=True, eq=False, repr=False)
 class AdLIF(StepNeuron):
     """An adaptive leaky integrate-and-fire neuron that can oscillate below its threshold, SE-adLIF.

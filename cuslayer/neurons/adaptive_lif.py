@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer._base import check, instead
+from cuslayer._base import check
 from cuslayer.backend import Array
 from cuslayer.neurons.base import Names, set_checked
 from cuslayer.neurons.dynamics import NAMED, StepNeuron, in_64ths, leaky_response, tau_of_decay
 from cuslayer.neurons.step import flushed
 
 
-@instead.with_cures
+@check.constructed
 @dataclass(frozen=True, eq=False, repr=False)
 class AdaptiveLIF(StepNeuron):
     """An adaptive leaky integrate-and-fire neuron, lava-dl's ALIF in floating point.

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from cuslayer._base import check, instead
+from cuslayer._base import check
 from cuslayer._parameter import Bounded
 from cuslayer.backend import Array
 from cuslayer.neurons.base import Names, set_checked
@@ -16,7 +16,7 @@ from cuslayer.neurons.dynamics import NAMED, StepNeuron, check_within, steps_unt
 from cuslayer.neurons.step import flushed
 
 
-@instead.with_cures
+@check.constructed
 @dataclass(frozen=True, eq=False, repr=False)
 class BalancedResonateAndFire(StepNeuron):
     """A resonate-and-fire neuron that neither diverges nor resets, BRF.

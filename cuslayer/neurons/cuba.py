@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer._base import instead
+from cuslayer._base import check
 from cuslayer.backend import Array
 from cuslayer.neurons.base import Names
 from cuslayer.neurons.dynamics import NAMED, in_64ths, tau_of_decay
@@ -18,7 +18,7 @@ from cuslayer.neurons.lif import Leaky
 from cuslayer.neurons.step import flushed
 
 
-@instead.with_cures
+@check.constructed
 @dataclass(frozen=True, eq=False, repr=False)
 class CUBA(Leaky):
     """A current-based leaky integrate-and-fire neuron, lava-dl's CUBA in floating point.

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from cuslayer._base import instead
+from cuslayer._base import check
 from cuslayer.backend import Array, to_numpy
 from cuslayer.neurons.base import LeakyForm, Names, set_checked, word_or_none
 from cuslayer.neurons.dynamics import NAMED, StepNeuron, leaky_response, to_array
@@ -97,7 +97,7 @@ class Leaky(StepNeuron):
         return of_input, of_spikes
 
 
-@instead.with_cures
+@check.constructed
 @dataclass(frozen=True, eq=False, repr=False)
 class LIF(Leaky):
     """A leaky integrate-and-fire neuron.

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 
 from cuslayer import kernels
-from cuslayer._base import check, instead
+from cuslayer._base import check
 from cuslayer._base.array_like import TensorLike
 from cuslayer._tape import Pullback, Tensor, differentiable, save_for_backward
 from cuslayer.backend import Array, namespace
@@ -142,7 +142,7 @@ _RANGES = {
 _SURROGATES = ("before_reset", "recorded")
 
 
-@instead.with_cures
+@check.constructed
 @dataclass(frozen=True)
 class Loihi(Neuron):
     """The current-based neuron of Intel's Loihi, in the chip's integers.

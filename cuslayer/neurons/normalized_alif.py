@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from cuslayer._base import check, instead
+from cuslayer._base import check
 from cuslayer.backend import Array
 from cuslayer.neurons.base import Names, set_checked
 from cuslayer.neurons.dynamics import NAMED, StepNeuron, leaky_response
 from cuslayer.neurons.step import flushed
 
 
-@instead.with_cures
+@check.constructed
 @dataclass(frozen=True, eq=False, repr=False)
 class NormalizedALIF(StepNeuron):
     """An adaptive leaky integrate-and-fire neuron whose time constants are trained without a change of gain, SRNN's.

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from cuslayer._base import check, instead
+from cuslayer._base import check
 from cuslayer._tape import Gradient, Pullback, Tensor, differentiable, to_shape
 from cuslayer.backend import Array, namespace
 from cuslayer.neurons.base import Names, set_checked, word_or_none
@@ -30,7 +30,7 @@ def rotation(tau: Array, frequency: Array, /, *, dt: float, imaginary: bool) -> 
     return out, pullback
 
 
-@instead.with_cures
+@check.constructed
 @dataclass(frozen=True, eq=False, repr=False)
 class ResonateAndFire(StepNeuron):
     """A resonate-and-fire neuron: it responds to inputs of its own frequency.

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 
 from cuslayer import kernels
-from cuslayer._base import check, instead
+from cuslayer._base import check
 from cuslayer._base.array_like import TensorLike
 from cuslayer._tape import Pullback, Tensor, as_tensor, differentiable, save_for_backward
 from cuslayer.backend import Array, namespace, to_numpy
@@ -91,7 +91,7 @@ def _spike_after(a: Array, /, *, spiking: SampledSpiking, exact: bool, states: C
     return s[earlier:], pullback
 
 
-@instead.with_cures
+@check.constructed
 @dataclass(frozen=True, eq=False, repr=False)
 class SampledSRM(Neuron):
     """A spike response neuron with any response to the input and to its own spikes, given by samples.

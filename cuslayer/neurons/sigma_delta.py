@@ -7,14 +7,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from cuslayer._base import check, instead
+from cuslayer._base import check
 from cuslayer.backend import Array
 from cuslayer.neurons.base import SURROGATE, Names, set_checked, word_or_none
 from cuslayer.neurons.dynamics import LONGEST, StepNeuron
 from cuslayer.neurons.step import flushed
 
 
-@instead.with_cures
+@check.constructed
 @dataclass(frozen=True, eq=False, repr=False)
 class SigmaDelta(StepNeuron):
     """A sigma-delta neuron: it sums changes, applies an activation, and sends the activation's changes.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, ClassVar
 
-from cuslayer._base import check, instead
+from cuslayer._base import check
 from cuslayer._base.array_like import TensorLike
 from cuslayer._tape import Tensor, as_tensor
 from cuslayer.backend import Array
@@ -187,7 +187,7 @@ def spike(a: TensorLike, /, *, spiking: StepSpiking) -> Tensor:
 _LONGEST = 1e15
 
 
-@instead.with_cures
+@check.constructed
 @dataclass(frozen=True)
 class SRM(Neuron):
     """A spike response neuron: it filters its weighted input and fires where its potential reaches the threshold.

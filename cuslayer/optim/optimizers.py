@@ -41,6 +41,7 @@ class Constant:
         return self.rate
 
 
+@check.constructed
 @dataclass(frozen=True)
 class ByStep:
     """A schedule by step: a function from the number of the optimizer's steps so far to the rate of the next.
@@ -206,11 +207,6 @@ class Optimizer:
         self._group_of = [group for group in self.groups for _ in group.params]
         self._check = StepCheck()
         optimizers.add(self)
-
-    def __init_subclass__(cls) -> None:
-        own: Any = vars(cls).get("__init__")
-        if own is not None:
-            cls.__init__ = instead.constructor(own)  # type: ignore[method-assign, assignment]
 
     def __repr__(self) -> str:
         return check.shown(self, parameters=len(self.parameters), lr=self.base_lr)

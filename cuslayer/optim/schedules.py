@@ -34,23 +34,16 @@ def step_decay(lr: float, *, every: int = 10, factor: float = 0.1) -> Schedule:
 
 
 @check.operation
-def cosine_decay(
-    lr: float, *, epochs: int | None = None, steps: int | None = None, least: float = 0.0, **unknown: object
-) -> Schedule:
+def cosine_decay(lr: float, *, epochs: int | None = None, steps: int | None = None, least: float = 0.0) -> Schedule:
     """Return a schedule that falls from lr along half a cosine to `least`, over a number of epochs or of steps.
 
     Raises:
         ValueError: a constant is out of range, or not exactly one of epochs and steps is given.
-        TypeError: a constant is not a number, epochs or steps is not an integer, or an argument is unknown.
+        TypeError: a constant is not a number, or epochs or steps is not an integer.
 
     >>> [round(cosine_decay(1.0, epochs=2)(epoch), 6) for epoch in range(4)]
     [1.0, 0.5, 0.0, 0.0]
     """
-    for name in unknown:
-        hint = check.nearest(name, ("epochs", "steps", "least"))
-        if name == "warmup":
-            hint = "; warmup= is an argument of the optimizer, as in Adam(..., warmup=100)"
-        raise TypeError(f"{name} is no argument, there are epochs, steps and least{hint}")
     lr, least = check.constant("lr", lr), check.factor("least", least)
     if (epochs is None) == (steps is None):
         raise ValueError(f"epochs or steps must be given, one of them, got {epochs} and {steps}")

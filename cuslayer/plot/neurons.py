@@ -23,6 +23,7 @@ from cuslayer.plot.style import (
     one_sample,
     open_frame,
     palette,
+    place_of,
     spike_train,
     time_axis,
     whole_numbers,
@@ -158,9 +159,9 @@ def potential(
         ax: where to draw; by default the axes of a new figure, which is `ax.figure`.
         neuron: the kind of neuron: its theta, its dt and its rule for spikes. For a record it is the neuron to draw,
             like neurons.
-        sample: the sample of the batch; None if u is (T, ...) without a batch.
+        sample: the sample of the batch, of a record by its number in the batch; None if u is (T, ...) without one.
         neurons: the neurons to draw: a flat position or an index such as ``(row, column, channel)``, or a list of
-            these; by default all, at most 8.
+            these; by default all, at most 8. Of a record of some neurons it is their number in the network.
         current: (T, N, ...), the synaptic current in the potential's unit, such as from `record` for `Loihi`; a dotted
             line.
 
@@ -187,7 +188,9 @@ def potential(
         u = u.potential
     traces = one_sample("u", u, sample)
     check.floating("u", traces)
-    which = neuron_positions(neurons, traces.shape[1:], _MOST_POTENTIALS)
+    if isinstance(neurons, (list, range)):
+        neurons = [place_of(u, "neuron", number) for number in neurons]
+    which = neuron_positions(place_of(u, "neuron", neurons), traces.shape[1:], _MOST_POTENTIALS)
     ax = axes(ax, (7.0, 3.0))
     time = np.arange(len(traces)) * kind.dt
     shown = flatten_neurons(traces)[:, which]

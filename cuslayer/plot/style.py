@@ -248,11 +248,22 @@ def one_sample(name: str, x: TensorLike, sample: int | None) -> Array:
             raise ValueError(f"{name} must be (T, ...), got shape ()")
         return to_numpy(data)
     check.time_first(name, data)
-    return to_numpy(data[:, check.index("sample", sample, data.shape[1])])
+    return to_numpy(data[:, check.index("sample", place_of(x, "sample", sample), data.shape[1])])
+
+
+def place_of(x: Any, axis: str, number: Any) -> Any:
+    """Return the position of a recorded sample or neuron, by its number in the network; others are positions."""
+    if not isinstance(number, (int, np.integer)) or axis not in getattr(x, "coords", ()):
+        return number
+    numbers = np.asarray(x.coords[axis]).tolist()
+    return numbers.index(number) if number in numbers else number
 
 
 def spike_train(spikes: TensorLike, sample: int | None) -> Array:
     """Return the spikes or counts (T, ...) of one sample; raise TypeError if they are neither."""
+    shape = as_array(spikes).shape
+    if sample is not None and len(shape) == 2:
+        raise ValueError(f"spikes must be (T, N, ...), got shape {shape}; sample=None draws (T, neurons)")
     data = one_sample("spikes", spikes, sample)
     if data.dtype.kind not in "biu":
         raise TypeError(f"spikes must be booleans or counts, got {data.dtype}")

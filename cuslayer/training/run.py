@@ -134,6 +134,8 @@ class _Hooks:
 class _Silence(Callback):
     """Warns of the first silent layer, with advice, once until the output has spikes again."""
 
+    explains_silence = True
+
     def __init__(self, diagnose: Callable[..., Any] | None) -> None:
         self._diagnose = diagnose
         self._warned = False

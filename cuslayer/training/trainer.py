@@ -50,6 +50,9 @@ class Callback:
     ...         return not trainer.stats.epochs or trainer.stats.epochs[-1].train_loss > 0.1
     """
 
+    # Whether the callback says why the output has no spikes; else `Trainer` says how to find out.
+    explains_silence = False
+
     def goes_on(self, trainer: Trainer) -> bool:
         """Return whether another epoch follows; called before each epoch."""
         return True
@@ -166,9 +169,6 @@ class Trainer:
         self.progress = check.flag("progress", progress)
         self.log = _say if log is None else log
         self.stats = Stats()
-        of_loss, of_net = self._steps()
-        if of_loss is not None and of_net is not None and of_loss != of_net:
-            check.warn(f"the network has a dt of {of_net:g} ms, the loss one of {of_loss:g} ms")
         self.calibrate = None if calibrate is None else check.positive("calibrate", calibrate)
         self.calibration: Calibration | None = None
         if graph is not None and not isinstance(graph, bool):
@@ -298,6 +298,7 @@ class Trainer:
         if state is None:
             self.gradients.start_epoch()  # nothing from an interrupted epoch counts
         self._watch.start_epoch()
+        was_silent = self.silent_batch is not None
         self.silent_batch = None
         self.net.train()
         try:
@@ -317,6 +318,10 @@ class Trainer:
         self._watch.end_epoch()
         self.gradients.end_epoch()
         if not progress.spiked:
+            if not was_silent and not any(callback.explains_silence for callback in self.callbacks):
+                self._say(
+                    "Trainer: the output has no spikes in this epoch; cs.diagnose(net, [trainer.silent_batch]) says why"
+                )
             self.silent_batch = step.last
             step.end(task)
         self._trained = self.optimizer.epoch
@@ -446,7 +451,8 @@ class Trainer:
             self.calibration = calibrate_initial(self.net, first, self.calibrate, self.loss, self._calibration_steps)
             if self.calibration is not None:
                 self._say(
-                    f"Trainer: the weights are scaled so that neurons fire at {self.calibrate:g} Hz; calibrate=None "
+                    "Trainer: weights without a weight_scale of their own are scaled so that neurons fire at "
+                    f"{self.calibrate:g} Hz; calibrate=None "
                     "(initialization: slayer in a configuration) leaves them as they are"
                 )
             elif not self._said_kept and (changed := layers_set(self.net)):

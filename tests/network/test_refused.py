@@ -316,15 +316,25 @@ def trainer(net, loss):
 
 def test_a_loss_or_a_loader_of_another_step_warns():
     net = cs.Sequential(cs.Dense(3, 2), FINE)
-    message = "Trainer: the network has a dt of 0.5 ms, the loss one of 1 ms"
-    with pytest.warns(UserWarning, match=f"^{re.escape(message)}$"):
-        trainer(net, cs.SpikeCountLoss(cs.SRM()))
+    labels = np.array([0])
+    of_step = "the network has a dt of 0.5 ms, the loss one of 1 ms"
+    for loss, cure in (
+        (cs.SpikeCountLoss(cs.SRM()), "give it neurons of the network, such as net[-1]"),
+        (cs.CrossEntropyLoss("mean", window=(2, 5)), "pass dt=0.5"),
+    ):
+        with pytest.warns(UserWarning, match=f"{re.escape(of_step)}; {re.escape(cure)}$"):
+            loss(net(np.ones((20, 1, 3), bool)), labels)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            loss(net(np.ones((20, 1, 3), bool)), labels)  # once
     loader = Loader(Arrays(np.ones((4, 20, 3), bool), np.array([0, 1, 0, 1])), 4)
     message = "test: the loader has a dt of 1 ms, the network one of 0.5 ms"
     with pytest.warns(UserWarning, match=f"^{re.escape(message)}$"):
         trainer(net, lambda spikes, labels: (spikes * 1.0).sum()).test(loader)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        trainer(net, cs.SpikeCountLoss(FINE))
-        trainer(cs.Sequential(*net, lambda x: x[::2]), cs.SpikeCountLoss(cs.SRM()))
-        trainer(cs.Sequential(cs.Dense(3, 2)), cs.SpikeCountLoss(cs.SRM()))
+        x = np.ones((20, 1, 3), bool)
+        cs.SpikeCountLoss(FINE)(net(x), labels)
+        cs.CrossEntropyLoss("mean")(net(x), labels)
+        cs.SpikeCountLoss(cs.SRM())(cs.Sequential(*net, lambda x: x[::2])(x), labels)
+        cs.SpikeCountLoss(cs.SRM())(cs.Sequential(cs.Dense(3, 2))(x), labels)

@@ -80,7 +80,8 @@ def test_what_a_raster_refuses():
             (TypeError, "spikes must be booleans or counts, got float32", one.astype(np.float32), {}),
             (TypeError, "ax must be matplotlib Axes, got Figure", one, {"ax": Figure()}),
             (ValueError, "groups must be one of channel, got 'class'", one, {"groups": "class"}),
-            (ValueError, "spikes must have a channel axis for groups", one[..., 0], {"groups": "channel"}),
+            (ValueError, "spikes must have a channel axis", one[:, 0, 0], {"groups": "channel", "sample": None}),
+            (ValueError, "spikes must be (T, N, ...), got shape (3, 1); sample=None draws", one[:, 0], {}),
             (ValueError, "groups have shape (3,), the neurons have shape (2,)", two, {"groups": [0, 1, 2]}),
             (TypeError, "groups must be integers, got float64", two, {"groups": np.array([0.0, 1.0])}),
             (ValueError, "labels must be as many as the groups, got 1 and 2", two, {"groups": [0, 1], "labels": "a"}),
@@ -342,3 +343,14 @@ def test_confusion_has_the_truth_downward():
 )
 def test_what_confusion_refuses(kind, message, labels, predicted, options):
     refused(cs.plot.confusion, [(kind, message, labels, {"predicted": predicted})], **options)
+
+
+def test_a_record_is_drawn_by_the_numbers_in_the_network():
+    net = cs.Sequential(cs.Dense(6, 8, weight_scale=20.0), cs.LIF())
+    x = np.random.default_rng(0).random((40, 4, 6)) < 0.3
+    with cs.record(net) as whole:
+        net(x)
+    with cs.record(net, neurons=[5, 2], samples=[3, 1]) as some:
+        net(x)
+    line = cs.plot.potential(some[1], neuron=5, sample=3).get_lines()[1]
+    np.testing.assert_array_equal(line.get_ydata(), whole[1].potential.values[:, 3, 5])

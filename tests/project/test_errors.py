@@ -60,7 +60,19 @@ MISTAKES = [
     # Names.
     (TypeError, lambda: cs.Conv(2, 3, 3, strid=2), "'strid'; did you mean stride?"),
     (TypeError, lambda: cs.Adam(NET.parameters(), learning_rate=0.1), "'learning_rate'; it is lr here"),
-    (TypeError, lambda: cs.SumPool(2), "missing a required argument: 'gain'"),
+    (
+        TypeError,
+        lambda: cs.SumPool(2),
+        r"missing a required argument: 'gain'; write SumPool\(kernel_size, gain, ",
+    ),
+    (TypeError, lambda: cs.optim.cosine_decay(warmup=5), r"'warmup'; the optimizer has it, as in Adam\(\.\.\., warmup"),
+    (
+        TypeError,
+        lambda: trainer().fit([], None, 3),
+        r"too many positional arguments; write fit\(batches, valid",
+    ),
+    (TypeError, lambda: NET(X, X), r"network: too many positional arguments; it takes \(x\)"),
+    (TypeError, lambda: cs.data.Jitter(1, 2), r"Jitter: too many positional arguments; write Jitter\(pixels\)"),
     # Indices.
     (IndexError, lambda: seen(9), r"layer must be under 4, got 9; its layers are 0 Dense\(20, 8\), 1 SRM"),
     (IndexError, lambda: Digits("test")[360], "360 samples, got 360"),

@@ -68,7 +68,9 @@ def test_training(here, capsys):
     space = {"__name__": "page"}  # a file names the class of the network
     run("docs/training.md", space)
     said = capsys.readouterr().err.splitlines()
-    assert said[0].startswith("Trainer: the weights are scaled so that neurons fire at 30 Hz; calibrate=None")
+    assert said[0].startswith(
+        "Trainer: weights without a weight_scale of their own are scaled so that neurons fire at 30 Hz; calibrate=None"
+    )
     assert [len(log) for log in (space["stats"].epochs, space["trainer"].stats.epochs)] == [6, 2]
     assert space["stats"].best.validation_accuracy > 0.8
 

@@ -128,6 +128,8 @@ def test_nothing_is_printed_without_a_terminal(capsys):
 def test_silent_batch_needs_every_batch_silent(firing):
     """Neither the first nor the last batch alone is sufficient. The first that is silent gives a warning, once."""
     t = trainer(cs.Dense(6, 2, weight_scale=30.0), cs.SRM(), lr=1e-9)
+    lines = []
+    t.log = lines.append
     t.net[0].weight.data = abs(t.net[0].weight.data)
     loud, silent = np.ones((20, 3, 6), bool), np.zeros((20, 3, 6), bool)
     assert t.net(loud).data.any()
@@ -138,6 +140,7 @@ def test_silent_batch_needs_every_batch_silent(firing):
     t.train(given)
     t.test(given)
     assert t.silent_batch == (None if firing else given[-1])
+    assert sum("the output has no spikes" in line for line in lines) == (not firing)
 
 
 @pytest.mark.cpu_only
