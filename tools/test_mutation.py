@@ -42,6 +42,7 @@ def __repr__(self): return 1 + x
         ("g(a)", "pass"),
         ("x += a", "x -= a; pass"),
         ("y = g(k=a)", "y = g()"),
+        ("y = zip(a, b, strict=True)", ""),
         ("y = g(a, k=b, **c)", "y = g(a, **c)"),
         ("y = é, -np.max(a)", "y = é, -np.min(a); y = é, np.max(a)"),
     ],

@@ -42,9 +42,9 @@ def tests_of(file: str) -> list[str]:
     path = Path(file).relative_to("cuslayer")
     chosen = next((names.split() for pattern, names in table.items() if fnmatch(path.as_posix(), pattern)), None)
     if chosen is None:
-        folder = "" if path.parts[0] == "_base" or len(path.parts) == 1 else path.parts[0]
-        named = sorted((tests / folder).glob(f"test_{path.stem.strip('_')}*.py"))
-        chosen = [test.relative_to(tests).as_posix() for test in named] + [folder] * bool(folder)
+        named = [test.relative_to(tests).as_posix() for test in tests.rglob(f"test_{path.stem.strip('_')}*.py")]
+        folders = [path.parts[0]] if (tests / path.parts[0]).is_dir() else []
+        chosen = sorted(named) + folders
     return [file] * (path.suffix == ".py") + [f"tests/{name}" for name in chosen]
 
 

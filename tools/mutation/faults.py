@@ -106,7 +106,8 @@ def python_edits(source: bytes) -> Iterator[tuple[int, int, str]]:
             case ast.Call(args=arguments, keywords=keywords):
                 listed = sorted([*arguments, *keywords], key=begin)
                 for before, argument in zip([None, *listed], listed, strict=False):
-                    if isinstance(argument, ast.keyword) and argument.arg:
+                    # Without `strict`, zip is the same for what it is given.
+                    if isinstance(argument, ast.keyword) and argument.arg not in (None, "strict"):
                         yield end(before) if before else begin(argument), end(argument), ""
         if isinstance(node, ast.AugAssign) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)):
             yield begin(node), end(node), "pass"
