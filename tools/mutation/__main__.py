@@ -42,9 +42,11 @@ def tests_of(file: str) -> list[str]:
     path = Path(file).relative_to("cuslayer")
     chosen = next((names.split() for pattern, names in table.items() if fnmatch(path.as_posix(), pattern)), None)
     if chosen is None:
+        own = path.parts[0]
         named = [test.relative_to(tests).as_posix() for test in tests.rglob(f"test_{path.stem.strip('_')}*.py")]
-        folders = [path.parts[0]] if (tests / path.parts[0]).is_dir() else []
-        chosen = sorted(named) + folders
+        folders = [own] if (tests / own).is_dir() else []
+        # Of its own folder its name, then all; then its name elsewhere.
+        chosen = sorted([*named, *folders], key=lambda name: (Path(name).parts[0] != own, "/" not in name, name))
     return [file] * (path.suffix == ".py") + [f"tests/{name}" for name in chosen]
 
 
