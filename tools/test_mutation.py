@@ -20,7 +20,7 @@ def f(x: dict[int, 1], n: int = 2) -> 1:
     width: tuple[int, 1] = a  # + 1
     if TYPE_CHECKING:
         import b
-    warnings.warn("a" + x, stacklevel=2)
+    warn_of("a" + x, stacklevel=2)
     raise problem(f"{x + 1}", x + 1)
 
 def __repr__(self): return 1 + x

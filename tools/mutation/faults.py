@@ -22,7 +22,7 @@ for _one, _other in (
     SWAPS |= {_one: _other, _other: _one}
 # Texts for a reader are left alone: errors, warnings, and what these functions return.
 SHOWN = ("__repr__", "__str__", "_repr_html_")
-SAID = re.compile(r".*(?:warn|Error|Warning)$")
+SAID = re.compile(r".*(?:\bwarn\w*|Error|Warning)$")
 
 
 class Fault(NamedTuple):
