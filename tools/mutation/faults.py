@@ -137,11 +137,11 @@ def sources() -> list[str]:
 def faults(file: str) -> Iterator[Fault]:
     """Yield the faults of a file."""
     source = (ROOT / file).read_bytes()
-    lines = source.decode().splitlines()
+    lines = source.splitlines()
     edits = python_edits if file.endswith(".py") else cuda_edits
     for start, end, new in edits(source):
         line = source.count(b"\n", 0, start)
-        yield Fault(file, line + 1, start, source[start:end].decode(), new, lines[line].strip())
+        yield Fault(file, line + 1, start, source[start:end].decode(), new, lines[line].decode().strip())
 
 
 def drawn(count: int, seed: int, only: str = "") -> list[Fault]:
