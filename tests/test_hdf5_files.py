@@ -173,6 +173,15 @@ def test_chunks_of_any_bytes_and_filters():
                     assert (read(raw)["x"] == values).all()
 
 
+@pytest.mark.parametrize(("mask", "raw"), [(0b11, bytes(512)), (0b10, zlib.compress(bytes(512)))])
+def test_a_chunk_may_leave_out_filters(mask, raw):
+    def fill(file):
+        options = {"chunks": (64,), "compression": "gzip", "fletcher32": True}
+        file.create_dataset("x", (64,), "i8", **options).id.write_direct_chunk((0,), raw, mask)
+
+    assert (read(written(fill))["x"] == np.zeros(64)).all()
+
+
 def test_texts_that_share_a_part_of_the_file_are_counted_each():
     raw = written(lambda file: file.update({"x": np.array(["a" * 20_000] + [""] * 999, "O")}))
     with h5py.File(raw) as file:

@@ -193,6 +193,8 @@ def test_events_are_a_small_frame():
     text = "".join(shown(events).said)
     assert "4 events, 0 to 8 ms, 0.5 a ms, 1 OFF, 3 ON, 2 x 4 pixels" in text
     assert "6.667 to 8 ms, OFF blue, ON orange" in text
+    # Of a large sensor, a picture element has several pixels.
+    assert pixels(Events([0.0, 1.0], [0, 319], [0, 239], [0, 1])._repr_html_()).shape == (120, 160, 4)
 
 
 def test_events_in_one_dimension_are_a_raster():

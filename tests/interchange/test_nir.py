@@ -268,6 +268,9 @@ def test_constants_that_differ_among_neurons_are_in_the_weights(tmp_path):
     nir.write(tmp_path / "a.nir", graph)
     x = spikes((6,))
     assert share_moved(net(x).data, stepwise(tmp_path / "a.nir", x)) < 0.005
+    pair = nir.LIF(tau=np.full(2, 5e-3), r=r[:2], v_leak=np.zeros(2), v_threshold=levels[:2])
+    two = cs.import_nir(graph_of(nir.Linear(weight[:2]), pair))
+    assert np.allclose(two.layers[0].weight.data, net.layers[0].weight.data[:, :2])
     # One gain for all is in the threshold, and so is a leak.
     shifted = lif(r=np.full(4, 10.0), v_leak=np.full(4, 0.5), v_reset=np.full(4, 0.5))
     net = cs.import_nir(graph_of(nir.Linear(weight), shifted))

@@ -47,6 +47,7 @@ REFUSED = {
     "ReadOut: tau must be a number or (2,)": lambda: cs.ReadOut(4, 2, tau=[1.0, 2.0, 3.0]),
     "ReadOut: tau must not be given or trained with a neuron": lambda: cs.ReadOut(4, 2, tau=2.0, neuron=SRM),
     "ReadOut: dt must be the neuron's, 1": lambda: cs.ReadOut(4, 2, dt=2.0, neuron=SRM),
+    "ReadOut: bounds must be least and most": lambda: cs.ReadOut(4, 2, bounds=5.0),
     "BatchNorm: exponents must be (least, most)": lambda: cs.BatchNorm(4, exponents=(2, 1)),
     "BatchNorm: x must have 4 channels": lambda: cs.BatchNorm(4)(X),
     "BatchNorm: x must be (T, N, ": lambda: cs.BatchNorm(3)(X[:, 0]),

@@ -280,6 +280,14 @@ def test_errors_keep_their_size_through_a_thousand_steps(kind, size):
     assert net[1].growth(net[0](x)) > 1e3
 
 
+def test_a_surrogate_that_is_0_at_usual_potentials_leaves_the_weights_as_drawn():
+    cs.seed(0)
+    weight = cs.Dense(4, 4).weight.data
+    cs.seed(0)
+    net = cs.Recurrent(cs.Dense(4, 4), cs.LIF(surrogate="boxcar", tau_rho=1e-6))
+    np.testing.assert_array_equal(net.layer.weight.data, weight)
+
+
 def test_a_gradient_and_a_surrogate_that_nobody_chose_are_for_the_loop(tmp_path):
     cs.save(cs.LIF(), tmp_path / "lif.npz")
     old = {"type": "LIF", "theta": 1.0, "tau": 20.0, "tauRho": 1.0}

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import cuslayer as cs
 from cuslayer import functions
+from cuslayer.layers import IntegerWeight
 from cuslayer.training.checkpoint import Checkpoint, load_checkpoint
 
 RNG = np.random.default_rng(12)
@@ -175,6 +176,18 @@ def test_a_layer_begins_as_it_would_without(name):
     inside = cs.Dense(6, 6, weight_hook=cs.WeightNorm())
     cs.Recurrent(inside, cs.LIF(tau=5.0))  # draws the initial weight again
     np.testing.assert_allclose(inside.effective_weight().data, inside.weight.data, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_integers_of_each_output_have_a_scale(name):
+    make, outputs = LAYERS[name]
+    layer = make(IntegerWeight(3))
+    weight = layer.weight.data
+    view = weight.shape if name != "transposed" else (*weight.shape[:3], 2, 2)
+    one_output = tuple(axis for axis, size in enumerate(outputs) if size == 1)
+    scale = np.abs(weight.reshape(view)).max(axis=one_output, keepdims=True) / 3
+    expected = np.rint(weight.reshape(view) / scale) * scale
+    np.testing.assert_allclose(layer.effective_weight().data.reshape(view), expected, rtol=1e-6)
 
 
 def test_each_output_of_a_transposed_group_is_one():

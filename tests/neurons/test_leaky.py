@@ -123,3 +123,10 @@ def test_a_bounded_time_constant_is_used_as_it_is():
     assert repr(neuron) == "LIF(tau=array (2,), theta=1)"
     with pytest.raises(ValueError, match="read-only"):
         cs.LIF(np.ones(3)).tau[0] = 2
+
+
+def test_the_refractory_response_is_that_of_a_subtract_reset():
+    neuron = cs.LIF(tau=10.0, theta=2.0, dt=0.5, reset="subtract")
+    decay = np.exp(-0.05 * np.arange(1, 5))
+    np.testing.assert_allclose(neuron.refractory[:5], [0.0, *(-2.0 * decay)])
+    assert cs.LIF(reset="zero").refractory.tolist() == [0.0]

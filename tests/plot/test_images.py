@@ -84,6 +84,7 @@ def test_other_numbers_of_channels_are_added_up():
 @pytest.mark.parametrize("draw", [cs.plot.frames, cs.plot.animation])
 def test_what_frames_and_animations_refuse(draw):
     x = np.ones((3, 1, 2, 2, 1), bool)
+    a_second = Events([0.0, 1000.0], [0, 1], [0, 1], [0, 1])
     shape = "and not empty, a sample has shape"
     refused(
         draw,
@@ -92,6 +93,7 @@ def test_what_frames_and_animations_refuse(draw):
             (ValueError, f"spikes must be (T, H, W, C) {shape} (3, 4)", np.ones((3, 4), bool), {"sample": None}),
             (TypeError, "spikes must be booleans or counts, got float64", x * 1.0, {}),
             (ValueError, "duration must make at most 1000 frames, got 1001", x[:1].repeat(1001, 0), {"duration": 1.0}),
+            (ValueError, "duration must make at most 1000 frames, got 1001", a_second, {"duration": 1.0}),
             (ValueError, "events must be in 2-D and at least one, got events in 1-D", Events([0], [0], None, [0]), {}),
             (ValueError, "events must be in 2-D and at least one, got events in 2-D, none", Events([], [], [], []), {}),
             (TypeError, "ax must be matplotlib Axes, got int", x, {"ax": 3}),
