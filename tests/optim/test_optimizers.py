@@ -138,8 +138,14 @@ def test_a_weight_that_could_not_be_moved_is_refused():
         (lambda w: cs.optim.NAdam([]), "NAdam: parameters must be at least one, got none"),
         (lambda w: cs.Adam(w, betas=0.9), r"Adam: betas must be two numbers, got 0\.9"),
         (lambda w: cs.optim.cosine_decay(1), "cosine_decay: epochs or steps must be given, one of them, got None"),
-        (lambda w: cs.optim.cosine_decay(1, step=2), "cosine_decay: step is no argument, .* did you mean steps?"),
-        (lambda w: cs.optim.cosine_decay(1, epochs=2, warmup=3), "cosine_decay: warmup is no argument, .* warmup=100"),
+        (
+            lambda w: cs.optim.cosine_decay(1, step=2),
+            "cosine_decay: got an unexpected keyword argument 'step'; did you mean steps?",
+        ),
+        (
+            lambda w: cs.optim.cosine_decay(1, epochs=2, warmup=3),
+            "cosine_decay: got an unexpected keyword argument 'warmup'; .* warmup=100",
+        ),
     ],
 )
 def test_errors(make, message):
