@@ -351,7 +351,7 @@ def test_labels_and_answers_may_be_on_the_device():
 @pytest.mark.parametrize("device", ["stand-in"], indirect=True)
 def test_the_tests_of_a_device_run(device):
     """`pytest -m gpu`, on the stand-in: one quick test of every module that it takes up, and what once failed there."""
-    quick = "twins_psp twins_store response_shapes srm_one_pass_equals_two linear_without_steps_or_samples"
+    quick = "twins_psp twins_store response_shapes srm_neuron_is_what linear_without_steps_or_samples"
     quick += " dense_images_are_flattened conv_what_lies_beyond pool_equals_the_formula delay_a_layer_is_its_function"
     quick += " fused_neurons losses_spike_time layers_state_round_trip optimizers_sgd trainer_training_equals"
     quick += " emulated_networks_a_training_step"
