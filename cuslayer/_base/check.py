@@ -161,7 +161,7 @@ _NOT_HERE = {
     "reduction": "a loss is the sum over batch and neurons; loss / N is the mean",
     "size_average": "a loss is the sum over batch and neurons; loss / N is the mean",
     "detach_reset": "gradient='detached' does so",
-    "device": "cs.use('cuda') or cs.use('cpu') chooses the device before",
+    "device": "cs.use('cuda') or cs.use('cpu') chooses the device, before networks are made",
 }
 
 

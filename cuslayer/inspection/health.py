@@ -277,7 +277,9 @@ def _hints(found: NetworkHealth, advised: Collection[object], silent_input: bool
 
 def _norm_advice(net: Container, x: Any, before: NetworkHealth) -> list[Advice]:
     """Return the layers of `BatchNorm` that should not subtract the mean, a constant current in silent places."""
-    graph, x, found = net.graph, as_tensor(x), list[Advice]()
+    graph = net.graph
+    x = as_tensor(x)
+    found: list[Advice] = []
     constants = dict[int, Array]()
     with eval_mode(net, spread=True), no_grad():
         for at in Walk(graph, x) if not before.learned else ():

@@ -67,14 +67,16 @@ class ClassLoss:
         Raises:
             ValueError: a shape does not fit, a label is out of range, T is 0, or the window reaches past T.
             TypeError: labels are not integers.
+
+        Warns:
+            UserWarning: a network made the spikes with another dt; once.
         """
         spikes = as_tensor(spikes)
         if spikes.ndim < 3 and getattr(labels, "ndim", 0) > 2:
             shape = unread(labels).shape
             raise ValueError(f"the spikes come first, then the labels, got shapes {spikes.shape}, {shape}")
         check.time_first("spikes", spikes, least_dimensions=3)
-        if self.window is not None or hasattr(self, "neuron"):
-            warn_of_step(self, spikes)
+        warn_of_step(self, spikes)
         try:
             chosen = self._targets(labels, spikes)
         except ValueError as problem:
@@ -343,15 +345,22 @@ def check_output(spikes: Any) -> None:
         raise ValueError(f"spikes must be (T, N, classes), got shape {spikes.shape}")
 
 
+def step_of(loss: Any) -> float | None:
+    """Return the step, ms, of a loss: of its neuron, or of its window; None if it needs none."""
+    if hasattr(loss, "neuron"):
+        step: float | None = getattr(loss.neuron, "dt", None)
+        return step
+    return getattr(loss, "dt", None) if getattr(loss, "window", None) is not None else None
+
+
 def warn_of_step(loss: Any, spikes: Tensor) -> None:
     """Warn once if a network's output has another step than a loss."""
-    dt = loss.neuron.dt if hasattr(loss, "neuron") else loss.dt
-    if spikes.dt not in (None, dt, loss._other_step):
-        loss._other_step = spikes.dt
-        cure = (
-            "give it neurons of the network, such as net[-1]" if hasattr(loss, "neuron") else f"pass dt={spikes.dt:g}"
-        )
-        check.warn(f"the network has a dt of {spikes.dt:g} ms, the loss one of {dt:g} ms; {cure}")
+    dt = step_of(loss)
+    if dt is None or spikes.dt in (None, dt, loss._other_step):
+        return
+    loss._other_step = spikes.dt
+    cure = "give it neurons of the network, such as net[-1]" if hasattr(loss, "neuron") else f"pass dt={spikes.dt:g}"
+    check.warn(f"the network has a dt of {spikes.dt:g} ms, the loss one of {dt:g} ms; {cure}")
 
 
 def class_labels(labels: Any, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:

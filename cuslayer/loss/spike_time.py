@@ -87,6 +87,9 @@ class SpikeTimeLoss:
 
         Raises:
             ValueError: the shapes differ, or a number of the target is not finite.
+
+        Warns:
+            UserWarning: a network made the spikes with another dt than the neuron's; once.
         """
         spikes, target = as_tensor(spikes), as_tensor(target)
         if spikes.ndim == 3 and target.ndim < 3:

@@ -16,10 +16,10 @@ from cuslayer.backend import device
 from cuslayer.data.batches import check_batches, none_in, pairs, preserved_epoch
 from cuslayer.data.loader import Loader
 from cuslayer.distributed.parallel import DataParallel
+from cuslayer.loss.base import step_of
 from cuslayer.network.calibration import SAMPLES, Calibration, balance_again, calibrate_initial, layers_set
 from cuslayer.network.graph import as_input
 from cuslayer.network.network import Sequential, graph_in_chunks
-from cuslayer.network.shapes import output_step
 from cuslayer.network.stream import check_continued
 from cuslayer.network.walk import check_network
 from cuslayer.neurons.base import is_stateful
@@ -108,9 +108,6 @@ class Trainer:
         ValueError: calibrate or loss_scale is not positive, graph is True on the CPU or with parallel, or truncate or
             recompute is less than 1. Neither works with the other, graph, parallel, a loss that observes the network, a
             network with its own ``__call__``, or a stage that cannot keep a state in training, such as `BatchNorm`.
-
-    Warns:
-        UserWarning: the loss's neuron has another dt than the network's.
 
     Attributes:
         calibration: the result of the calibration; None without calibration.
@@ -482,17 +479,10 @@ class Trainer:
 
     def _check_step(self, batches: Iterable[object]) -> None:
         """Warn if a `Loader` has another time step than the loss's neuron or the network's neurons."""
-        of_loss, of_net = self._steps()
-        dt, whose = (of_loss, "the loss one") if of_loss is not None else (of_net, "the network one")
+        of_loss = step_of(self.loss)
+        dt, whose = (of_loss, "the loss one") if of_loss is not None else (self.net.dt, "the network one")
         if isinstance(batches, Loader) and dt is not None and batches.dt != dt:
             check.warn(f"the loader has a dt of {batches.dt:g} ms, {whose} of {dt:g} ms")
-
-    def _steps(self) -> tuple[float | None, float | None]:
-        """Return the time steps of the loss and of the network's output, ms; None if unknown."""
-        of_loss = getattr(getattr(self.loss, "neuron", None), "dt", None)
-        if of_loss is None and getattr(self.loss, "window", None) is not None:
-            of_loss = getattr(self.loss, "dt", None)
-        return of_loss, output_step(self.net.graph)
 
 
 def _say(line: str) -> None:

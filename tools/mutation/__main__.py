@@ -3,9 +3,8 @@
     python -m tools.mutation [--only WORD] [--count N] [--seed S] [--part K/N] [--least PERCENT]
 
 Faults are made from the sources (faults.py), and drawn; tests.yaml has the tests of each file. What survives is a hole
-in the tests, or the same program written differently: only a reader can tell. Of 84 faults, 3 in 4 were caught. Exit
-code 1 means that less than `--least` percent are caught, which few faults fall below by chance, or that a test fails
-without a fault.
+in the tests, or the same program written differently: only a reader can tell. Exit code 1 means that less than
+`--least` percent are caught, or that a test fails without a fault.
 """
 
 from __future__ import annotations

@@ -64,7 +64,9 @@ class Contents:
     """The contents of a page for a network and its input (T, N, ...), by a forward pass."""
 
     def __init__(self, net: Container, data: Array) -> None:
-        self.net, self.data, self.graph = net, data, net.graph
+        self.net = net
+        self.data = data
+        self.graph = net.graph
         self.nodes: Sequence[GraphNode] = self.graph.nodes
         self.shapes: dict[int, Shape] = {INPUT: tuple(data.shape[2:])}
         self.spikes: dict[int, Array] = {}
