@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 from typing import cast
 
 from cuslayer.kernels.step.derive import Adjoint, adjoint, is_flushed, is_zero, saved
@@ -20,6 +21,7 @@ from cuslayer.kernels.step.kind import (
     name,
     names_in,
 )
+from cuslayer.kernels.step.tangent import Tangent, tangent
 
 _SIGNS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.GtE: ">=", ast.Gt: ">", ast.Lt: "<"}
 _SIGNS |= {ast.LtE: "<=", ast.Eq: "==", ast.NotEq: "!="}
@@ -355,3 +357,116 @@ def backward_scan(kind: Kind, exact: bool, trained: bool, curve: Curve) -> str:
     text = ["def old_row(_memory_at, _u_at, _c_at, _width):", *(f"    {line}" for line in lines)]
     text += ["    for _j in range(_width):", *(f"        {line}" for line in loop), ""]
     return back + "\n".join(text)
+
+
+def coefficients(part: Tangent) -> list[ast.expr]:
+    """Return the coefficients of a tangent in the order of `_rows`."""
+    return [value for row in _rows(part) for value in row.values()]
+
+
+def _rows(part: Tangent) -> list[Mapping[int, ast.expr]]:
+    """Return the rows of a tangent: of the states, of what is sent, of the output, without the slope if it can be."""
+    return [*part.states, *part.sent, part.output if part.rise is None else part.rise]
+
+
+def linear_scan(kind: Kind, exact: bool, graded: bool, curve: Curve, writes: bool) -> str:
+    """Return the text of a function that runs a row of neurons and writes the slope of each step, the factor of spikes.
+
+    If it `writes`, rows of another array get the coefficients of the tangent, all those of a step one after the other.
+    The memory has the states and the columns' constants.
+    """
+    part = tangent(kind, exact, graded)
+    shown = coefficients(part) if writes else []
+    show = _Python({*kind.conditions, *conditions_in(part.body)})
+    states = len(kind.states)
+    u = show.show_name(kind.potential)
+    loop = show.load((*kind.states, *kind.columns))
+    loop.append(f"{show.show_name(kind.inputs[0])} = _given[_j]")
+    loop += show.past_values(kind.past)
+    loop += show.statements(kind.body)
+    sloped = kind.fires and part.rise is not None
+    if kind.fires:
+        loop.append(f"{show.show_name(SLOPE)} = _slope_of({f'abs({u})' if kind.two_sided else u}, _rho)")
+        loop.append(f"_fired[_j] = {show.show_name(kind.spike)}")
+    if writes:
+        loop += show.statements(part.body)
+        loop += [
+            f"_written[_t0 + {place}, _written_first + _j] = {show.show(value)}" for place, value in enumerate(shown)
+        ]
+    loop += [f"_rise[_j] = {show.show_name(SLOPE) if sloped else '_one'}", f"_potential[_j] = {u}"]
+    loop += show.store(kind.after)
+    names = (*kind.numbers, "least'")
+    count = len(names) + 3 + len(curve.numbers)
+    lines = [*_memory(states + len(kind.columns), count), *show.constants(names), _surrogate_at(len(names), curve)]
+    lines += [_array(name) for name in ("x", "u", "s", "slopes", "written")]
+    lines.append(f"_integers = _carray(_integers_at, ({len(kind.lags)},))")
+    steps = [f"_given = {_row('x')}", f"_potential = {_row('u')}", f"_rise = {_row('slopes', '_t - _first')}"]
+    if kind.fires:
+        steps.append(f"_fired = {_row('s')}")
+    if writes:
+        steps.append(f"_t0 = (_t - _first) * {len(shown)}")
+    for number, earlier in enumerate(kind.past):
+        array = "s" if earlier.of == kind.spike else "x"
+        lines.append(f"_lag{number} = _integers[{kind.lags.index(earlier.lag)}]")
+        lines.append(f"_none{number} = _zeros(_width, _{array}.dtype)")
+        steps.append(f"_row{number} = {_row(array, f'_t - _lag{number}')} if _lag{number} > 0 else _none{number}")
+    steps += show.fade(kind, range(states))
+    arrays = _parameters("x", "u", "s", "slopes", "written")
+    head = f"linear(_first, _last, _memory_at, {arrays}, _width, _c_at, _integers_at)"
+    return slope(curve) + _function(head, lines, "range(_first, _last)", steps, loop)
+
+
+def tangent_scan(kind: Kind, exact: bool, graded: bool, adds: bool) -> str:
+    """Return the text of a function that runs the tangents of one neuron by its synapses over `_steps` steps.
+
+    Rows are synapses. The memory has a row for each state. A delayed value has a ring buffer of as many rows as its
+    lag. Step t reads row t of the input x and of the coefficients, or row 0 if they have no more, and writes row t of
+    y, or `adds` all steps to row 0. The output has the factor `slopes`, one for each step.
+    """
+    part = tangent(kind, exact, graded)
+    live = _live(part)
+    places = count()
+    rows = [{source: next(places) for source in row} for row in _rows(part)]
+    sources = [f"_source{number}" for number in range(part.sources)]
+
+    def total(row: dict[int, int]) -> str:
+        return " + ".join(f"_m{place} * {sources[at]}" for at, place in row.items() if at in live) or "_zero"
+
+    states = [at for at in range(len(part.states)) if at in live]
+    loop = [f"{sources[at]} = _memory[_j + {at} * _width]" for at in states]
+    loop.append(f"{sources[len(part.states)]} = _given[_j]")
+    for target in sorted(live & set(part.targets)):
+        senders = [f"_ring{lag}[_j]" for lag, to in enumerate(part.targets) if to == target]
+        loop.append(f"{sources[target]} = {' + '.join(senders)}")
+    loop += [f"_after{at} = {total(rows[at])}" for at in states]
+    loop += [f"_sent{lag} = {total(row)}" for lag, row in enumerate(rows[len(part.states) : -1])]
+    loop.append(f"_out[_j] {'+' if adds else ''}= _factor * ({total(rows[-1])})")
+    loop += [f"_memory[_j + {at} * _width] = _after{at}" for at in states]
+    # A lag of 0 is never.
+    loop += [f"_ring{lag}[_j] = _sent{lag} if _lag{lag} > 0 else _zero" for lag in range(len(part.sent))]
+
+    used = sorted(place for row in rows for at, place in row.items() if at in live)
+    size = next(places)
+    lines = ["_whole_registers()", f"_memory = _carray(_memory_at, ({len(part.states)} * _width,))", "_zero = _real(0)"]
+    lines += [_array(name) for name in ("ring", "x", "y", "slopes", "written")]
+    lines += [f"_integers = _carray(_integers_at, ({len(part.lags)},))", "_end0 = 0"]
+    for lag in range(len(part.lags)):
+        lines += [f"_lag{lag} = _integers[{lag}]", f"_end{lag + 1} = _end{lag} + max(_lag{lag}, 1)"]
+    wide = "_{0}[{1}, _{0}_first : _{0}_first + _width]"
+    steps = [f"_given = {wide.format('x', '_t')}", f"_out = {wide.format('y', '0' if adds else '_t')}"]
+    steps += ["_factor = _slopes[_t % _slopes_rows, _slopes_first]", f"_t0 = _t * {size} % _written_rows"]
+    steps += [f"_m{place} = _written[_t0 + {place}, _written_first]" for place in used]
+    steps += [f"_ring{lag} = _ring[_end{lag} + (_t + _start) % max(_lag{lag}, 1)]" for lag in range(len(part.lags))]
+    head = f"tangent(_start, _steps, _memory_at, {_parameters('ring', 'x', 'y', 'slopes', 'written')}, _width, "
+    return _function(f"{head}_integers_at)", lines, "range(_steps)", steps, loop)
+
+
+def _live(part: Tangent) -> set[int]:
+    """Return the sources that a change of the input reaches."""
+    live = {len(part.states)}
+    before = 0
+    while len(live) != before:
+        before = len(live)
+        live |= {at for at, row in enumerate(part.states) if live & set(row)}
+        live |= {to for to, row in zip(part.targets, part.sent, strict=True) if live & set(row)}
+    return live

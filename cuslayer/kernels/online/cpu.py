@@ -1,0 +1,343 @@
+"""Learning forward in time on the CPU: the tangents of neurons, and the traces of synapses that follow from them.
+
+`linearize` runs neurons and writes, for each step, the coefficients of their tangents; see `step/tangent.py`. `follow`
+runs tangents for rows of inputs, and `accumulate` runs them for each synapse of a dense layer: the change of the
+neuron's spikes by the weight, and then the change of the next neurons' potentials by these spikes.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numba import types
+
+from cuslayer._base.jit import compiled
+from cuslayer._base.parallel import BLOCK, GRAIN, parallel_for
+from cuslayer.backend import Array, DType
+from cuslayer.kernels.constants import surrogate_numbers
+from cuslayer.kernels.host.llvm import call
+from cuslayer.kernels.host.rows import scratch, scratch_rows
+from cuslayer.kernels.host.states import load_states, store_states
+from cuslayer.kernels.scan.blocks import Block, addresses_of, begin, padded
+from cuslayer.kernels.step import print_numba
+from cuslayer.kernels.step.derive import StepSpiking
+from cuslayer.kernels.step.kind import Kind
+from cuslayer.kernels.step.tangent import Tangent, tangent
+
+# Small states become 0 before each eighth step; a chunk begins at the same place in these eight steps.
+_FADING = 8
+# Neurons whose synapses are one part of a loop.
+_NEURONS = 8
+
+
+def tangent_of(spiking: StepSpiking) -> Tangent:
+    """Return the tangent of neurons."""
+    return tangent(spiking.kind, spiking.exact, spiking.graded)
+
+
+class Linear(NamedTuple):
+    """A chunk of steps of neurons, and their tangents; columns are the neurons of all samples."""
+
+    u: Array  # (T, columns), the potentials
+    s: Array  # (T, columns), the spikes, uint8; without columns for neurons that do not fire
+    slopes: Array  # (T, columns), the factors of the tangents' output
+    # (T count, columns), the coefficients of each step one after the other; (count, 1) if they are the same for all.
+    written: Array
+
+
+@cache
+def _linear_address(kind: Kind, exact: bool, graded: bool, curve: Any, writes: bool, dtype: DType) -> int:
+    text = print_numba.linear_scan(kind, exact, graded, curve, writes)
+    real: Any = types.CPointer(numba.from_dtype(dtype))
+    number = types.int64
+    array = (real, number, number, number)
+    spikes = (types.CPointer(types.uint8), number, number, number)
+    end = (number, real, types.CPointer(number))
+    signature = types.void(number, number, real, *array, *array, *spikes, *array, *array, *end)
+    return addresses_of(text, dtype, {"linear": signature})[0]
+
+
+@cache
+def _tangent_address(kind: Kind, exact: bool, graded: bool, adds: bool, dtype: DType) -> int:
+    text = print_numba.tangent_scan(kind, exact, graded, adds)
+    real: Any = types.CPointer(numba.from_dtype(dtype))
+    number = types.int64
+    array = (real, number, number, number)
+    signature = types.void(number, number, real, *([*array] * 5), number, types.CPointer(number))
+    return addresses_of(text, dtype, {"tangent": signature})[0]
+
+
+@compiled
+def _linearize(
+    first: int,
+    last: int,
+    states: Array,
+    x: Array,
+    u: Array,
+    s: Array,
+    slopes: Array,
+    written: Array,
+    begins: int,
+    b: Block,
+) -> None:
+    memory = scratch(b.rows * padded(min(BLOCK, last - first)), u)
+    for low in range(first, last, BLOCK):
+        width = min(low + BLOCK, last) - low
+        begin(memory, low, width, b)
+        load_states(memory, states, low, width)
+        arrays = x, low, u, low, s, low, slopes, low, written, low
+        call(b.address, (begins, len(x), memory, *arrays, width, b.numbers, b.integers))
+        store_states(states, memory, low, width)
+
+
+class Neurons:
+    """Neurons of a number of columns that run chunk by chunk.
+
+    Args:
+        spiking: the kind of neuron and its constants.
+        constants: (constants, K), constants that differ between neurons: column m has number m % K.
+        columns: the number of columns, neurons of all samples.
+        dtype: the number type.
+    """
+
+    def __init__(self, spiking: StepSpiking, constants: Array, columns: int, dtype: DType) -> None:
+        kind = spiking.kind
+        self.spiking = spiking
+        self.tangent = tangent_of(spiking)
+        self._constants = constants
+        self._states = np.repeat(np.array(kind.start, dtype)[:, None], columns, axis=1)
+        longest = max((spiking.by_name[past.lag] for past in kind.past), default=0)
+        self._before = -(-int(longest) // _FADING) * _FADING
+        self._inputs = np.zeros((self._before, columns), dtype)
+        self._spikes = np.zeros((self._before, columns if kind.fires else 0), np.uint8)
+        self._steps = 0
+        # Coefficients that are the same for all neurons and steps.
+        same = self.tangent.uniform and bool((constants == constants[:, :1]).all())
+        self.shared = _coefficients(spiking, constants[:, :1], dtype) if same else None
+
+    def run(self, x: Array) -> Linear:
+        """Return the next steps, for a chunk (T, columns) of the weighted input."""
+        begins = self._before + self._steps % _FADING
+        rows = np.zeros((begins + len(x), x.shape[1]), x.dtype)
+        rows[begins - self._before : begins] = self._inputs
+        rows[begins:] = x
+        s = np.zeros((len(rows), self._spikes.shape[1]), np.uint8)
+        s[begins - self._before : begins] = self._spikes
+        found = _run(rows, s, self._states, self._constants, self.spiking, begins, self.shared is None)
+        self._inputs = rows[len(rows) - self._before :].copy()
+        self._spikes = s[len(rows) - self._before :].copy()
+        self._steps += len(x)
+        return found if self.shared is None else found._replace(written=self.shared)
+
+
+def _coefficients(spiking: StepSpiking, constants: Array, dtype: DType) -> Array:
+    """Return the coefficients (count, 1) of neurons for which they are constant."""
+    kind = spiking.kind
+    rows = np.zeros((1 + max(map(int, spiking.lags), default=0), 1), dtype)
+    s = np.zeros((len(rows), 1 if kind.fires else 0), np.uint8)
+    states = np.array(kind.start, dtype)[:, None]
+    return _run(rows, s, states, np.ascontiguousarray(constants), spiking, len(rows) - 1, True).written
+
+
+def _run(
+    x: Array, s: Array, states: Array, constants: Array, spiking: StepSpiking, begins: int, writes: bool
+) -> Linear:
+    """Run neurons over the rows of x from `begins` on; earlier rows are earlier steps."""
+    kind = spiking.kind
+    dtype = x.dtype
+    count = len(print_numba.coefficients(tangent_of(spiking))) if writes else 0
+    steps = len(x) - begins
+    u = np.empty(x.shape, dtype)
+    slopes = np.empty((steps, x.shape[1]), dtype)
+    written = np.empty((steps * count, x.shape[1] if writes else 0), dtype)
+    surrogate = surrogate_numbers(spiking, dtype).values() if kind.fires else (0.0, 0.0, 0.0)
+    block = Block(
+        address=_linear_address(kind, spiking.exact, spiking.graded, spiking.shape.curve, writes, dtype),
+        states=len(kind.states),
+        rows=len(kind.states) + len(kind.columns),
+        at=len(kind.states),
+        history=0,
+        spikes=0,
+        numbers=np.array([*spiking.rounded(dtype), *surrogate], dtype),
+        integers=np.array([*spiking.lags], np.int64),
+        constants=constants,
+        old_row=0,
+        graded=0,
+    )
+    parallel_for(_linearize, x.shape[1], states, x, u, s, slopes, written, begins, block, grain=GRAIN)
+    return Linear(u[begins:], s[begins:], slopes, written)
+
+
+class Tangents:
+    """The states of tangents of some neurons for rows of `width` synapses.
+
+    Args:
+        spiking: the kind of neuron.
+        count: the number of rows.
+        width: the number of synapses in a row.
+        dtype: the number type.
+    """
+
+    def __init__(self, spiking: StepSpiking, count: int, width: int, dtype: DType) -> None:
+        part = tangent_of(spiking)
+        lags = spiking.by_name
+        self.spiking = spiking
+        self.lags = np.array([int(lags[lag]) for lag in part.lags], np.int64)
+        self.memory = np.zeros((count, len(part.states) * width), dtype)
+        self.ring = np.zeros((count, int(np.maximum(self.lags, 1).sum()), width), dtype)
+
+    def repeated(self, times: int) -> None:
+        """Have some equal rows in the place of each."""
+        self.memory = np.repeat(self.memory, times, axis=0)
+        self.ring = np.repeat(self.ring, times, axis=0)
+
+    def forget(self) -> None:
+        """Begin before the first step."""
+        self.memory[:] = 0
+        self.ring[:] = 0
+
+    def side(self, start: int, written: Array, *, adds: bool) -> Side:
+        """Return the arguments of a kernel for a chunk from step `start` on, with the neurons' coefficients."""
+        spiking = self.spiking
+        address = _tangent_address(spiking.kind, spiking.exact, spiking.graded, adds, self.memory.dtype)
+        own = written.shape[1] > 1
+        return Side(address, start, self.memory, self.ring, self.lags, written, int(own))
+
+
+class Side(NamedTuple):
+    """Tangents as an argument of kernels."""
+
+    address: int
+    start: int
+    memory: Array  # (rows, states width)
+    ring: Array  # (rows, steps, width)
+    lags: Array
+    written: Array
+    own: int  # whether each neuron has coefficients of its own
+
+
+@compiled
+def _follow(
+    first: int, last: int, steps: int, width: int, x: Array, y: Array, slopes: Array, side: Side
+) -> None:
+    for row in range(first, last):
+        at = row * width
+        arrays = side.ring[row], 0, x, at, y, at, slopes, 0, side.written, row * side.own
+        call(side.address, (side.start, steps, side.memory[row], *arrays, width, side.lags))
+
+
+def follow(x: Array, tangents: Tangents, written: Array, start: int) -> Array:
+    """Return the tangents' output (T, rows, width) for inputs (T, rows, width), without slopes.
+
+    The coefficients are the same for all rows, or each row has its own.
+    """
+    steps, rows, width = x.shape
+    y = np.empty((steps, rows * width), x.dtype)
+    ones = np.ones((1, 1), x.dtype)
+    flat = np.ascontiguousarray(x).reshape(steps, rows * width)
+    side = tangents.side(start, written, adds=False)
+    parallel_for(_follow, rows, steps, width, flat, y, ones, side, grain=1)
+    return y.reshape(x.shape)
+
+
+@compiled
+def _accumulate(
+    first: int,
+    last: int,
+    neurons: int,
+    width: int,
+    shared: Array,
+    x: Array,
+    slopes: Array,
+    errors: Array,
+    out: Array,
+    of: Side,
+    to: Side,
+) -> None:
+    steps = len(slopes)
+    samples = slopes.shape[1] // neurons
+    copies = errors.shape[1] // slopes.shape[1]
+    y = scratch_rows(steps, width, slopes)
+    for j in range(first, last):
+        for n in range(samples):
+            column = n * neurons + j
+            if len(shared):
+                for t in range(steps):
+                    slope = slopes[t, column]
+                    for i in range(width):
+                        y[t, i] = slope * shared[t, n * width + i]
+            else:
+                arrays = of.ring[column], 0, x, n * width, y, 0, slopes, column, of.written, column * of.own
+                call(of.address, (of.start, steps, of.memory[column], *arrays, width, of.lags))
+            for k in range(copies):
+                row = column * copies + k
+                arrays = to.ring[row], 0, y, 0, out, j * width, errors, row, to.written, (n * copies + k) * to.own
+                call(to.address, (to.start, steps, to.memory[row], *arrays, width, to.lags))
+
+
+def accumulate(
+    x: Array,
+    shared: Array | None,
+    slopes: Array,
+    errors: Array,
+    of: tuple[Tangents, Array],
+    to: tuple[Tangents, Array],
+    start: int,
+) -> Array:
+    """Return the gradient (I, J) of weights from I inputs to J neurons, through the neurons after them.
+
+    Args:
+        x: (T, N, I), the inputs.
+        shared: (T, N, I), the tangents' output by the inputs without slopes, if all neurons have the same; else None.
+        slopes: (T, N, J), the factors of the neurons' tangents.
+        errors: (T, N, J, copies), the errors of the potentials after the neurons: one for all, or for each neuron.
+        of: the tangents of the neurons, N J rows, and their coefficients; without rows if `shared`.
+        to: the tangents of the neurons after them, N J copies rows, and their coefficients.
+        start: the number of steps before the chunk.
+    """
+    steps, samples, width = x.shape
+    neurons = slopes.shape[2]
+    out = np.zeros((1, neurons * width), x.dtype)
+    flat = np.ascontiguousarray(x).reshape(steps, samples * width)
+    nothing = np.empty((0, 0), x.dtype)
+    parallel_for(
+        _accumulate,
+        neurons,
+        neurons,
+        width,
+        nothing if shared is None else np.ascontiguousarray(shared).reshape(flat.shape),
+        flat,
+        np.ascontiguousarray(slopes).reshape(steps, samples * neurons),
+        np.ascontiguousarray(errors).reshape(steps, -1),
+        out,
+        of[0].side(start, of[1], adds=False),
+        to[0].side(start, to[1], adds=True),
+        grain=_NEURONS,
+    )
+    return out.reshape(neurons, width).T
+
+
+@compiled
+def _at_output(
+    first: int, last: int, neurons: int, width: int, x: Array, errors: Array, out: Array, of: Side
+) -> None:
+    for j in range(first, last):
+        for n in range(errors.shape[1] // neurons):
+            column = n * neurons + j
+            arrays = of.ring[column], 0, x, n * width, out, j * width, errors, column, of.written, column * of.own
+            call(of.address, (of.start, len(errors), of.memory[column], *arrays, width, of.lags))
+
+
+def at_output(x: Array, errors: Array, of: tuple[Tangents, Array], start: int) -> Array:
+    """Return the gradient (I, J) of weights for errors (T, N, J) of the neurons' tangents; see `accumulate`."""
+    steps, samples, width = x.shape
+    neurons = errors.shape[2]
+    out = np.zeros((1, neurons * width), x.dtype)
+    flat = np.ascontiguousarray(x).reshape(steps, samples * width)
+    of_errors = np.ascontiguousarray(errors).reshape(steps, samples * neurons)
+    side = of[0].side(start, of[1], adds=True)
+    parallel_for(_at_output, neurons, neurons, width, flat, of_errors, out, side, grain=_NEURONS)
+    return out.reshape(neurons, width).T
