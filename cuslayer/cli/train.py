@@ -64,6 +64,7 @@ _FIELDS = {
     "truncate": "steps of a chunk of time, at whose edge gradients stop, for long recordings",
     "recompute": "steps of a chunk of time that backward runs again, for whole gradients of long recordings in little "
     "memory",
+    "online": "learn forward in time by this rule, in memory that does not grow with the number of steps",
     "lr": "initial learning rate; its schedule stays",
     "clip_norm": "scale the gradients if their common norm is larger than this",
     "clip_value": "clip each element of the gradients to +-this",
@@ -246,8 +247,8 @@ def _config(options: argparse.Namespace) -> Config:
         if config.dataset not in ("smnist", "psmnist"):
             raise ValueError(f"--permuted is for the configuration smnist, got the data set {config.dataset}")
         config = replace(config, dataset="psmnist")
-    if {"truncate", "recompute"} & given.keys():  # one replaces the configuration's other
-        config = replace(config, truncate=None, recompute=None)
+    if {"truncate", "recompute", "online"} & given.keys():  # one replaces the configuration's other
+        config = replace(config, truncate=None, recompute=None, online=None)
     more = {name: getattr(options, name) for name in ("network", "data", "out", "fast")}
     return config.with_options(**given, **more)
 

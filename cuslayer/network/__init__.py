@@ -2,6 +2,7 @@
 
 from cuslayer.network.network import Parallel, Residual, Sequential
 from cuslayer.network.notation import Network, Word
+from cuslayer.network.online.rule import Online as Online
 from cuslayer.network.synaptic import SparsityLoss as SparsityLoss
 
 __all__ = ["Network", "Parallel", "Residual", "Sequential", "Word"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, overload
 from weakref import WeakSet
 
 import numpy as np
@@ -41,6 +41,8 @@ from cuslayer.network.graph import (
     plan,
 )
 from cuslayer.network.join import SKIPS, Join
+from cuslayer.network.online.rule import Online, as_rule
+from cuslayer.network.online.stream import LearningStream
 from cuslayer.network.shapes import (
     LayerMemoryError,
     check_shapes,
@@ -227,16 +229,44 @@ class Container(Layer):
         """Raise ValueError unless x fits the network, for networks with a fixed input shape."""
 
     @check.operation
-    def stream(self, lengths: npt.ArrayLike | None = None) -> Stream:
+    @overload
+    def stream(self, lengths: npt.ArrayLike | None = None) -> Stream: ...
+
+    @overload
+    def stream(self, *, online: str | Online, loss: Callable[..., Tensor], optimizer: Any) -> LearningStream: ...
+
+    def stream(
+        self,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        online: str | Online | None = None,
+        loss: Callable[..., Tensor] | None = None,
+        optimizer: Any = None,
+    ) -> Stream:
         """Return the network with a state, for one step or one chunk of steps at a time; see `Stream`.
 
         Args:
             lengths: the number of steps of each recording in a padded batch, (N,), after which its output is 0.
+            online: a rule by which the stream learns, `Online` or its name; then the stream has a method `learn`, and
+                the network runs as in training. See `LearningStream`.
+            loss: the loss of `learn`.
+            optimizer: the optimizer of `learn`.
 
         Raises:
-            ValueError: a stage cannot keep a state, such as a network with its own ``__call__`` and no `memory`.
+            ValueError: a stage cannot keep a state, such as a network with its own ``__call__`` and no `memory`; or it
+                cannot learn online.
+            TypeError: online comes without loss and optimizer, or has the wrong type.
         """
-        return Stream(self, graph_in_chunks(self), lengths)
+        if online is None:
+            return Stream(self, graph_in_chunks(self), lengths)
+        if lengths is not None:
+            raise ValueError("lengths must not be given with online: a stream that learns has no end")
+        if loss is None or optimizer is None:
+            missing = "loss" if loss is None else "optimizer"
+            raise TypeError(
+                f"{missing} must be given with online, got None; use net.stream(online=, loss=, optimizer=)"
+            )
+        return LearningStream(self, graph_in_chunks(self), as_rule(online), loss, optimizer)
 
     def output_shape(self, shape: Shape | None) -> Shape | None:
         graph = self.graph

@@ -36,6 +36,7 @@ from cuslayer.data.catalog import NAMES as KNOWN_SETS
 from cuslayer.loss.base import ClassLoss
 from cuslayer.loss.spike_time import SpikeTimeLoss
 from cuslayer.network.notation import GRAMMAR, TAKES, Network, Word, article, kind_of, read_words, rows_first
+from cuslayer.network.online.rule import RULES
 from cuslayer.network.synaptic import SparsityLoss
 from cuslayer.neurons.base import KINDS, Neuron
 from cuslayer.neurons.names import make_neuron, neuron_constants
@@ -108,6 +109,7 @@ class Config:
         batch: recordings per optimizer step.
         truncate: steps of a chunk of time, at whose edge gradients stop; see `Trainer`; None for whole recordings.
         recompute: steps of a chunk of time that backward runs again; see `Trainer`; None to run nothing again.
+        online: a rule that learns forward in time, "exact", "factored" or "eprop"; see `Trainer`; None for backward.
         seed: seed of weights, sample order, dropout and the choice of validation recordings.
         validation: the fraction of training recordings of each class, 0 to 1, for validation; or, for a folder of
             recordings, their label list. They are not trained on, and their score determines the best epoch. None for
@@ -154,6 +156,7 @@ class Config:
     batch: int = field(default=16, metadata=key(counted, "training.batch"))
     truncate: int | None = field(default=None, metadata=key(counted, "training.truncate"))
     recompute: int | None = field(default=None, metadata=key(counted, "training.recompute"))
+    online: str | None = field(default=None, metadata=key(choice(RULES), "training.online"))
     seed: int = field(default=0, metadata=key(from_zero, "training.seed"))
     validation: float | str | None = field(default=None, metadata=key(_share_or_list, "training.validation"))
     patience: int | None = field(default=None, metadata=key(counted, "training.patience"))
@@ -312,8 +315,8 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
       the name of a function of `cuslayer.optim` or its type with its arguments), ``epochs``, ``batch``, ``seed``,
       ``patience``, ``firingRate`` (Hz), ``path`` (in, train, test, out, and dataset, a name for `cs.data.load`),
       ``validation`` (a fraction or a list), ``initialization`` (calibrated or slayer), ``checkpoint`` (minutes, steps
-      between checkpoints), ``truncate`` and ``recompute`` (steps: see `Trainer`), ``parallel`` (micro, fast: see
-      `DataParallel`) and ``sparsity`` (weight, allowed: see `SparsityLoss`).
+      between checkpoints), ``truncate`` and ``recompute`` (steps) and ``online`` (a rule), for which see `Trainer`,
+      ``parallel`` (micro, fast: see `DataParallel`) and ``sparsity`` (weight, allowed: see `SparsityLoss`).
 
     A file with ``layer`` but without ``simulation``, ``neuron`` and ``training.error`` gets the defaults of `Config`
     for these: a list of layers is a complete configuration. A file with one of the three needs all three.

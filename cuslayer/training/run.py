@@ -210,6 +210,7 @@ def _train(config: Config, out: Path, resume: bool, context: Context, hooks: _Ho
         parallel=parallel,
         truncate=config.truncate,
         recompute=config.recompute,
+        online=config.online,
     )
     trainer.stats = stats
     checkpoint = None

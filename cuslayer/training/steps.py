@@ -39,6 +39,7 @@ from cuslayer.layers.batch_norm import BatchNorm, take_statistics
 from cuslayer.loss.base import observing, scored, sent_labels
 from cuslayer.network.graph import SILENT_INPUT, as_input
 from cuslayer.network.network import Sequential, graph_in_chunks
+from cuslayer.network.online.learner import OnlineLearner, OnlinePass
 from cuslayer.network.shapes import step_error
 from cuslayer.network.stream import Chunked
 from cuslayer.optim.optimizers import Optimizer
@@ -87,10 +88,13 @@ class Task:
     own_score: Callable[[Any, Any], Any] | None = None
     truncate: int | None = None
     recompute: int | None = None
+    learner: OnlineLearner | None = None
     chunked: Chunked | None = None
 
     def in_chunks(self, x: Tensor) -> Chunked | None:
         """Return a pass in chunks of time over an input; None if it runs as a whole."""
+        if self.learner is not None and grad_enabled():
+            return OnlinePass(self.net, self.learner, x)
         steps = self.truncate or self.recompute
         if steps is None or not grad_enabled() or x.shape[0] <= steps:
             return None

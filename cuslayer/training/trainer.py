@@ -20,6 +20,8 @@ from cuslayer.loss.base import step_of
 from cuslayer.network.calibration import SAMPLES, Calibration, balance_again, calibrate_initial, layers_set
 from cuslayer.network.graph import as_input
 from cuslayer.network.network import Sequential, graph_in_chunks
+from cuslayer.network.online.learner import OnlineLearner
+from cuslayer.network.online.rule import Online, as_rule
 from cuslayer.network.stream import check_continued
 from cuslayer.network.walk import check_network
 from cuslayer.neurons.base import is_stateful
@@ -100,14 +102,18 @@ class Trainer:
         recompute: the same with the gradients of whole recordings. The pass saves the states at the edges of chunks,
             and backward goes from the last chunk to the first and runs each again. Memory, except for input and output,
             grows only with the number of chunks.
+        online: a rule that learns forward in time, `Online` or its name: "exact", "factored" or "eprop". A first pass
+            without traces gives the output, and the loss its gradient; the second has traces. There is one optimizer
+            step per batch; memory, except for input and output, does not grow with T. None for backward in time.
         parallel: division of batches among processes; see `distributed.DataParallel`. Each process trains and tests its
             part, and all have the same weights and scores. None for one process and whole batches.
 
     Raises:
         TypeError: net, loss, optimizer, graph, parallel or a number has the wrong type.
         ValueError: calibrate or loss_scale is not positive, graph is True on the CPU or with parallel, or truncate or
-            recompute is less than 1. Neither works with the other, graph, parallel, a loss that observes the network, a
-            network with its own ``__call__``, or a stage that cannot keep a state in training, such as `BatchNorm`.
+            recompute is less than 1. None of truncate, recompute and online works with another, graph, parallel, a
+            loss that observes the network, a network with its own ``__call__``, or a stage that cannot keep a state in
+            training, such as `BatchNorm`. A stage cannot learn online.
 
     Attributes:
         calibration: the result of the calibration; None without calibration.
@@ -144,6 +150,7 @@ class Trainer:
         parallel: DataParallel | None = None,
         truncate: int | None = None,
         recompute: int | None = None,
+        online: str | Online | None = None,
     ) -> None:
         check_network(net)
         check.instance("loss", loss)
@@ -178,15 +185,17 @@ class Trainer:
             raise ValueError("graph must not be True with parallel, whose steps are not captured")
         self.truncate = None if truncate is None else check.integer("truncate", truncate, least=1)
         self.recompute = None if recompute is None else check.integer("recompute", recompute, least=1)
-        if truncate is not None and recompute is not None:
-            raise ValueError(f"recompute must not be given with truncate, which has other gradients, got {recompute}")
-        if truncate is not None or recompute is not None:
-            name = "recompute" if truncate is None else "truncate"
+        chosen = {"recompute": recompute, "truncate": truncate, "online": online}
+        names = [name for name, value in chosen.items() if value is not None]
+        if len(names) > 1:
+            raise ValueError(f"{names[0]} must not be given with {names[1]}, which has other gradients")
+        for name in names:
             if graph or parallel is not None:
                 raise ValueError(f"{name} must not be given with graph=True, micro or parallel, whose steps are whole")
             if callable(getattr(loss, "observing", None)):
                 raise ValueError(f"{name} must not be given with {type(loss).__name__}, that needs all steps of layers")
-            check_continued(graph_in_chunks(net), whole=truncate is None)
+            check_continued(graph_in_chunks(net), whole=recompute is not None)
+        self._learner = None if online is None else OnlineLearner(graph_in_chunks(net), as_rule(online))
         self._said_kept = False  # that weights are not calibrated
         self._statistics = RunningStatistics(net)
         self.graph, self.parallel = graph, parallel
@@ -380,8 +389,8 @@ class Trainer:
         if self.graph is False or device() != "cuda":
             return PlainStep()
         problem = None
-        if self.truncate is not None or self.recompute is not None:
-            problem = "truncate and recompute run steps in chunks of time"
+        if self.truncate is not None or self.recompute is not None or self._learner is not None:
+            problem = "truncate, recompute and online run steps in chunks of time"
         elif self.score is not None:
             problem = "a score of one's own may read the device"
         elif any(is_stateful(node.stage) for node in self.net.graph.nodes):
@@ -427,6 +436,7 @@ class Trainer:
             own_score=self.score,
             truncate=self.truncate,
             recompute=self.recompute,
+            learner=self._learner,
         )
         return task, progress
 

@@ -24,7 +24,7 @@ from cuslayer.kernels.host.states import load_states, store_states
 from cuslayer.kernels.scan.blocks import Block, addresses_of, begin, padded
 from cuslayer.kernels.step import print_numba
 from cuslayer.kernels.step.derive import StepSpiking
-from cuslayer.kernels.step.kind import Kind
+from cuslayer.kernels.step.kind import Curve, Kind
 from cuslayer.kernels.step.tangent import Tangent, tangent
 
 # Small states become 0 before each eighth step; a chunk begins at the same place in these eight steps.
@@ -49,25 +49,28 @@ class Linear(NamedTuple):
 
 
 @cache
-def _linear_address(kind: Kind, exact: bool, graded: bool, curve: Any, writes: bool, dtype: DType) -> int:
+def _linear_address(kind: Kind, exact: bool, graded: bool, curve: Curve, writes: bool, dtype: DType) -> int:
     text = print_numba.linear_scan(kind, exact, graded, curve, writes)
-    real: Any = types.CPointer(numba.from_dtype(dtype))
-    number = types.int64
-    array = (real, number, number, number)
-    spikes = (types.CPointer(types.uint8), number, number, number)
-    end = (number, real, types.CPointer(number))
-    signature = types.void(number, number, real, *array, *array, *spikes, *array, *array, *end)
-    return addresses_of(text, dtype, {"linear": signature})[0]
+    return addresses_of(text, dtype, _signatures(dtype))[0]
 
 
 @cache
 def _tangent_address(kind: Kind, exact: bool, graded: bool, adds: bool, dtype: DType) -> int:
     text = print_numba.tangent_scan(kind, exact, graded, adds)
-    real: Any = types.CPointer(numba.from_dtype(dtype))
+    return addresses_of(text, dtype, _signatures(dtype))[0]
+
+
+def _signatures(dtype: DType) -> dict[str, Any]:
+    pointer: Any = types.CPointer
+    real = pointer(numba.from_dtype(dtype))
     number = types.int64
+    numbers = pointer(number)
     array = (real, number, number, number)
-    signature = types.void(number, number, real, *([*array] * 5), number, types.CPointer(number))
-    return addresses_of(text, dtype, {"tangent": signature})[0]
+    spikes = (pointer(types.uint8), number, number, number)
+    return {
+        "linear": types.void(number, number, real, *array, *array, *spikes, *array, *array, number, real, numbers),
+        "tangent": types.void(number, number, real, *([*array] * 5), number, numbers),
+    }
 
 
 @compiled
@@ -220,9 +223,7 @@ class Side(NamedTuple):
 
 
 @compiled
-def _follow(
-    first: int, last: int, steps: int, width: int, x: Array, y: Array, slopes: Array, side: Side
-) -> None:
+def _follow(first: int, last: int, steps: int, width: int, x: Array, y: Array, slopes: Array, side: Side) -> None:
     for row in range(first, last):
         at = row * width
         arrays = side.ring[row], 0, x, at, y, at, slopes, 0, side.written, row * side.own
@@ -321,9 +322,7 @@ def accumulate(
 
 
 @compiled
-def _at_output(
-    first: int, last: int, neurons: int, width: int, x: Array, errors: Array, out: Array, of: Side
-) -> None:
+def _at_output(first: int, last: int, neurons: int, width: int, x: Array, errors: Array, out: Array, of: Side) -> None:
     for j in range(first, last):
         for n in range(errors.shape[1] // neurons):
             column = n * neurons + j

@@ -1,0 +1,1 @@
+"""Learning forward in time: rules, traces, and streams that learn."""
