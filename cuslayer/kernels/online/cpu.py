@@ -33,9 +33,9 @@ _FADING = 8
 _NEURONS = 8
 
 
-def tangent_of(spiking: StepSpiking) -> Tangent:
-    """Return the tangent of neurons."""
-    return tangent(spiking.kind, spiking.exact, spiking.graded)
+def tangent_of(spiking: StepSpiking, trained: bool) -> Tangent:
+    """Return the tangent of neurons, with or without their constants."""
+    return tangent(spiking.kind, spiking.exact, spiking.graded, trained)
 
 
 class Linear(NamedTuple):
@@ -49,15 +49,13 @@ class Linear(NamedTuple):
 
 
 @cache
-def _linear_address(kind: Kind, exact: bool, graded: bool, curve: Curve, writes: bool, dtype: DType) -> int:
-    text = print_numba.linear_scan(kind, exact, graded, curve, writes)
-    return addresses_of(text, dtype, _signatures(dtype))[0]
+def _linear_address(part: Tangent, kind: Kind, curve: Curve, writes: bool, dtype: DType) -> int:
+    return addresses_of(print_numba.linear_scan(part, kind, curve, writes), dtype, _signatures(dtype))[0]
 
 
 @cache
-def _tangent_address(kind: Kind, exact: bool, graded: bool, adds: bool, dtype: DType) -> int:
-    text = print_numba.tangent_scan(kind, exact, graded, adds)
-    return addresses_of(text, dtype, _signatures(dtype))[0]
+def _tangent_address(part: Tangent, of_columns: bool, adds: bool, dtype: DType) -> int:
+    return addresses_of(print_numba.tangent_scan(part, of_columns, adds), dtype, _signatures(dtype))[0]
 
 
 def _signatures(dtype: DType) -> dict[str, Any]:
@@ -104,22 +102,24 @@ class Neurons:
         constants: (constants, K), constants that differ between neurons: column m has number m % K.
         columns: the number of columns, neurons of all samples.
         dtype: the number type.
+        trained: whether the constants have tangents too.
     """
 
-    def __init__(self, spiking: StepSpiking, constants: Array, columns: int, dtype: DType) -> None:
+    def __init__(self, spiking: StepSpiking, constants: Array, columns: int, dtype: DType, trained: bool) -> None:
         kind = spiking.kind
         self.spiking = spiking
-        self.tangent = tangent_of(spiking)
-        self._constants = constants
+        self.tangent = tangent_of(spiking, trained)
+        self.constants = constants
         self._states = np.repeat(np.array(kind.start, dtype)[:, None], columns, axis=1)
         longest = max((spiking.by_name[past.lag] for past in kind.past), default=0)
         self._before = -(-int(longest) // _FADING) * _FADING
         self._inputs = np.zeros((self._before, columns), dtype)
         self._spikes = np.zeros((self._before, columns if kind.fires else 0), np.uint8)
         self._steps = 0
+        self.dtype = dtype
         # Coefficients that are the same for all neurons and steps.
-        same = self.tangent.uniform and bool((constants == constants[:, :1]).all())
-        self.shared = _coefficients(spiking, constants[:, :1], dtype) if same else None
+        same = self.tangent.uniform and not self.tangent.columns and bool((constants == constants[:, :1]).all())
+        self.shared = self._coefficients() if same else None
 
     def run(self, x: Array) -> Linear:
         """Return the next steps, for a chunk (T, columns) of the weighted input."""
@@ -129,36 +129,45 @@ class Neurons:
         rows[begins:] = x
         s = np.zeros((len(rows), self._spikes.shape[1]), np.uint8)
         s[begins - self._before : begins] = self._spikes
-        found = _run(rows, s, self._states, self._constants, self.spiking, begins, self.shared is None)
+        own = self.shared is None
+        found = _run(rows, s, self._states, self.constants, self.spiking, self.tangent, begins, own)
         self._inputs = rows[len(rows) - self._before :].copy()
         self._spikes = s[len(rows) - self._before :].copy()
         self._steps += len(x)
         return found if self.shared is None else found._replace(written=self.shared)
 
-
-def _coefficients(spiking: StepSpiking, constants: Array, dtype: DType) -> Array:
-    """Return the coefficients (count, 1) of neurons for which they are constant."""
-    kind = spiking.kind
-    rows = np.zeros((1 + max(map(int, spiking.lags), default=0), 1), dtype)
-    s = np.zeros((len(rows), 1 if kind.fires else 0), np.uint8)
-    states = np.array(kind.start, dtype)[:, None]
-    return _run(rows, s, states, np.ascontiguousarray(constants), spiking, len(rows) - 1, True).written
+    def _coefficients(self) -> Array:
+        """Return the coefficients (count, 1), which are constant."""
+        kind = self.spiking.kind
+        dtype = self._states.dtype
+        rows = np.zeros((1 + max(map(int, self.spiking.lags), default=0), 1), dtype)
+        s = np.zeros((len(rows), 1 if kind.fires else 0), np.uint8)
+        states = np.array(kind.start, dtype)[:, None]
+        constants = np.ascontiguousarray(self.constants[:, :1])
+        return _run(rows, s, states, constants, self.spiking, self.tangent, len(rows) - 1, True).written
 
 
 def _run(
-    x: Array, s: Array, states: Array, constants: Array, spiking: StepSpiking, begins: int, writes: bool
+    x: Array,
+    s: Array,
+    states: Array,
+    constants: Array,
+    spiking: StepSpiking,
+    part: Tangent,
+    begins: int,
+    writes: bool,
 ) -> Linear:
     """Run neurons over the rows of x from `begins` on; earlier rows are earlier steps."""
     kind = spiking.kind
     dtype = x.dtype
-    count = len(print_numba.coefficients(tangent_of(spiking))) if writes else 0
+    count = len(print_numba.coefficients(part)) if writes else 0
     steps = len(x) - begins
     u = np.empty(x.shape, dtype)
     slopes = np.empty((steps, x.shape[1]), dtype)
     written = np.empty((steps * count, x.shape[1] if writes else 0), dtype)
     surrogate = surrogate_numbers(spiking, dtype).values() if kind.fires else (0.0, 0.0, 0.0)
     block = Block(
-        address=_linear_address(kind, spiking.exact, spiking.graded, spiking.shape.curve, writes, dtype),
+        address=_linear_address(part, kind, spiking.shape.curve, writes, dtype),
         states=len(kind.states),
         rows=len(kind.states) + len(kind.columns),
         at=len(kind.states),
@@ -175,39 +184,28 @@ def _run(
 
 
 class Tangents:
-    """The states of tangents of some neurons for rows of `width` synapses.
+    """The states of tangents of some neurons for rows of synapses.
 
     Args:
-        spiking: the kind of neuron.
+        neurons: the neurons.
         count: the number of rows.
-        width: the number of synapses in a row.
-        dtype: the number type.
+        width: the number of synapses in a row; None for tangents by the neurons' constants.
     """
 
-    def __init__(self, spiking: StepSpiking, count: int, width: int, dtype: DType) -> None:
-        part = tangent_of(spiking)
-        lags = spiking.by_name
-        self.spiking = spiking
-        self.lags = np.array([int(lags[lag]) for lag in part.lags], np.int64)
-        self.memory = np.zeros((count, len(part.states) * width), dtype)
+    def __init__(self, neurons: Neurons, count: int, width: int | None) -> None:
+        self.part = neurons.tangent
+        self.of_columns = width is None
+        width = self.part.columns if width is None else width
+        dtype = neurons.dtype
+        lags = neurons.spiking.by_name
+        self.lags = np.array([int(lags[lag]) for lag in self.part.lags], np.int64)
+        self.memory = np.zeros((count, len(self.part.states) * width), dtype)
         self.ring = np.zeros((count, int(np.maximum(self.lags, 1).sum()), width), dtype)
-
-    def repeated(self, times: int) -> None:
-        """Have some equal rows in the place of each."""
-        self.memory = np.repeat(self.memory, times, axis=0)
-        self.ring = np.repeat(self.ring, times, axis=0)
-
-    def forget(self) -> None:
-        """Begin before the first step."""
-        self.memory[:] = 0
-        self.ring[:] = 0
 
     def side(self, start: int, written: Array, *, adds: bool) -> Side:
         """Return the arguments of a kernel for a chunk from step `start` on, with the neurons' coefficients."""
-        spiking = self.spiking
-        address = _tangent_address(spiking.kind, spiking.exact, spiking.graded, adds, self.memory.dtype)
-        own = written.shape[1] > 1
-        return Side(address, start, self.memory, self.ring, self.lags, written, int(own))
+        address = _tangent_address(self.part, self.of_columns, adds, self.memory.dtype)
+        return Side(address, start, self.memory, self.ring, self.lags, written, int(written.shape[1] > 1))
 
 
 class Side(NamedTuple):
@@ -291,7 +289,7 @@ def accumulate(
     """Return the gradient (I, J) of weights from I inputs to J neurons, through the neurons after them.
 
     Args:
-        x: (T, N, I), the inputs.
+        x: (T, N, I), the inputs; or for the neurons' constants (I, N, I), a 1 for each of them.
         shared: (T, N, I), the tangents' output by the inputs without slopes, if all neurons have the same; else None.
         slopes: (T, N, J), the factors of the neurons' tangents.
         errors: (T, N, J, copies), the errors of the potentials after the neurons: one for all, or for each neuron.
@@ -299,10 +297,10 @@ def accumulate(
         to: the tangents of the neurons after them, N J copies rows, and their coefficients.
         start: the number of steps before the chunk.
     """
-    steps, samples, width = x.shape
+    rows, samples, width = x.shape
     neurons = slopes.shape[2]
     out = np.zeros((1, neurons * width), x.dtype)
-    flat = np.ascontiguousarray(x).reshape(steps, samples * width)
+    flat = np.ascontiguousarray(x).reshape(rows, samples * width)
     nothing = np.empty((0, 0), x.dtype)
     parallel_for(
         _accumulate,
@@ -311,8 +309,8 @@ def accumulate(
         width,
         nothing if shared is None else np.ascontiguousarray(shared).reshape(flat.shape),
         flat,
-        np.ascontiguousarray(slopes).reshape(steps, samples * neurons),
-        np.ascontiguousarray(errors).reshape(steps, -1),
+        np.ascontiguousarray(slopes).reshape(len(slopes), samples * neurons),
+        np.ascontiguousarray(errors).reshape(len(slopes), -1),
         out,
         of[0].side(start, of[1], adds=False),
         to[0].side(start, to[1], adds=True),
@@ -332,11 +330,27 @@ def _at_output(first: int, last: int, neurons: int, width: int, x: Array, errors
 
 def at_output(x: Array, errors: Array, of: tuple[Tangents, Array], start: int) -> Array:
     """Return the gradient (I, J) of weights for errors (T, N, J) of the neurons' tangents; see `accumulate`."""
-    steps, samples, width = x.shape
+    rows, samples, width = x.shape
     neurons = errors.shape[2]
     out = np.zeros((1, neurons * width), x.dtype)
-    flat = np.ascontiguousarray(x).reshape(steps, samples * width)
-    of_errors = np.ascontiguousarray(errors).reshape(steps, samples * neurons)
+    flat = np.ascontiguousarray(x).reshape(rows, samples * width)
+    of_errors = np.ascontiguousarray(errors).reshape(len(errors), samples * neurons)
     side = of[0].side(start, of[1], adds=True)
     parallel_for(_at_output, neurons, neurons, width, flat, of_errors, out, side, grain=_NEURONS)
     return out.reshape(neurons, width).T
+
+
+@compiled
+def _average(first: int, last: int, x: Array, mean: Array, share: float, out: Array) -> None:
+    part = 1 - share
+    for t in range(len(x)):
+        for j in range(first, last):
+            mean[j] = share * mean[j] + part * x[t, j]
+            out[t, j] = mean[j]
+
+
+def average(x: Array, mean: Array, share: float) -> Array:
+    """Return the running mean of x (T, columns), with a decay factor; it starts at a mean (columns,) and changes it."""
+    out = np.empty(x.shape, x.dtype)
+    parallel_for(_average, x.shape[1], x, mean, x.dtype.type(share), out, grain=GRAIN)
+    return out

@@ -21,7 +21,7 @@ from cuslayer.kernels.step.kind import (
     name,
     names_in,
 )
-from cuslayer.kernels.step.tangent import Tangent, tangent
+from cuslayer.kernels.step.tangent import Tangent
 
 _SIGNS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.GtE: ">=", ast.Gt: ">", ast.Lt: "<"}
 _SIGNS |= {ast.LtE: "<=", ast.Eq: "==", ast.NotEq: "!="}
@@ -369,13 +369,12 @@ def _rows(part: Tangent) -> list[Mapping[int, ast.expr]]:
     return [*part.states, *part.sent, part.output if part.rise is None else part.rise]
 
 
-def linear_scan(kind: Kind, exact: bool, graded: bool, curve: Curve, writes: bool) -> str:
+def linear_scan(part: Tangent, kind: Kind, curve: Curve, writes: bool) -> str:
     """Return the text of a function that runs a row of neurons and writes the slope of each step, the factor of spikes.
 
     If it `writes`, rows of another array get the coefficients of the tangent, all those of a step one after the other.
     The memory has the states and the columns' constants.
     """
-    part = tangent(kind, exact, graded)
     shown = coefficients(part) if writes else []
     show = _Python({*kind.conditions, *conditions_in(part.body)})
     states = len(kind.states)
@@ -396,8 +395,8 @@ def linear_scan(kind: Kind, exact: bool, graded: bool, curve: Curve, writes: boo
     loop += [f"_rise[_j] = {show.show_name(SLOPE) if sloped else '_one'}", f"_potential[_j] = {u}"]
     loop += show.store(kind.after)
     names = (*kind.numbers, "least'")
-    count = len(names) + 3 + len(curve.numbers)
-    lines = [*_memory(states + len(kind.columns), count), *show.constants(names), _surrogate_at(len(names), curve)]
+    numbers = len(names) + 3 + len(curve.numbers)
+    lines = [*_memory(states + len(kind.columns), numbers), *show.constants(names), _surrogate_at(len(names), curve)]
     lines += [_array(name) for name in ("x", "u", "s", "slopes", "written")]
     lines.append(f"_integers = _carray(_integers_at, ({len(kind.lags)},))")
     steps = [f"_given = {_row('x')}", f"_potential = {_row('u')}", f"_rise = {_row('slopes', '_t - _first')}"]
@@ -416,15 +415,17 @@ def linear_scan(kind: Kind, exact: bool, graded: bool, curve: Curve, writes: boo
     return slope(curve) + _function(head, lines, "range(_first, _last)", steps, loop)
 
 
-def tangent_scan(kind: Kind, exact: bool, graded: bool, adds: bool) -> str:
+def tangent_scan(part: Tangent, of_columns: bool, adds: bool) -> str:
     """Return the text of a function that runs the tangents of one neuron by its synapses over `_steps` steps.
 
-    Rows are synapses. The memory has a row for each state. A delayed value has a ring buffer of as many rows as its
-    lag. Step t reads row t of the input x and of the coefficients, or row 0 if they have no more, and writes row t of
-    y, or `adds` all steps to row 0. The output has the factor `slopes`, one for each step.
+    A row has the synapses. The memory has a row for each state. A delayed value has a ring buffer of as many rows as
+    its lag. Step t reads row t of the input x and of the coefficients, or row 0 if they have no more, and writes row t
+    of y, or `adds` all steps to row 0. The output has the factor `slopes`, one for each step. Tangents `of_columns`
+    are by the neuron's constants in the place of its synapses: x has a row for each, with the derivative by it.
     """
-    part = tangent(kind, exact, graded)
-    live = _live(part)
+    given = len(part.states)
+    constants = range(given + 1, given + 1 + part.columns)
+    live = part.reached(*constants) if of_columns else part.reached(given)
     places = count()
     rows = [{source: next(places) for source in row} for row in _rows(part)]
     sources = [f"_source{number}" for number in range(part.sources)]
@@ -434,7 +435,10 @@ def tangent_scan(kind: Kind, exact: bool, graded: bool, adds: bool) -> str:
 
     states = [at for at in range(len(part.states)) if at in live]
     loop = [f"{sources[at]} = _memory[_j + {at} * _width]" for at in states]
-    loop.append(f"{sources[len(part.states)]} = _given[_j]")
+    if of_columns:
+        loop += [f"{sources[at]} = _x[{at - given - 1}, _x_first + _j]" for at in constants]
+    else:
+        loop.append(f"{sources[given]} = _given[_j]")
     for target in sorted(live & set(part.targets)):
         senders = [f"_ring{lag}[_j]" for lag, to in enumerate(part.targets) if to == target]
         loop.append(f"{sources[target]} = {' + '.join(senders)}")
@@ -453,20 +457,12 @@ def tangent_scan(kind: Kind, exact: bool, graded: bool, adds: bool) -> str:
     for lag in range(len(part.lags)):
         lines += [f"_lag{lag} = _integers[{lag}]", f"_end{lag + 1} = _end{lag} + max(_lag{lag}, 1)"]
     wide = "_{0}[{1}, _{0}_first : _{0}_first + _width]"
-    steps = [f"_given = {wide.format('x', '_t')}", f"_out = {wide.format('y', '0' if adds else '_t')}"]
+    steps = [
+        f"_given = {wide.format('x', '0' if of_columns else '_t')}",
+        f"_out = {wide.format('y', '0' if adds else '_t')}",
+    ]
     steps += ["_factor = _slopes[_t % _slopes_rows, _slopes_first]", f"_t0 = _t * {size} % _written_rows"]
     steps += [f"_m{place} = _written[_t0 + {place}, _written_first]" for place in used]
     steps += [f"_ring{lag} = _ring[_end{lag} + (_t + _start) % max(_lag{lag}, 1)]" for lag in range(len(part.lags))]
     head = f"tangent(_start, _steps, _memory_at, {_parameters('ring', 'x', 'y', 'slopes', 'written')}, _width, "
     return _function(f"{head}_integers_at)", lines, "range(_steps)", steps, loop)
-
-
-def _live(part: Tangent) -> set[int]:
-    """Return the sources that a change of the input reaches."""
-    live = {len(part.states)}
-    before = 0
-    while len(live) != before:
-        before = len(live)
-        live |= {at for at, row in enumerate(part.states) if live & set(row)}
-        live |= {to for to, row in zip(part.targets, part.sent, strict=True) if live & set(row)}
-    return live

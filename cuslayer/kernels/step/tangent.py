@@ -36,8 +36,8 @@ Terms = Mapping[str, ast.expr]
 class Tangent:
     """The tangent of a step: matrices of expressions, without their zeros.
 
-    A source is a state before the step, an input, or a delayed value; numbers count them in this order. A delayed value
-    is the sum of the values that earlier steps have sent to it, each by its own lag.
+    A source is a state before the step, the input, a trained constant of the neuron, or a delayed value; numbers count
+    them in this order. A delayed value is the sum of values that earlier steps have sent to it, each by its own lag.
     """
 
     body: tuple[Statement, ...]  # the assignments of the coefficients, after those of the step
@@ -46,6 +46,7 @@ class Tangent:
     output: Mapping[int, ast.expr]  # the coefficients of the output
     # The same without the slope of the spike, which is then a factor of all; None if it is no factor.
     rise: Mapping[int, ast.expr] | None
+    columns: int  # the number of trained constants
     delayed: int  # the number of delayed values
     lags: tuple[str, ...]  # the constants that are the lags
     targets: tuple[int, ...]  # for each lag, the delayed value to which it sends
@@ -54,7 +55,17 @@ class Tangent:
     @property
     def sources(self) -> int:
         """The number of sources."""
-        return len(self.states) + 1 + self.delayed
+        return len(self.states) + 1 + self.columns + self.delayed
+
+    def reached(self, *sources: int) -> set[int]:
+        """Return sources, and the sources that a change of them reaches."""
+        live = set(sources)
+        before = 0
+        while len(live) != before:
+            before = len(live)
+            live |= {at for at, row in enumerate(self.states) if live & set(row)}
+            live |= {to for to, row in zip(self.targets, self.sent, strict=True) if live & set(row)}
+        return live
 
 
 class NotLinear(ValueError):
@@ -62,21 +73,25 @@ class NotLinear(ValueError):
 
 
 @cache
-def tangent(kind: Kind, exact: bool, graded: bool) -> Tangent:
+def tangent(kind: Kind, exact: bool, graded: bool, trained: bool) -> Tangent:
     """Return the tangent of a kind with one input: with all paths through the spike if `exact`.
+
+    If the constants that differ between neurons are `trained`, they are sources too.
 
     Raises:
         NotLinear: the kind has no adjoint, one that is not linear, or several inputs.
     """
     if not kind.derived or len(kind.inputs) != 1:
         raise NotLinear("the step has no adjoint" if not kind.derived else "the step has several inputs")
-    reverse = adjoint(kind, exact, False)
+    reverse = adjoint(kind, exact, trained)
     basis = (*map(later, kind.states), GRAD, *(value.name for value in reverse.past))
     forms = _Forms(basis, kind.definitions, graded)
     for target, value in reverse.body:
         forms.assign(target, value)
     sent_from = tuple(dict.fromkeys(value.of for value in reverse.past))
-    rows = [forms.of(value) for value in (*reverse.states, *reverse.inputs, *map(name, sent_from))]
+    results = (*reverse.states, *reverse.inputs, *reverse.columns, *map(name, sent_from))
+    rows = [forms.of(value) for value in results]
+    first_delayed = len(results) - len(sent_from)
 
     def column(of: str) -> dict[int, ast.expr]:
         return {source: row[of] for source, row in enumerate(rows) if of in row}
@@ -92,9 +107,10 @@ def tangent(kind: Kind, exact: bool, graded: bool) -> Tangent:
         sent=sent,
         output=output,
         rise=rise,
+        columns=len(reverse.columns),
         delayed=len(sent_from),
         lags=tuple(value.lag for value in reverse.past),
-        targets=tuple(len(kind.states) + 1 + sent_from.index(value.of) for value in reverse.past),
+        targets=tuple(first_delayed + sent_from.index(value.of) for value in reverse.past),
         uniform=rise is not None and _only_constants(carried, kind, forms.body),
     )
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from cuslayer._base import check
-from cuslayer._tape import Gradient, Pullback, Tensor, as_tensor, differentiable
+from cuslayer._tape import Gradient, Pullback, Tensor, as_tensor, differentiable, to_shape
 from cuslayer.backend import Array, generator, namespace
 from cuslayer.kernels.constants import side_by_side
 from cuslayer.kernels.step.derive import StepSpiking
@@ -35,14 +35,21 @@ def _neurons_of(node: GraphNode) -> StepByStep:
     if by_step is None or is_stateful(stage):
         why = "its state goes on from call to call" if by_step is not None else "it is not written as a step"
         raise ValueError(f"{text}: {why}")
-    trained = [name for name, value in by_step.keeps.items() if isinstance(value, Tensor) and value.requires_grad]
-    if trained:
-        raise ValueError(f"{text}: its constants are trained, {', '.join(trained)}; use trained=False")
+    spiking = by_step.spiking
+    trained = bool(_trained(by_step))
+    if trained and spiking.kind.own_backward(spiking.exact) is not None:
+        raise ValueError(f"{text}: trained constants need the gradient of the step, got one with its own backward")
     try:
-        tangent(by_step.spiking.kind, by_step.spiking.exact, by_step.spiking.graded)
+        tangent(spiking.kind, spiking.exact, spiking.graded, trained)
     except NotLinear as problem:
         raise ValueError(f"{text}: {problem}") from None
     return by_step
+
+
+def _trained(by_step: StepByStep) -> dict[int, Tensor]:
+    """Return the trained constants of neurons by their numbers."""
+    values = enumerate(by_step.keeps.values())
+    return {number: value for number, value in values if isinstance(value, Tensor) and value.requires_grad}
 
 
 class Population:
@@ -52,6 +59,7 @@ class Population:
         self.node = node
         self.rule = rule
         self.by_step = _neurons_of(node)
+        self._trained = bool(_trained(self.by_step))
         self.next: Population | None = None
         stage: Any = node.stage
         self.recurrent: Any = getattr(stage, "own_layer", None)
@@ -98,10 +106,10 @@ class Population:
         """Begin before the first step."""
         self.steps = 0
         self.errors: Array | None = None  # the gradient of the output in the last chunk, before the slopes
-        self._neurons: Any = None
+        self.neurons: Any = None
         self._mean_slope: Array | None = None
         self._own: Array | None = None  # the last spikes of recurrent neurons
-        self._synapses: list[Synapses] = []
+        self._synapses: dict[str | None, Synapses] = {}
         self._traces: dict[int, InputTraces] = {}
 
     # Forward: the neurons themselves.
@@ -119,13 +127,19 @@ class Population:
         if self.recurrent is not None:
             spikes = as_tensor(continued(weighted)).data
             rows = rows + self._returned(spikes).reshape(rows.shape)
-        if self._neurons is None:
-            constants = _constants(self.by_step, given)
-            self._neurons = online.Neurons(self.spiking, constants, rows.shape[1], rows.dtype)
-        self.linear = self._neurons.run(np.ascontiguousarray(rows))
+        by_step = _neurons_of(self.node)
+        constants = _constants(by_step, given)
+        if self.neurons is None:
+            self.neurons = online.Neurons(self.spiking, constants, rows.shape[1], rows.dtype, self._trained)
+        self.neurons.constants = constants  # training may have changed them
+        self.linear = self.neurons.run(np.ascontiguousarray(rows))
         if self.reads_out:
             self.linear = self.linear._replace(slopes=np.ones_like(self.linear.slopes))
         self.output = self._output(given.shape) if spikes is None else spikes
+        if self.next is not None:
+            if self._mean_slope is None:
+                self._mean_slope = np.zeros(rows.shape[1], rows.dtype)
+            self._mean_slopes = online.average(self.linear.slopes, self._mean_slope, self.next.keep)
         return Tensor(self.output)
 
     def _returned(self, spikes: Array) -> Array:
@@ -164,26 +178,24 @@ class Population:
 
     def traced(self, x: Tensor) -> Tensor:
         """Return the output as a tensor whose backward follows the rule; x is the output of the stages before."""
-        if self.dense is None:
-            return _fired(x, population=self)
-        bias = () if self.dense.bias is None else (self.dense.bias,)
-        own = () if self.recurrent is None else (self.recurrent.effective_weight(),)
-        weight = self.dense.effective_weight()
-        return _learned(x.reshape(*x.shape[:2], -1), weight, *bias, *own, population=self)
+        parameters: dict[str, Tensor] = {}
+        if self.dense is not None:
+            x = x.reshape(*x.shape[:2], -1)
+            parameters["weight"] = self.dense.effective_weight()
+            if self.dense.bias is not None:
+                parameters["bias"] = self.dense.bias
+        if self.recurrent is not None:
+            parameters["recurrent"] = self.recurrent.effective_weight()
+        for number, constant in _trained(_neurons_of(self.node)).items():
+            parameters[f"constant {number}"] = constant
+        return _learned(x, *parameters.values(), population=self, names=tuple(parameters))
 
     def error(self, g: Array) -> Array:
         """Return the error (T, N, J) of the potential at each step for a gradient g of the output."""
         g = g.reshape(self.shape)
-        slopes: Array = self.linear.slopes.reshape(self.shape)
         if self.next is None:
-            return g * slopes
-        share = self.next.keep
-        if self._mean_slope is None:
-            self._mean_slope = np.zeros(self.shape[1:], slopes.dtype)
-        means = np.empty(self.shape, slopes.dtype)
-        for t in range(len(means)):
-            means[t] = self._mean_slope = share * self._mean_slope + (1 - share) * slopes[t]
-        return g * means * self.next.gain
+            return g * self.linear.slopes.reshape(self.shape)
+        return g * self._mean_slopes.reshape(self.shape) * self.next.gain
 
     @cached_property
     def _moments(self) -> tuple[float, float]:
@@ -202,28 +214,38 @@ class Population:
         """The decay factor of an average over as many steps as the response takes."""
         return self._moments[1] / (1 + self._moments[1])
 
-    def gradients(self, x: Array, g: Array, *, bias: bool) -> list[Array]:
-        """Return the gradients of the weight, of the bias and of the recurrent weight, for a gradient of the output."""
-        error = self.error(g)
+    def gradients(self, x: Array, g: Array, names: Sequence[str]) -> dict[str, Array]:
+        """Return the gradients of parameters by name, for inputs x of the dense layer and a gradient of the output."""
         self.errors = g.reshape(self.shape)
-        inputs = [with_ones(x) if bias else x]
-        if self.recurrent is not None:
-            inputs.append(self.returning.astype(x.dtype))
-        if not self._synapses:
-            self._synapses = [Synapses(self, rows.shape[2]) for rows in inputs]
-        found = [
-            synapses.gradient(rows, self.errors, error) for synapses, rows in zip(self._synapses, inputs, strict=True)
-        ]
-        if bias:
-            found[:1] = [found[0][:-1], found[0][-1]]
-        return [error, *found]
+        found: dict[str, Array] = {}
+        if "bias" in names:
+            both = self._gradient("weight", with_ones(x))
+            found = {"weight": both[:-1], "bias": both[-1]}
+        elif "weight" in names:
+            found["weight"] = self._gradient("weight", x)
+        if "recurrent" in names:
+            found["recurrent"] = self._gradient("recurrent", self.returning.astype(g.dtype))
+        if self.neurons.tangent.columns:
+            ones = np.eye(self.neurons.tangent.columns, dtype=g.dtype)[:, None]
+            rows = self._gradient(None, np.repeat(ones, self.shape[1], axis=1))
+            found |= {f"constant {number}": row for number, row in enumerate(rows)}
+        return found
 
-    def back(self, error: Array, weight: Array) -> Array:
+    def _gradient(self, name: str | None, rows: Array) -> Array:
+        """Return the gradient (I, J) of the weights from some inputs, or of the constants for no name."""
+        if name not in self._synapses:
+            self._synapses[name] = Synapses(self, None if name is None else rows.shape[2])
+        assert self.errors is not None
+        return self._synapses[name].gradient(rows, self.errors)
+
+    def back(self, error: Array, weight: Array | None) -> Array:
         """Return the gradient of the input of the dense layer, by its weight or by feedback weights."""
+        if weight is None:
+            return error
         if self.rule.feedback != "symmetric" and self.sources != [INPUT]:
             if self._feedback is None:
-                size = float(np.sqrt(np.mean(np.square(weight))))
-                self._feedback = (size * generator().standard_normal(weight.shape)).astype(weight.dtype)
+                drawn = np.asarray(generator().standard_normal(weight.shape), weight.dtype)
+                self._feedback = np.sqrt(np.square(weight).mean()) * drawn
                 self._weight_before = weight.copy()
             weight = self._feedback
         return error @ weight.T
@@ -264,25 +286,22 @@ def _replaced(x: Array, /, *, value: Array) -> tuple[Array, Pullback]:
 
 
 @differentiable
-def _fired(x: Array, /, *, population: Population) -> tuple[Array, Pullback]:
-    """Return the output of a population; the gradient of its input is the error of its potential."""
+def _learned(x: Array, /, *parameters: Array, population: Population, names: Sequence[str]) -> tuple[Array, Pullback]:
+    """Return the output of a population; the gradients of its parameters follow from the traces."""
     shape = x.shape
+    features = population.output.shape[2:]
 
     def pullback(g: Array) -> tuple[Gradient, ...]:
-        population.errors = g.reshape(population.shape)
-        return (population.error(g).reshape(shape),)
-
-    return population.output, pullback
-
-
-@differentiable
-def _learned(x: Array, weight: Array, /, *more: Array, population: Population) -> tuple[Array, Pullback]:
-    """Return the output of a population; the gradients of its weights follow from the traces."""
-    rows = x.astype(weight.dtype)
-    bias = population.dense.bias is not None
-
-    def pullback(g: Array) -> tuple[Gradient, ...]:
-        error, *found = population.gradients(rows, g, bias=bias)
-        return population.back(error, weight), *found
+        g = g.astype(population.linear.slopes.dtype, copy=False)
+        found = population.gradients(x.astype(g.dtype), g, names)
+        weight = parameters[0] if "weight" in names else None
+        back = lambda: population.back(population.error(g), weight).reshape(shape)  # noqa: E731
+        of_parameters = []
+        for name, parameter in zip(names, parameters, strict=True):
+            gradient = found[name]
+            if name.startswith("constant"):
+                gradient = to_shape(gradient.reshape(features), parameter.shape)
+            of_parameters.append(gradient.astype(parameter.dtype, copy=False))
+        return back, *of_parameters
 
     return population.output, pullback

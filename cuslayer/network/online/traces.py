@@ -18,45 +18,47 @@ def with_ones(x: Array) -> Array:
 
 
 class Synapses:
-    """The traces of the synapses of a population from some inputs."""
+    """The traces of the synapses of a population from some inputs, or by its neurons' constants for a width of None."""
 
-    def __init__(self, population: Population, width: int) -> None:
+    def __init__(self, population: Population, width: int | None) -> None:
         from cuslayer.kernels.online import cpu as online
 
         self._population = population
+        self._of_columns = width is None
         _, samples, neurons = population.shape
-        dtype = population.linear.slopes.dtype
-        self._shared = population.linear.written.shape[1] == 1
+        self._shared = population.neurons.shared is not None
         after = population.next
         self._copies = 1
         self._of: Any = None
         self._to: Any = None
-        if population.factored:
+        if population.factored and width is not None:
             return
-        self._of = online.Tangents(population.spiking, samples if self._shared else samples * neurons, width, dtype)
+        self._of = online.Tangents(population.neurons, samples if self._shared else samples * neurons, width)
         if after is None:
             return
-        own = after.linear.written.shape[1] > 1
+        own = after.neurons.shared is None
         if own and after.next is None and after.dense is not None and not after.stages:
             self._copies = after.shape[2]
-        self._to = online.Tangents(after.spiking, samples * neurons * self._copies, width, dtype)
+        self._to = online.Tangents(after.neurons, samples * neurons * self._copies, width or self._of.part.columns)
 
-    def gradient(self, x: Array, g: Array, error: Array) -> Array:
-        """Return the gradient (I, J) of the weight, for a gradient g of the output and the errors of the potential."""
+    def gradient(self, x: Array, g: Array) -> Array:
+        """Return the gradient (I, J) of the weight, for inputs (T, N, I) and a gradient g of the output (T, N, J)."""
         from cuslayer.kernels.online import cpu as online
 
         population = self._population
         after = population.next
         start = population.steps
         linear = population.linear
-        if population.factored:
-            scaled = error if after is None else error / after.gain
-            return np.tensordot(x, scaled, axes=((0, 1), (0, 1)))
+        if self._of is None:
+            scale = 1.0 if after is None else after.gain
+            return np.tensordot(x, population.error(g) / scale, axes=((0, 1), (0, 1)))
         of = self._of, linear.written
         if after is None and self._shared:
-            return np.tensordot(online.follow(x, self._of, linear.written, start), error, axes=((0, 1), (0, 1)))
+            return np.tensordot(
+                online.follow(x, self._of, linear.written, start), population.error(g), axes=((0, 1), (0, 1))
+            )
         if after is None:
-            return online.at_output(x, error, of, start)
+            return online.at_output(x, population.error(g), of, start)
         shared = online.follow(x, self._of, linear.written, start) if self._shared else None
         slopes = linear.slopes.reshape(population.shape)
         to = self._to, self._written(after)
@@ -103,7 +105,7 @@ class InputTraces:
     def _tangents(self, population: Population, rows: Array) -> Any:
         from cuslayer.kernels.online import cpu as online
 
-        return online.Tangents(population.spiking, rows.shape[1], rows.shape[2], rows.dtype)
+        return online.Tangents(population.neurons, rows.shape[1], rows.shape[2])
 
     def _followed(self, rows: Array, tangents: Any, population: Population) -> Array:
         from cuslayer.kernels.online import cpu as online
