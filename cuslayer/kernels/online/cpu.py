@@ -257,8 +257,8 @@ def _accumulate(
     to: Side,
 ) -> None:
     steps = len(slopes)
-    samples = slopes.shape[1] // neurons
-    copies = errors.shape[1] // slopes.shape[1]
+    samples = slopes.shape[1] // max(neurons, 1)
+    copies = errors.shape[1] // max(slopes.shape[1], 1)
     y = scratch_rows(steps, width, slopes)
     for j in range(first, last):
         for n in range(samples):
@@ -310,7 +310,7 @@ def accumulate(
         nothing if shared is None else np.ascontiguousarray(shared).reshape(flat.shape),
         flat,
         np.ascontiguousarray(slopes).reshape(len(slopes), samples * neurons),
-        np.ascontiguousarray(errors).reshape(len(slopes), -1),
+        np.ascontiguousarray(errors).reshape(len(slopes), samples * neurons * errors.shape[3]),
         out,
         of[0].side(start, of[1], adds=False),
         to[0].side(start, to[1], adds=True),

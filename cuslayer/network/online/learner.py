@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,11 +60,16 @@ class OnlineLearner:
     def reset(self) -> None:
         """Begin before the first step; feedback weights stay."""
         self.end_step()
-        self._runs = {node.number: as_layer(node.stage).continued() or node.stage for node in self.graph.nodes}
+        self._runs = self._stages()
+        self._traced = self._stages()
         self._steps = 0
         self._pending: _Chunk | None = None
         for population in self._populations.values():
             population.reset()
+
+    def _stages(self) -> dict[int, Callable[..., Any]]:
+        """Return the stages by number, each with a state of its own if it has one."""
+        return {node.number: as_layer(node.stage).continued() or node.stage for node in self.graph.nodes}
 
     def steps_of_chunk(self) -> int:
         """Return the number of steps of a chunk whose traces stay in a cache."""
@@ -126,8 +132,8 @@ class OnlineLearner:
         _, stages = feeds(self.graph.nodes, [output])
         found = dict(values)
         for number in sorted(stages):
-            node = self.graph.nodes[number]
-            found[number] = as_tensor(node.stage(*(found[before] for before in node.inputs)))
+            inputs = (found[before] for before in self.graph.nodes[number].inputs)
+            found[number] = as_tensor(self._traced[number](*inputs))
         return found[output]
 
     def end_step(self) -> None:
@@ -152,7 +158,7 @@ def _check_stage(node: GraphNode) -> None:
     text = f"layer {node} {check.one_line(node.stage)} cannot learn online"
     if layer.normalizes:
         raise ValueError(f"{text}: its mean and variance are those of all steps")
-    if getattr(layer, "memory", None) != 0:
+    if getattr(layer, "memory", None) != 0 and not layer.of_batch:  # such as Dropout
         raise ValueError(f"{text}: its output depends on other steps")
     if form_of(layer) == "conv" and getattr(layer, "bias", None) is not None:
         raise ValueError(f"{text}: its bias has no trace; use bias=False")

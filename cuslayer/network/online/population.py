@@ -122,7 +122,7 @@ class Population:
         given = weighted.data
         if namespace(given) is not np:
             raise ValueError("online learning runs on the CPU, got an array of a GPU")
-        rows = given.reshape(len(given), -1)
+        rows = given.reshape(len(given), given.shape[1] * math.prod(given.shape[2:]))
         spikes: Any = None
         if self.recurrent is not None:
             spikes = as_tensor(continued(weighted)).data
@@ -145,7 +145,7 @@ class Population:
     def _returned(self, spikes: Array) -> Array:
         """Return the weighted input of recurrent neurons from their own spikes, and keep these spikes."""
         delay = self.node.stage.steps
-        flat = spikes.reshape(*spikes.shape[:2], -1)
+        flat = spikes.reshape(*spikes.shape[:2], math.prod(spikes.shape[2:]))
         before = np.zeros((delay, *flat.shape[1:]), bool) if self._own is None else self._own
         joined = np.concatenate([before, flat])
         self._own = joined[len(flat) :]
@@ -180,7 +180,7 @@ class Population:
         """Return the output as a tensor whose backward follows the rule; x is the output of the stages before."""
         parameters: dict[str, Tensor] = {}
         if self.dense is not None:
-            x = x.reshape(*x.shape[:2], -1)
+            x = x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
             parameters["weight"] = self.dense.effective_weight()
             if self.dense.bias is not None:
                 parameters["bias"] = self.dense.bias

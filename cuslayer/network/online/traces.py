@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -94,7 +95,7 @@ class InputTraces:
         """Return the traces of inputs (T, N, ...) in the last chunk."""
         population = self._population
         after = population.next
-        rows = x.reshape(*x.shape[:2], -1).astype(population.linear.slopes.dtype)
+        rows = x.reshape(*x.shape[:2], math.prod(x.shape[2:])).astype(population.linear.slopes.dtype)
         self._own = self._own or self._tangents(population, rows)
         trace = self._followed(rows, self._own, population)
         if after is not None:
@@ -112,6 +113,6 @@ class InputTraces:
 
         written: Array = population.linear.written
         if written.shape[1] > 1:
-            means = written.reshape(len(written), rows.shape[1], -1).mean(axis=2)
+            means = written.reshape(len(written), rows.shape[1], written.shape[1] // rows.shape[1]).mean(axis=2)
             written = np.ascontiguousarray(means)
         return online.follow(rows, tangents, written, self._population.steps)
