@@ -12,6 +12,7 @@ import base64
 import functools
 import io
 import re
+import runpy
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -235,7 +236,28 @@ def surrogates() -> None:
     cs.plot.surrogates()[0].figure.savefig(IMAGES / "surrogates.png", dpi=110)
 
 
-ALL = (demo, health, after_training, data, neurons, recurrent, migrating, design, surrogates)
+def plasticity() -> None:
+    """The change of a weight by a pair of spikes, and what neurons learn from digits without labels."""
+    example = runpy.run_path(str(common.DOCS.parent / "examples" / "stdp_digits.py"))
+    rule = cs.plasticity.STDP(a_plus=0.01, a_minus=0.012, bounds=(-1.0, 1.0))
+    apart = np.arange(-60, 61)
+    measured = []
+    for ms in apart:
+        spikes = np.zeros((2, 200, 1, 1), bool)
+        spikes[0, 100] = spikes[1, 100 + ms] = True
+        measured.append(rule(*spikes, np.zeros((1, 1))).item())
+    figure, (curve, weights) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+    formula = np.where(apart >= 0, 0.01 * np.exp(-apart / 20), -0.012 * np.exp(apart / 20))
+    curve.plot(apart, formula, color="black", linewidth=1, label="formula")
+    curve.plot(apart[::4], measured[::4], ".", color=BLUE, label="a pair of spikes")
+    curve.set(xlabel="output spike after input spike (ms)", ylabel="change of the weight")
+    curve.legend(frameon=False)
+    weights.imshow(example["pictures"](example["main"]([])), cmap="gray_r")
+    weights.set_axis_off()
+    save(figure, "plasticity")
+
+
+ALL = (demo, health, after_training, data, neurons, recurrent, migrating, design, surrogates, plasticity)
 DRAWN = {draw.__name__.replace("_", "-"): draw for draw in ALL}
 
 

@@ -115,7 +115,7 @@ from cuslayer.neurons import (
 from cuslayer.optim import SGD as SGD, Adam as Adam
 
 if TYPE_CHECKING:
-    from cuslayer import distributed as distributed, plot as plot
+    from cuslayer import distributed as distributed, plasticity as plasticity, plot as plot
     from cuslayer.inspection.explain import explain as explain
     from cuslayer.inspection.health import diagnose as diagnose
     from cuslayer.inspection.reassign import reassign as reassign
@@ -138,10 +138,11 @@ _LATER = {
     "saving": "load save",
     "training": "Trainer load_run",
     "distributed": "",
+    "plasticity": "",
     "plot": "",
 }
 # The modules whose other names an error for a missing name of the package tells.
-_PARTS = "layers neurons loss optim network data functions training inspection interchange"
+_PARTS = "layers neurons loss optim network data functions training plasticity inspection interchange"
 
 # Without NumPy's functions, so that ``from cuslayer import *`` hides neither these nor Python's names.
 __all__ = [
@@ -151,7 +152,7 @@ __all__ = [
     if name not in functions.__all__
 ]
 # `quantize` makes a network of integers; `functions.quantize` rounds an array.
-__all__ += ["distributed", "plot", "surrogates", *" ".join(_LATER.values()).split()]
+__all__ += ["distributed", "plasticity", "plot", "surrogates", *" ".join(_LATER.values()).split()]
 __all__.remove("quantize")
 
 

@@ -228,17 +228,20 @@ class Container(Layer):
     def check_input(self, x: Tensor) -> None:
         """Raise ValueError unless x fits the network, for networks with a fixed input shape."""
 
-    @check.operation
     @overload
-    def stream(self, lengths: npt.ArrayLike | None = None) -> Stream: ...
+    def stream(
+        self, lengths: npt.ArrayLike | None = None, *, plasticity: Mapping[Where, Any] | None = None
+    ) -> Stream: ...
 
     @overload
     def stream(self, *, online: str | Online, loss: Callable[..., Tensor], optimizer: Any) -> LearningStream: ...
 
+    @check.operation
     def stream(
         self,
         lengths: npt.ArrayLike | None = None,
         *,
+        plasticity: Mapping[Where, Any] | None = None,
         online: str | Online | None = None,
         loss: Callable[..., Tensor] | None = None,
         optimizer: Any = None,
@@ -247,26 +250,28 @@ class Container(Layer):
 
         Args:
             lengths: the number of steps of each recording in a padded batch, (N,), after which its output is 0.
-            online: a rule by which the stream learns, `Online` or its name; then the stream has a method `learn`, and
-                the network runs as in training. See `LearningStream`.
+            plasticity: a local rule for each layer that learns while the stream runs, such as
+                ``{0: cs.plasticity.STDP()}``. Each step changes the layer's weight, after its neurons have run.
+            online: a rule that learns by the gradient of a loss, `Online` or its name. The stream then has a method
+                `learn`, and the network runs as in training; see `LearningStream`.
             loss: the loss of `learn`.
             optimizer: the optimizer of `learn`.
 
         Raises:
-            ValueError: a stage cannot keep a state, such as a network with its own ``__call__`` and no `memory`; or it
-                cannot learn online.
+            ValueError: a stage cannot keep a state, such as a network with its own ``__call__`` and no `memory`, or a
+                layer cannot learn by a rule.
             TypeError: online comes without loss and optimizer, or has the wrong type.
         """
+        graph = graph_in_chunks(self)
         if online is None:
-            return Stream(self, graph_in_chunks(self), lengths)
-        if lengths is not None:
-            raise ValueError("lengths must not be given with online: a stream that learns has no end")
+            return Stream(self, graph, lengths, plasticity)
+        if lengths is not None or plasticity is not None:
+            name = "plasticity" if lengths is None else "lengths"
+            raise ValueError(f"{name} must not be given with online")
         if loss is None or optimizer is None:
             missing = "loss" if loss is None else "optimizer"
-            raise TypeError(
-                f"{missing} must be given with online, got None; use net.stream(online=, loss=, optimizer=)"
-            )
-        return LearningStream(self, graph_in_chunks(self), as_rule(online), loss, optimizer)
+            raise TypeError(f"{missing} must come with online, got None")
+        return LearningStream(self, graph, as_rule(online), loss, optimizer)
 
     def output_shape(self, shape: Shape | None) -> Shape | None:
         graph = self.graph

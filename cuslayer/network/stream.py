@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from typing import Any, NamedTuple, TypeAlias
 
@@ -32,6 +32,7 @@ from cuslayer.network.graph import (
     one_pass,
     plan,
 )
+from cuslayer.network.plastic import learning_layers
 from cuslayer.network.shapes import shape_after, shapes_of
 from cuslayer.neurons.base import is_neuron, is_stateful
 from cuslayer.neurons.states import carried
@@ -71,6 +72,7 @@ class Stream:
             Users' layers, and subclasses with their own ``__call__``, need the attribute `memory` or the method
             `continued`; users' neurons need the method `continued`.
         lengths: the number of steps of each recording in a padded batch, (N,); None for no end.
+        plasticity: the local rules of layers; see `Sequential.stream`.
 
     Attributes:
         steps: the number of steps since the start.
@@ -87,9 +89,16 @@ class Stream:
     ((1, 3), True, 50)
     """
 
-    def __init__(self, net: Any, graph: Graph, lengths: npt.ArrayLike | None = None) -> None:
+    def __init__(
+        self,
+        net: Any,
+        graph: Graph,
+        lengths: npt.ArrayLike | None = None,
+        plasticity: Mapping[Any, Any] | None = None,
+    ) -> None:
         self._net, self._graph = net, graph
         self._lengths = None if lengths is None else np.asarray(lengths)
+        self._plasticity = plasticity or {}
         self.reset()
 
     @check.operation("stream")
@@ -98,13 +107,40 @@ class Stream:
         # A network without parameters is on the device in use.
         first = next(iter(self._net.parameters()), as_tensor(np.empty(0)))
         self.on_cpu = isinstance(first.stored, np.ndarray)
-        items = [item for step in plan(self._graph) for item in _items(self._graph, step, self.on_cpu)]
+        self._learning = learning_layers(self._net, self._graph, self._plasticity)
+        items = list[_Item]()
+        for step in plan(self._graph):
+            learns = any(layer.first <= step.last and step.start <= layer.last for layer in self._learning)
+            items += _items(self._graph, step, self.on_cpu, alone=learns)
+        for layer in self._learning:
+            own = [item for item in items if layer.first <= item.last <= layer.last]
+            at = items.index(own[0])
+            run = layer.run([item.run for item in own])
+            items[at : at + len(own)] = [_Item(run, own[0].inputs, layer.last)]
         self._items, taken = list[_Item](), {self._graph.output}
         for item in reversed(items):
             self._items.insert(0, item._replace(done=tuple({*item.inputs} - taken)))
             taken |= {*item.inputs}
         self._shape: tuple[int, ...] | None = None
         self.steps = 0
+
+    @check.operation("stream")
+    def reward(self, reward: npt.ArrayLike) -> None:
+        """Give layers with a reward-modulated rule a reward: a number, or one for each sample, (N,).
+
+        Raises:
+            ValueError: no rule has an eligibility, or reward has another shape.
+        """
+        waiting = [layer for layer in self._learning if layer.synapses.rule.eligibility is not None]
+        if not waiting:
+            raise ValueError("reward needs a rule with an eligibility, such as STDP(eligibility=500.0), got none")
+        for layer in waiting:
+            layer.synapses.reward(reward)
+
+    @property
+    def learned(self) -> list[Tensor]:
+        """The weights that local rules change."""
+        return [layer.layer.weight for layer in self._learning]
 
     def step(self, x: TensorLike) -> Array:
         """Return the output (N, ...) for one step of the input, (N, ...); see `__call__`."""
@@ -164,9 +200,9 @@ class Stream:
         return f"Stream(after {self.steps} steps, {self._net!r})"
 
 
-def _items(graph: Graph, step: Step, on_cpu: bool) -> list[_Item]:
+def _items(graph: Graph, step: Step, on_cpu: bool, alone: bool = False) -> list[_Item]:
     """Return a step of a plan with a state: on the CPU, stages that run as one if they can; others one by one."""
-    run = _fused(step.fusion, step.stages) if on_cpu and step.fusion is not None else None
+    run = _fused(step.fusion, step.stages) if on_cpu and step.fusion is not None and not alone else None
     if run is not None:
         return [_Item(run, step.inputs, step.last)]
     return [_Item(_alone(graph.nodes[part.start], on_cpu), part.inputs, part.last) for part in step.parts()]

@@ -62,6 +62,10 @@ class Callback:
     def before_epoch(self, trainer: Trainer) -> None:
         """Called before the first step of an epoch, whose number from 0 is ``trainer.optimizer.epoch``."""
 
+    def before_step(self, trainer: Trainer, batch: tuple[Any, Any]) -> bool:
+        """Called before each step of training, with its batch; return whether the optimizer takes the step."""
+        return True
+
     def after_step(self, trainer: Trainer, score: Tally) -> None:
         """Called after each step of training, with the score of the epoch so far."""
 
@@ -306,10 +310,12 @@ class Trainer:
         self._watch.start_epoch()
         was_silent = self.silent_batch is not None
         self.silent_batch = None
+        trains = True
         self.net.train()
         try:
             for number, batch in enumerate(progress.bar, start=progress.batches + 1):
-                step.train(task, batch, number)
+                trains = all([callback.before_step(self, batch) for callback in self.callbacks])
+                (step.train if trains else step.test)(task, batch, number)
                 for callback in self.callbacks:
                     callback.after_step(self, progress)
             self.check_finite()
@@ -321,8 +327,9 @@ class Trainer:
         if step.problem and step.problem != self.graph_problem and self.graph:
             check.warn(f"steps are not captured as a CUDA graph: {step.problem}")
         self.graph_problem = step.problem
-        self._watch.end_epoch()
-        self.gradients.end_epoch()
+        if trains:
+            self._watch.end_epoch()
+            self.gradients.end_epoch()
         if not progress.spiked:
             if not was_silent and not any(callback.explains_silence for callback in self.callbacks):
                 self._say(

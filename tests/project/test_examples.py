@@ -50,6 +50,16 @@ def test_mlp_learns_the_digits(capsys):
     assert float(re.search(r"test (\d+\.\d\d)%", line)[1]) > 50
 
 
+def test_digits_without_labels(tmp_path, capsys):
+    # Chance is 10 %; seeds 0 to 2 came to 50 % and more.
+    load("stdp_digits").main(
+        ["--epochs", "1", "--neurons", "25", "--limit", "400", "--picture", str(tmp_path / "w.png")]
+    )
+    said = re.fullmatch(r"epoch 1: validation (\d+\.\d\d)%", capsys.readouterr().out.strip())
+    assert float(said[1]) > 35
+    assert (tmp_path / "w.png").stat().st_size > 500
+
+
 def test_a_network_on_a_microcontroller(tmp_path, capfd):
     load("cortex_m4").main(["--epochs", "1", "--limit", "2", "--bits", "8", "--out", str(tmp_path / "firmware")])
     said = "".join(capfd.readouterr())  # the emulator writes to standard error

@@ -16,6 +16,7 @@ from cuslayer import functions as f
 from cuslayer.data import augment
 from cuslayer.distributed import DataParallel
 from cuslayer.interchange import export_hdf5
+from cuslayer.plasticity import STDP
 from cuslayer.surrogates import MultiGaussian
 from cuslayer.training import EarlyStopping
 
@@ -32,7 +33,7 @@ PARAMETERS = NET.parameters()
 ALONE = [
     *(cs.LIF, cs.CUBA, cs.SRM, cs.AdaptiveLIF, cs.AdLIF, cs.Loihi, cs.neurons.ResonateAndFire, MultiGaussian),
     *(neurons.BalancedResonateAndFire, neurons.NormalizedALIF, neurons.SampledSRM, neurons.SigmaDelta),
-    *(cs.BinaryCrossEntropyLoss, cs.CrossEntropyLoss, cs.MeanSquaredErrorLoss, loss.RateRegularizer),
+    *(cs.BinaryCrossEntropyLoss, cs.CrossEntropyLoss, cs.MeanSquaredErrorLoss, loss.RateRegularizer, STDP),
     *(data.Crop, data.Delta, data.Flip, data.Latency, data.Levels, data.OtherPicture, data.Rate, DataParallel),
 ]
 NEEDED = {kind: {} for kind in ALONE} | {
@@ -136,9 +137,12 @@ ZERO = """
 value seed padding output_padding max_delay initial p momentum smoothing false SynapticDelays.width scale_ref cutoff
 ref_cutoff rise q gamma h weight_decay warmup momentum_decay cosine_decay.least time sample accumulate
 multiply_accumulate update low RateRegularizer.high weight lead horizontal vertical polarity ms pixels shift mirror
-erase Mask.channels ShiftChannels.channels OtherVoice.gain replicate.steps
+erase Mask.channels ShiftChannels.channels OtherVoice.gain replicate.steps soft
 """
-NEGATIVE = "SumPool.gain Unpool.gain pool.gain unpool.gain offset ignore wgt_exp Shift.delay Bounded.least Bounded.most"
+NEGATIVE = """
+SumPool.gain Unpool.gain pool.gain unpool.gain offset ignore wgt_exp Shift.delay Bounded.least Bounded.most
+a_plus a_minus triplet_plus triplet_minus
+"""
 FREE = {"title", "path"}
 UNDER_1 = {"p", "momentum", "smoothing", "gamma"}
 NO_CHOICE = {"none": None, "flag": True, "word": "no such word", "half": 1.5, "nan": np.nan, "infinity": -np.inf}

@@ -56,7 +56,8 @@ LEVELS = {
     "inspection": 10,
     "interchange": 10,
     "saving": 11,
-    "training": 11,
+    "training": 10,
+    "plasticity": 11,
     "cli": 12,
     "__init__": 12,
     "__main__": 13,
@@ -208,7 +209,7 @@ def test_import_is_light():
 
     block = next(node for node in ast.parse((PACKAGE / "__init__.py").read_text()).body if isinstance(node, ast.If))
     typed = {alias.name for node in block.body for alias in node.names}
-    assert typed == {*" ".join(cuslayer._LATER.values()).split(), "distributed", "plot"}
+    assert typed == {*" ".join(cuslayer._LATER.values()).split(), "distributed", "plasticity", "plot"}
 
 
 def test_comments_of_kernels_name_files_that_exist():

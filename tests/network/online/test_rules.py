@@ -228,7 +228,7 @@ def test_calls_of_a_stream_that_learns():
     options = {"loss": cs.CrossEntropyLoss(), "optimizer": cs.Adam(net.parameters())}
     stream = net.stream(online="exact", **options)
     raises("stream: learn must follow a step", lambda: stream.learn(np.array([0])))
-    raises("loss must be given with online", lambda: net.stream(online="exact"), TypeError)
+    raises("stream: loss must come with online", lambda: net.stream(online="exact"), TypeError)
     rules = "online must be Online or one of exact, factored, eprop"
     raises(rules, lambda: net.stream(online=3, **options), TypeError)
     raises("lengths must not be given with online", lambda: net.stream([3], online="exact", **options))
