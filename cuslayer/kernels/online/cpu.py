@@ -25,7 +25,7 @@ from cuslayer.kernels.scan.blocks import Block, addresses_of, begin, padded
 from cuslayer.kernels.step import print_numba
 from cuslayer.kernels.step.derive import StepSpiking
 from cuslayer.kernels.step.kind import Curve, Kind
-from cuslayer.kernels.step.tangent import Tangent, tangent
+from cuslayer.kernels.step.tangent import Tangent, of_samples, tangent
 
 # Small states become 0 before each eighth step; a chunk begins at the same place in these eight steps.
 _FADING = 8
@@ -117,6 +117,7 @@ class Neurons:
         self._spikes = np.zeros((self._before, columns if kind.fires else 0), np.uint8)
         self._steps = 0
         self.dtype = dtype
+        self.lags = np.array([int(spiking.by_name[lag]) for lag in self.tangent.lags], np.int64)
         # Coefficients that are the same for all neurons and steps.
         same = self.tangent.uniform and not self.tangent.columns and bool((constants == constants[:, :1]).all())
         self.shared = self._coefficients() if same else None
@@ -145,6 +146,25 @@ class Neurons:
         states = np.array(kind.start, dtype)[:, None]
         constants = np.ascontiguousarray(self.constants[:, :1])
         return _run(rows, s, states, constants, self.spiking, self.tangent, len(rows) - 1, True).written
+
+
+class Sampled:
+    """Neurons whose potential is a sampled response to their input, which the caller runs.
+
+    Args:
+        samples: (K,), the response.
+        dtype: the number type.
+    """
+
+    def __init__(self, samples: Array, dtype: DType) -> None:
+        self.dtype = dtype
+        self.tangent = of_samples(len(samples))
+        self.lags = np.empty(0, np.int64)
+        self.shared = np.concatenate([np.ones(len(samples) - 1), samples]).astype(dtype)[:, None]
+
+    def linear(self, u: Array, s: Array, slopes: Array) -> Linear:
+        """Return a chunk of steps for potentials, spikes and slopes (T, columns)."""
+        return Linear(u, s.view(np.uint8), slopes, self.shared)
 
 
 def _run(
@@ -192,13 +212,12 @@ class Tangents:
         width: the number of synapses in a row; None for tangents by the neurons' constants.
     """
 
-    def __init__(self, neurons: Neurons, count: int, width: int | None) -> None:
+    def __init__(self, neurons: Neurons | Sampled, count: int, width: int | None) -> None:
         self.part = neurons.tangent
         self.of_columns = width is None
         width = self.part.columns if width is None else width
         dtype = neurons.dtype
-        lags = neurons.spiking.by_name
-        self.lags = np.array([int(lags[lag]) for lag in self.part.lags], np.int64)
+        self.lags = neurons.lags
         self.memory = np.zeros((count, len(self.part.states) * width), dtype)
         self.ring = np.zeros((count, int(np.maximum(self.lags, 1).sum()), width), dtype)
 

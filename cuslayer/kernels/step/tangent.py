@@ -240,3 +240,16 @@ class _Forms:
         if isinstance(value.op, ast.Div) and not right:
             return {v: ast.BinOp(coefficient, ast.Div(), value.right) for v, coefficient in left.items()}
         raise NotLinear(f"backward must be linear in gradients, got {ast.unparse(value)}")
+
+
+@cache
+def of_samples(length: int) -> Tangent:
+    """Return the tangent of a sampled response: the states are the inputs of the last steps, the newest first.
+
+    All coefficients are numbers that the caller has: 1 for each state, then the samples.
+    """
+    one = number(1.0)
+    given = length - 1
+    moved = ({given if state == 0 else state - 1: one} for state in range(given))
+    output = {given: one} | dict.fromkeys(range(given), one)
+    return Tangent((), tuple(moved), (), output, output, 0, 0, (), (), True)

@@ -69,7 +69,11 @@ class OnlineLearner:
 
     def _stages(self) -> dict[int, Callable[..., Any]]:
         """Return the stages by number, each with a state of its own if it has one."""
-        return {node.number: as_layer(node.stage).continued() or node.stage for node in self.graph.nodes}
+        stages = {}
+        for node in self.graph.nodes:
+            continued = node.stage.continued() if hasattr(node.stage, "continued") else None
+            stages[node.number] = continued or node.stage
+        return stages
 
     def steps_of_chunk(self) -> int:
         """Return the number of steps of a chunk whose traces stay in a cache."""

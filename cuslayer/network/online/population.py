@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from cuslayer import kernels
 from cuslayer._base import check
-from cuslayer._tape import Gradient, Pullback, Tensor, as_tensor, differentiable, to_shape
+from cuslayer._tape import Gradient, Pullback, Tensor, as_tensor, differentiable, on_potential, to_shape
 from cuslayer.backend import Array, generator, namespace
 from cuslayer.kernels.constants import side_by_side
-from cuslayer.kernels.step.derive import StepSpiking
 from cuslayer.kernels.step.tangent import NotLinear, tangent
 from cuslayer.layers.base import as_layer, form_of
 from cuslayer.layers.dense import dense
@@ -23,18 +23,28 @@ from cuslayer.network.online.traces import InputTraces, Synapses, with_ones
 from cuslayer.neurons.base import StepByStep, as_neuron, is_stateful
 from cuslayer.neurons.dynamics import kept_share
 
+# The maximum number of samples of a response.
+_SAMPLES = 1024
 # Adaptive feedback weights follow the changes of the layer's weights, and forget where they began by this share.
 _FORGOTTEN = 1e-3
 
 
-def _neurons_of(node: GraphNode) -> StepByStep:
-    """Return the neurons of a stage, written as a step."""
+def _neurons_of(node: GraphNode) -> StepByStep | None:
+    """Return the neurons of a stage, written as a step; None if their potential is a sampled response."""
     stage: Any = node.stage
-    by_step = stage.simulation if form_of(stage) == "read_out" else as_neuron(getattr(stage, "neuron", stage)).as_step
+    neuron: Any = None if form_of(stage) == "read_out" else as_neuron(getattr(stage, "neuron", stage))
+    by_step = stage.simulation if neuron is None else neuron.as_step
     text = f"layer {node} {check.one_line(stage)} cannot learn online"
-    if by_step is None or is_stateful(stage):
-        why = "its state goes on from call to call" if by_step is not None else "it is not written as a step"
-        raise ValueError(f"{text}: {why}")
+    if is_stateful(stage):
+        raise ValueError(f"{text}: its state goes on from call to call")
+    if by_step is None or not by_step.spiking.kind.derived:
+        if (
+            getattr(neuron, "gradient", None) != "slayer"
+            or len(neuron.response) > _SAMPLES
+            or not hasattr(neuron, "continued")
+        ):
+            raise ValueError(f"{text}: it is not written as a step, nor a response of at most {_SAMPLES} samples")
+        return None
     spiking = by_step.spiking
     trained = bool(_trained(by_step))
     if trained and spiking.kind.own_backward(spiking.exact) is not None:
@@ -43,12 +53,13 @@ def _neurons_of(node: GraphNode) -> StepByStep:
         tangent(spiking.kind, spiking.exact, spiking.graded, trained)
     except NotLinear as problem:
         raise ValueError(f"{text}: {problem}") from None
-    return by_step
+    found: StepByStep = by_step
+    return found
 
 
-def _trained(by_step: StepByStep) -> dict[int, Tensor]:
+def _trained(by_step: StepByStep | None) -> dict[int, Tensor]:
     """Return the trained constants of neurons by their numbers."""
-    values = enumerate(by_step.keeps.values())
+    values = enumerate(by_step.keeps.values() if by_step is not None else ())
     return {number: value for number, value in values if isinstance(value, Tensor) and value.requires_grad}
 
 
@@ -97,11 +108,6 @@ class Population:
         """The number of synapses of a neuron."""
         return 1 if self.dense is None else int(self.dense.weight.shape[0]) + 1
 
-    @property
-    def spiking(self) -> StepSpiking:
-        """The kind of neuron and its constants."""
-        return self.by_step.spiking
-
     def reset(self) -> None:
         """Begin before the first step."""
         self.steps = 0
@@ -122,23 +128,26 @@ class Population:
         given = weighted.data
         if namespace(given) is not np:
             raise ValueError("online learning runs on the CPU, got an array of a GPU")
-        rows = given.reshape(len(given), given.shape[1] * math.prod(given.shape[2:]))
-        spikes: Any = None
-        if self.recurrent is not None:
-            spikes = as_tensor(continued(weighted)).data
-            rows = rows + self._returned(spikes).reshape(rows.shape)
         by_step = _neurons_of(self.node)
-        constants = _constants(by_step, given)
-        if self.neurons is None:
-            self.neurons = online.Neurons(self.spiking, constants, rows.shape[1], rows.dtype, self._trained)
-        self.neurons.constants = constants  # training may have changed them
-        self.linear = self.neurons.run(np.ascontiguousarray(rows))
+        spikes: Any = None
+        if by_step is None:
+            self._run_sampled(weighted, continued)
+        else:
+            rows = given.reshape(len(given), given.shape[1] * math.prod(given.shape[2:]))
+            if self.recurrent is not None:
+                spikes = as_tensor(continued(weighted)).data
+                rows = rows + self._returned(spikes).reshape(rows.shape)
+            constants = _constants(by_step, given)
+            if self.neurons is None:
+                self.neurons = online.Neurons(by_step.spiking, constants, rows.shape[1], rows.dtype, self._trained)
+            self.neurons.constants = constants  # training may have changed them
+            self.linear = self.neurons.run(np.ascontiguousarray(rows))
         if self.reads_out:
             self.linear = self.linear._replace(slopes=np.ones_like(self.linear.slopes))
-        self.output = self._output(given.shape) if spikes is None else spikes
+        self.output = self._output(given.shape, by_step) if spikes is None else spikes
         if self.next is not None:
             if self._mean_slope is None:
-                self._mean_slope = np.zeros(rows.shape[1], rows.dtype)
+                self._mean_slope = np.zeros(self.linear.slopes.shape[1], given.dtype)
             self._mean_slopes = online.average(self.linear.slopes, self._mean_slope, self.next.keep)
         return Tensor(self.output)
 
@@ -153,12 +162,27 @@ class Population:
         weight: Array = self.recurrent.effective_weight().data
         return self.returning @ weight
 
-    def _output(self, shape: tuple[int, ...]) -> Array:
+    def _run_sampled(self, x: Tensor, continued: Callable[..., Any]) -> None:
+        """Run neurons whose potential is a sampled response."""
+        from cuslayer.kernels.online import cpu as online
+
+        neuron: Any = as_neuron(self.node.stage)
+        if self.neurons is None:
+            self.neurons = online.Sampled(neuron.response, x.dtype)
+        potentials: list[Array] = []
+        with on_potential(lambda saved: potentials.append(np.array(saved.values))):
+            spikes = as_tensor(continued(x)).data
+        u = potentials[0].reshape(len(spikes), spikes[0].size if len(spikes) else 0)
+        spiking = getattr(neuron, "constants", None) or neuron.spiking
+        slopes = kernels.cpu.sampled_srm.surrogate_adjoint(np.ones_like(u), u, spiking)
+        self.linear = self.neurons.linear(u, np.ascontiguousarray(spikes).reshape(u.shape), slopes)
+
+    def _output(self, shape: tuple[int, ...], by_step: StepByStep | None) -> Array:
         u: Array = self.linear.u.reshape(shape)
-        if self.reads_out or not self.spiking.kind.fires:
+        if self.reads_out or not (by_step is None or by_step.spiking.kind.fires):
             return u
         s: Array = self.linear.s.reshape(shape).view(bool)
-        return np.where(s, u, u.dtype.type(0)) if self.spiking.graded else s
+        return np.where(s, u, u.dtype.type(0)) if by_step is not None and by_step.spiking.graded else s
 
     @property
     def shape(self) -> tuple[int, int, int]:

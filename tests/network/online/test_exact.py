@@ -1,5 +1,7 @@
 """Learning forward in time with a trace a synapse is the gradient of backward, for one layer of neurons."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -34,6 +36,8 @@ NEURONS = {
     "ResonateAndFire": lambda: kinds.ResonateAndFire(),
     "NormalizedALIF": lambda: kinds.NormalizedALIF(),
     "SigmaDelta": lambda: kinds.SigmaDelta(),
+    "SampledSRM": lambda: kinds.SampledSRM(np.exp(-np.arange(9) / 3.0), [0.0, -2.0], theta=1.0),
+    "Loihi": lambda: cs.Loihi(vth_mant=10, i_decay=2048, v_decay=1024),
     "a quadratic step": lambda: Quadratic(gradient="exact"),
     "a step with blocks and a start": lambda: Resting(),
     "a step with its own backward": lambda: OwnBackward(),
@@ -61,7 +65,7 @@ def online(net, x, g, rule="exact", edges=EDGES):
         p.grad = None
     learner = OnlineLearner(graph_in_chunks(net), Online(rule))
     outputs = []
-    for first, last in zip(edges, edges[1:], strict=False):
+    for first, last in pairwise(edges):
         outputs.append(learner.run(cs.Tensor(x[first:last])))
         learner.learn(g[first:last])
     return np.concatenate(outputs), [p.grad for p in net.parameters()]
