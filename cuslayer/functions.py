@@ -96,6 +96,7 @@ from cuslayer.loss.cross_entropy import (
     cross_entropy as cross_entropy,
     moving_count as moving_count,
 )
+from cuslayer.loss.first_spike import first_spike_times as first_spike_times
 from cuslayer.loss.spike_time import spike_time_error as spike_time_error
 from cuslayer.network.join import on_gradient as on_gradient
 from cuslayer.network.join import join as join

@@ -28,6 +28,7 @@ from cuslayer.data.formats import SpikeCounts, read_counts, read_events, write_c
 from cuslayer.data.loader import Batch, Loader
 from cuslayer.data.pictures import OtherPicture
 from cuslayer.data.sounds import Sounds, read_sounds, read_wave
+from cuslayer.data.yin_yang import YinYang
 
 __all__ = [
     "NMNIST",
@@ -66,6 +67,7 @@ __all__ = [
     "Subset",
     "Transform",
     "Waves",
+    "YinYang",
     "load",
     "open_folder",
     "read_counts",

@@ -16,7 +16,9 @@ from cuslayer.data.arrays import Arrays
 from cuslayer.data.augment import FromStart
 from cuslayer.data.datasets import Dataset, Recordings
 from cuslayer.data.events import Events, sensor_shape
+from cuslayer.data.mnist import Latencies
 from cuslayer.data.time_series import PICTURES, READERS
+from cuslayer.data.yin_yang import YinYang
 
 _US_PER_MS = 1000.0
 
@@ -122,7 +124,9 @@ _KNOWN = {
     "shd": _Known("SHD", (700,), 20, 1400.0, _TRAIN),
     "ssc": _Known("SSC", (700,), 35, 1000.0, {name: {"split": name} for name in ("train", "valid", "test")}),
 }
-NAMES = (*_KNOWN, *READERS)
+# The data sets that a formula makes, which have no files.
+DRAWN = {"yin-yang": YinYang}
+NAMES = (*_KNOWN, *READERS, *DRAWN)
 # The steps of a picture by default.
 _STILL_STEPS = 4
 
@@ -164,14 +168,16 @@ class Loaded(Recordings):
 @check.operation
 def load(
     name: str,
-    root: str | os.PathLike[str],
+    root: str | os.PathLike[str] | None = None,
     split: str = "train",
     *,
     dt: float = 1.0,
     duration: float | None = None,
     download: bool = False,
-) -> Loaded | Arrays:
+) -> Loaded | Arrays | Latencies | YinYang:
     """Return a known data set: recordings of events by the package tonic, and numbers in time from their own files.
+
+    ``yin-yang`` is `YinYang`, which needs no files: its splits are train, valid and test.
 
     Pictures are a constant current: the same numbers from 0 to 1 at every step.
 
@@ -198,6 +204,7 @@ def load(
     braille        letters.npz, numbers              (12,)       27      76    train, test: repetitions from 40
     braille-spikes letters.npz, spikes of changes    (96,)       27      76    train, test: repetitions from 40
     fashion-mnist  train-images-idx3-ubyte and so on (28, 28, 1) 10      4     train, test: pictures
+    latency-mnist  train-images-idx3-ubyte and so on (784,)      10      own   train, test: MNIST, a spike a pixel
     smnist         train-images-idx3-ubyte and so on (1,)        10      784   train, test: MNIST, a pixel a step
     psmnist        the same, in a fixed random order (1,)        10      784   train, test
     ============== ================================= =========== ======= ===== =================================
@@ -209,11 +216,11 @@ def load(
     Args:
         name: the name of the data set.
         root: the folder of its files, or the file; or tonic's folder of data sets, where the files of SHD are in
-            ``root/SHD``.
-        split: "train", "test" or, for ssc, "valid".
+            ``root/SHD``. None for yin-yang.
+        split: "train", "test" or, for ssc and yin-yang, "valid".
         dt: the step in ms, for `Loader`.
         duration: the duration in ms, of pictures too; None: see the table. Numbers in time have the steps of their
-            files.
+            files; times of spikes have none, and 60 ms by default.
         download: whether tonic may download the data set if it is not in root.
 
     Source: Laguna and others 1997, "A database for evaluation of algorithms for measurement of QT"; Mueller-Cleve and
@@ -227,9 +234,15 @@ def load(
     Traceback (most recent call last):
         ...
     ValueError: load: name must be one of cifar10dvs, dvsgesture, nmnist, ntidigits, shd, ssc, fashion-mnist, \
-arrays, braille, braille-spikes, psmnist, qtdb, smnist, got 'mnist'; did you mean smnist?
+arrays, braille, braille-spikes, latency-mnist, psmnist, qtdb, smnist, yin-yang, got 'mnist'; did you mean smnist?
     """
-    if check.one_of("name", name, NAMES) in READERS:
+    if check.one_of("name", name, NAMES) in DRAWN:
+        drawn = DRAWN[name](split) if duration is None else DRAWN[name](split, duration=duration)
+        drawn.dt = check.time_step("dt", dt)
+        return drawn
+    if root is None:
+        raise ValueError(f"root must be the folder of the files of {name}, got None")
+    if name in READERS:
         dt = check.time_step("dt", dt)
         still = (
             {"steps": steps_of("duration", _STILL_STEPS * dt if duration is None else duration, dt)}
@@ -237,7 +250,7 @@ arrays, braille, braille-spikes, psmnist, qtdb, smnist, got 'mnist'; did you mea
             else {}
         )
         of_split = check.one_of("split", split, ("train", "test"))
-        found: Arrays = READERS[name](check.path("root", root), of_split, **still)
+        found: Arrays | Latencies = READERS[name](check.path("root", root), of_split, **still)
         found.dt = dt
         return found
     known = _KNOWN[name]

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST: pictures as a constant current, and as sequences of one pixel a step."""
+"""MNIST and Fashion-MNIST: pictures as a constant current, as times of spikes, and as sequences of one pixel a step."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ import numpy.typing as npt
 
 from cuslayer._base import check
 from cuslayer.data.arrays import Arrays
+from cuslayer.data.datasets import Recordings
+from cuslayer.data.events import Events
 from cuslayer.data.formats.base import Missing, Unreadable, read_file
 from cuslayer.data.sounds import most_unfolded
 
 _NAMES = ("T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 _PARTS = {"train": "train", "test": "t10k"}
 _SIDE, _CLASSES, _WHITE = 28, 10, 255
+# The time, ms, up to which darker pixels fire; black ones do not.
+_LATEST = 30.0
 # The order of the pixels of permuted MNIST is drawn once for all; every paper has another order.
 _SEED = 0
 _GZIP = b"\x1f\x8b"
@@ -52,6 +56,43 @@ def pixels_in_time(root: Path, split: str, permuted: bool = False) -> Arrays:
     if permuted:
         flat = flat[:, np.random.default_rng(_SEED).permutation(flat.shape[1])]
     return Arrays(flat[:, :, None], labels, classes=_CLASSES)
+
+
+class Latencies(Recordings):
+    """Pictures of MNIST as times of spikes: each pixel fires once, the brighter the earlier, black ones never.
+
+    Attributes:
+        shape: (784,), the pixels row by row.
+        classes: 10.
+        duration: ms.
+        dt, steps: the step, ms, and the number of steps, for a `Loader`.
+        labels: the class of each picture, int64 (samples,).
+
+    Source: Wunderlich and Pehle 2021, doi 10.1038/s41598-021-91786-z.
+    """
+
+    shape = (_SIDE * _SIDE,)
+    classes = _CLASSES
+    duration = 2 * _LATEST
+    dt = 1.0
+
+    def __init__(self, root: Path, split: str) -> None:
+        shades, labels = _shades(root, split)
+        self._shades = shades.reshape(len(shades), -1)
+        self._set_labels(labels)
+
+    @property
+    def steps(self) -> int:
+        """The number of steps."""
+        return round(self.duration / self.dt)
+
+    def _sample(self, place: int) -> tuple[Events, int]:
+        shades = self._shades[place]
+        pixels = np.flatnonzero(shades > 1 / _WHITE)
+        return Events((1 - shades[pixels].astype(np.float64)) * _LATEST, pixels), int(self.labels[place])
+
+    def __repr__(self) -> str:
+        return f"Latencies({len(self)} pictures)"
 
 
 def _shades(root: Path, split: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:

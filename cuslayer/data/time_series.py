@@ -16,7 +16,7 @@ from cuslayer.backend import Array
 from cuslayer.data.arrays import MOST_CLASSES, Arrays
 from cuslayer.data.codes import Delta
 from cuslayer.data.formats.base import Missing
-from cuslayer.data.mnist import fashion, pixels_in_time
+from cuslayer.data.mnist import Latencies, fashion, pixels_in_time
 from cuslayer.data.sounds import check_recordings, read_arrays
 
 # The repetitions of a Braille letter from this one on are the test set.
@@ -177,6 +177,7 @@ READERS: dict[str, Any] = PICTURES | {
     "arrays": own_arrays,
     "braille": letters,
     "braille-spikes": partial(letters, spikes=True),
+    "latency-mnist": Latencies,
     "psmnist": partial(pixels_in_time, permuted=True),
     "qtdb": heartbeats,
     "smnist": pixels_in_time,

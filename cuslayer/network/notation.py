@@ -51,7 +51,7 @@ _WORD = re.compile(
 )
 
 _WEIGHTED = (
-    *("weight_scale", "bias", "norm", "winners", "neuron", "spread"),
+    *("weight_scale", "weight_mean", "bias", "norm", "winners", "neuron", "spread"),
     *("delay", "max_delay", "initial_delay", "synaptic_delay", "narrowing", "dropout"),
 )
 NORMS = (*SCALES, "rms")
@@ -68,7 +68,7 @@ TAKES: dict[str, tuple[str, ...]] = {
     "mean": ("stride", "padding", "dilation", "dropout"),
     "max": ("stride", "padding", "dilation", "dropout"),
     "average": (),
-    "readout": ("weight_scale", "bias", "tau"),
+    "readout": ("weight_scale", "bias", "tau", "neuron"),
 }
 # The kinds of words without neurons after their layer; a block has its own.
 WITHOUT_NEURONS = ("mean", "max", "average", "readout", "block")
@@ -114,13 +114,14 @@ class Word:
         dilation: rows and columns between the taps of a window; by default 1.
         groups: the number of groups of channels of a convolution; by default 1.
         weight_scale: weights start uniform in ``+-weight_scale / sqrt(fan_in)``.
+        weight_mean: the mean of the initial weights, with which neurons get more excitation; by default 0.
         bias: whether the layer adds a trained constant to the weighted input at each step.
         norm: "std", "power", "none" or "rms", the scale of a `BatchNorm` before the neurons. "std" and "power" have a
             trained gain and offset, which start at theta and 0; "rms", without the mean, a trained gain. By default
             there is no `BatchNorm`.
         join: how a block joins its skip connection: "add", "and" or "iand"; by default "add". See `Residual`.
         winners: the number of neurons that get their weighted input at a step; see `KWinners`; by default all.
-        tau: the time constant of a read-out, ms.
+        tau: the time constant of a read-out, ms, unless it has a neuron.
         recurrent_delay: the time until spikes return to the neurons of ``Nr``, ms; by default one step.
         delay: whether a trained `Delay` follows, one delay for each channel.
         max_delay: the longest delay, ms.
@@ -130,7 +131,8 @@ class Word:
             recurrent_delay.
         narrowing: the number of optimizer steps in which these delays narrow to one lag; by default 1,000.
         dropout: the probability of `Dropout` after the neurons; by default no dropout.
-        neuron: the neurons of this layer; by default the network's.
+        neuron: the neurons of this layer, by default the network's; of a read-out, those whose spike response filters
+            it, by default none.
         spread: name, minimum and maximum of trained constants that start uniform between these, one for each neuron or
             channel; see `StepNeuron.spread`; by default none.
 
@@ -152,6 +154,7 @@ class Word:
     dilation: int | tuple[int, int] | None = field(default=None, metadata=key(_one_or_two(1)))
     groups: int | None = field(default=None, metadata=key(counted))
     weight_scale: float | None = field(default=None, metadata=key(check.positive, "wScale"))
+    weight_mean: float | None = field(default=None, metadata=key(check.signed_factor, "wMean"))
     bias: bool = field(default=False, metadata=key(flag, write=_only_true))
     norm: str | None = field(default=None, metadata=key(choice(NORMS)))
     join: str | None = field(default=None, metadata=key(choice(SKIPS)))
@@ -345,7 +348,8 @@ def _layer(word: Word, shape: Shape, neuron: Neuron) -> Layer:
         return (AvgPool if word.kind == "mean" else MaxPool)(number, **options)
     if word.kind == "readout":
         own: dict[str, Any] = {} if word.weight_scale is None else {"weight_scale": word.weight_scale}
-        return ReadOut(_inputs(shape), number, tau=word.tau, dt=neuron.dt, bias=word.bias, **own)
+        filtered = {"tau": word.tau} if word.neuron is None else {"neuron": neuron}
+        return ReadOut(_inputs(shape), number, dt=neuron.dt, bias=word.bias, **filtered, **own)
     if word.kind == "pool":
         return SumPool(number, gain=neuron.pool_gain, **options)
     weight = _weight_options(word, neuron) | {"bias": word.bias, "delays": _delays(word, word.synaptic_delay, neuron)}
@@ -356,6 +360,8 @@ def _layer(word: Word, shape: Shape, neuron: Neuron) -> Layer:
         options.setdefault("padding", 0 if word.text.endswith("v") else kernel[0] // 2)
         layer = Conv(shape[2], number, kernel[0], **options, **weight)
     layer.own_scale = word.weight_scale is not None
+    if word.weight_mean is not None:
+        layer.draw_again(layer.weight.data + word.weight_mean)
     return layer
 
 

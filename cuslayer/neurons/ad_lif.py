@@ -51,7 +51,7 @@ class AdLIF(StepNeuron):
         tau_rho: width of the surrogate, in thresholds. The published ``c alpha / 2 exp(-alpha |u - theta|)`` has
             ``tau_rho = 1 / (alpha theta)``; by default alpha is 5.
         scale_rho: scale of the surrogate, ``c / 2``; by default c is 0.2.
-        gradient: "exact" or "slayer"; "detached" is the same as "slayer".
+        gradient: "exact" or "slayer"; "detached" is the same as "slayer". Or "eventprop"; see `StepNeuron`.
         trained: whether time constants and couplings are trained, within the published bounds. These are 5 to 25 ms for
             tau_u, 60 to 300 ms for tau_w, 0 to 1 for a, 0 to 2 for b. A `Bounded` has its own bounds.
         bounds: minimum and maximum of both time constants, ms, instead.

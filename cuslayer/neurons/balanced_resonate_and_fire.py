@@ -45,7 +45,7 @@ class BalancedResonateAndFire(StepNeuron):
         b_offset: the damping, 1/s, from 0 to ``0.5 / D``; like omega. Without spikes, the time constant of the decay is
             about ``1 / (b_offset sqrt(1 - (D omega)^2))``, in s.
         gamma: the decay factor of refraction, from 0 to below 1.
-        gradient: "exact" or "slayer"; "detached" is the same as "slayer".
+        gradient: "exact" or "slayer"; "detached" is the same as "slayer". Or "eventprop"; see `StepNeuron`.
         trained: whether omega and b_offset are trained, within these limits.
         theta, tau_rho, scale_rho, dt, surrogate, graded, stateful: see `StepNeuron`. The neuron has no bounds.
 

@@ -123,6 +123,11 @@ class StepByStep(NamedTuple):
     spiking: StepSpiking
     keeps: Mapping[str, Any]
 
+    @property
+    def forward(self) -> StepByStep:
+        """The neurons without what only their gradient needs, for files and other programs."""
+        return self._replace(spiking=self.spiking.forward)
+
 
 class Names(NamedTuple):
     """SLAYER's names for a kind of neuron and its constants.
@@ -162,8 +167,8 @@ class Listed(ABCMeta):
         return sorted({*usable_names(cls, super().__dir__()), *vars(cls)})
 
 
-# The modes of the surrogate gradient.
-GRADIENTS = "slayer", "detached", "exact"
+# The modes of the gradient; the last one is of spike times, without a surrogate.
+GRADIENTS = "slayer", "detached", "exact", "eventprop"
 
 # The option of files for the shape of the surrogate.
 SURROGATE = {"surrogate": "surrogate"}
@@ -179,7 +184,7 @@ class Neuron(metaclass=Listed):
     Attributes:
         theta: the threshold.
         dt: the step, ms.
-        gradient: the mode of the surrogate gradient, "slayer", "detached" or "exact".
+        gradient: the mode of the gradient, "slayer", "detached", "exact" or "eventprop".
         period: the minimum number of steps from one spike to the next.
         peak: the peak of the response to a unit input; `psp` is scaled to a peak of 1.
         parts: how `explain` decomposes the potential: "exact" if ``u = psp(x) + refraction``, "stepwise" if it is the
@@ -304,8 +309,9 @@ class Neuron(metaclass=Listed):
 
     @property
     def as_step(self) -> StepByStep | None:
-        """The step of the neurons, also if they send numbers; None for neurons that are not written as one."""
-        return self.step_by_step
+        """The step of the neurons forward, also if they send numbers; None for neurons that are not written as one."""
+        by_step = self.step_by_step
+        return None if by_step is None else by_step.forward
 
     @property
     def relaxed(self) -> Surrogate | None:
@@ -318,7 +324,8 @@ class Neuron(metaclass=Listed):
     @property
     def simulation(self) -> StepByStep | None:
         """The neurons as the page of `write_demo` runs them in float32, to the bit; None if it cannot."""
-        return None if getattr(self, "stateful", False) else self.step_by_step
+        by_step = None if getattr(self, "stateful", False) else self.step_by_step
+        return None if by_step is None else by_step.forward
 
     def continued(self) -> Callable[[Tensor], Tensor] | None:
         """Return the neurons with a state of their own, for streams and chunks of time; None if they keep none.

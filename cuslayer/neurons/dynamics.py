@@ -32,6 +32,7 @@ from cuslayer.kernels.spikes.packed import PackedSpikes
 from cuslayer.kernels.step.derive import StepSpiking
 from cuslayer.kernels.step.kind import Kind, read_step
 from cuslayer.kernels.step.smooth import silent_potentials, small_response
+from cuslayer.kernels.step.spike_times import constants_of, timed
 from cuslayer.neurons.base import (
     GRADIENTS,
     SURROGATE,
@@ -308,7 +309,9 @@ class StepNeuron(Neuron):
         scale_rho: scale of the surrogate; by default 1, in a `Recurrent` see there.
         dt: the step, ms.
         gradient: "slayer", which drops the effect of a spike on later steps; "detached", which takes the spikes in the
-            step as constants; or "exact", the whole derivative. By default "slayer", in a `Recurrent` "exact".
+            step as constants; or "exact", the whole derivative. By default "slayer", in a `Recurrent` "exact". Or
+            "eventprop", the derivative of the spike times, without a surrogate: for small steps, in which potentials
+            pass the threshold with a slope.
         surrogate: the shape f of the surrogate, one of `cs.surrogates` or its name; by default ``exp(-|z|)``.
         trained: whether time constants are trained.
         bounds: minimum and maximum of trained time constants, ms; by default a quarter of a step and 10,000 steps.
@@ -380,6 +383,8 @@ class StepNeuron(Neuron):
 
     def __post_init__(self) -> None:
         check.one_of("gradient", self.gradient, GRADIENTS)
+        if self.gradient == "eventprop" and self.graded is not False:
+            raise ValueError("graded must be False with gradient='eventprop', which moves spikes of size 1, got True")
         set_checked(self, theta=check.constant, dt=usual_or_step)
         set_checked(self, tau_rho=usual_or_constant, scale_rho=usual_or_constant)
         set_checked(self, trained=check.flag, graded=check.flag, stateful=check.flag)
@@ -391,9 +396,9 @@ class StepNeuron(Neuron):
         object.__setattr__(self, "held", self._new_states() if self.stateful else None)
 
     def _new_states(self) -> States | PopulationStates:
-        """Return the states before the first step; a step that uses earlier steps needs their inputs and spikes too."""
-        kind = self.kind()
-        return PopulationStates() if kind.past or kind.fading else States()
+        """Return the states before the first step; a step that uses others needs more of them than states."""
+        kind = self.spiking.kind
+        return PopulationStates() if kind.past or kind.fading or kind.crossing else States()
 
     @check.operation
     def spread(self, count: int, **ranges: tuple[float, float]) -> Neuron:
@@ -537,16 +542,24 @@ class StepNeuron(Neuron):
     @cached_property
     def spiking(self) -> Any:
         """The step, its numbers and the surrogate as an argument of operations."""
-        kind = self.kind().detached if self.gradient == "detached" else self.kind()
-        own = [name for name in kind.numbers if np.ndim(_data(getattr(self, name))) or _is_trained(getattr(self, name))]
+        kind = self.kind()
+        if self.gradient == "detached":
+            kind = kind.detached
+        elif self.gradient == "eventprop":
+            kind = timed(kind)
+        known = constants_of(self.dt)
+        constants = {
+            name: known[name] if name in known else getattr(self, name) for name in (*kind.numbers, *kind.lags)
+        }
+        own = [name for name in kind.numbers if np.ndim(_data(constants[name])) or _is_trained(constants[name])]
         kind = kind.with_columns(own)
-        values = tuple(_as_number(name, getattr(self, name)) for name in kind.numbers)
+        values = tuple(_as_number(name, constants[name]) for name in kind.numbers)
         for name, value in zip(kind.numbers, values, strict=True):
             check.finite_range(name, value, value)
         # Any other column follows from all time constants.
         labels = {name: name if hasattr(self, name) else " and ".join(self.time_constants) for name in kind.columns}
         labels_of = tuple(self.decays.get(name, labels[name]) for name in kind.columns)
-        lags = tuple(check.integer(name, getattr(self, name), least=0) for name in kind.lags)
+        lags = tuple(check.integer(name, constants[name], least=0) for name in kind.lags)
         return StepSpiking(kind=kind, values=values, lags=lags, labels=labels_of, **self._constants())
 
     def column(self, name: str) -> Any:
@@ -564,12 +577,13 @@ class StepNeuron(Neuron):
     @property
     def as_step(self) -> StepByStep | None:
         own = type(self).__call__ is StepNeuron.__call__ and type(self).operate is StepNeuron.operate
-        return StepByStep(self.spiking, self.columns) if own and self.step is not None else None
+        return StepByStep(self.spiking, self.columns).forward if own and self.step is not None else None
 
     @property
     def step_by_step(self) -> StepByStep | None:
         kind = self.spiking.kind
-        return None if self.graded or not kind.fires or len(kind.inputs) > 1 else self.as_step
+        forward = None if self.graded or not kind.fires or len(kind.inputs) > 1 else self.as_step
+        return None if forward is None else forward._replace(spiking=self.spiking)
 
     @property
     def one_pass(self) -> OnePass | None:

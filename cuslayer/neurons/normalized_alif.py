@@ -41,7 +41,7 @@ class NormalizedALIF(StepNeuron):
             (C,) for one per channel. A `Bounded` is trained. Layers that share a neuron share it.
         tau_theta: time constant of the threshold, ms; like tau_v.
         rise: total rise of the threshold if the neuron fired in every step.
-        gradient: "exact" or "slayer"; "detached" is the same as "slayer".
+        gradient: "exact" or "slayer"; "detached" is the same as "slayer". Or "eventprop"; see `StepNeuron`.
         theta, tau_rho, scale_rho, dt, surrogate, trained, bounds, graded, stateful: see `StepNeuron`, also for errors.
 
     Source: Yin, Corradi and Bohte 2021, "Accurate and efficient time-domain classification with adaptive spiking

@@ -145,7 +145,7 @@ class SampledSRM(Neuron):
     parts: ClassVar[str] = "exact"
 
     def __post_init__(self) -> None:
-        check.one_of("gradient", self.gradient, GRADIENTS)
+        check.one_of("gradient", self.gradient, GRADIENTS[:3])
         set_checked(self, theta=check.constant, tau_rho=check.constant, scale_rho=check.constant, dt=usual_or_step)
         scaled_surrogate(self, self.dt * self.scale_rho / self.width / self.dt)
         set_checked(self, response=_samples, refractory=_samples)

@@ -14,6 +14,7 @@ from cuslayer.backend import Array
 from cuslayer.kernels.step.derive import StepSpiking
 from cuslayer.kernels.step.filters import Alpha
 from cuslayer.kernels.step.kind import Kind, ago, flushed, read_step
+from cuslayer.kernels.step.spike_times import constants_of, timed
 from cuslayer.neurons.base import (
     GRADIENTS,
     SURROGATE,
@@ -211,7 +212,8 @@ class SRM(Neuron):
         scale_rho: scale of the surrogate; by default 1, in a `Recurrent` 0.1.
         dt: the step, ms.
         gradient: "slayer", as published, or "exact", which includes the path through refraction. "detached" is the same
-            as "slayer": refraction is a sum over spikes, so without their derivative nothing of it is left.
+            as "slayer": refraction is a sum over spikes, so without their derivative nothing of it is left. Or
+            "eventprop", the derivative of the spike times; see `StepNeuron`.
         cutoff: value below which the spike response is truncated; 0 for no truncation.
         ref_cutoff: the same for the absolute value of the refractory response.
         surrogate: the shape of the surrogate, one of `cs.surrogates` or its name.
@@ -295,6 +297,9 @@ class SRM(Neuron):
 
     def _spiking(self, kind: Kind) -> StepSpiking:
         values = {"theta": self.theta, **_named("", self.filter), **_named("ref_", self.refraction)}
+        if self.gradient == "eventprop":
+            kind = timed(kind)
+            values |= constants_of(self.dt)
         return StepSpiking(
             kind=kind,
             values=tuple(values[name] for name in kind.numbers),
@@ -329,7 +334,7 @@ class SRM(Neuron):
 
     @cached_property
     def one_pass(self) -> OnePass | None:
-        return OnePass((), self.spiking) if self._plain else None
+        return OnePass((), self.spiking) if self._plain and self.spiking.fusable else None
 
     @property
     def srm_form(self) -> SrmForm | None:

@@ -324,10 +324,10 @@ def load_config(source: str | Path | Mapping[Any, Any]) -> Config:
     ``layer`` is a list of layers, the input first. ``dim`` is WxHxC (columns first, as in SLAYER) or N for the input;
     N for a dense layer, NcK for a convolution, NbK for a block of two with a skip connection, Ka for a pooling, Navg
     for a population vote, Nout for a read-out. Options depend on the layer; see `Word`. Windows have stride, padding,
-    dilation (one number, or [rows, columns]) and groups. Weights have wScale, bias (true: trained), norm (std, power,
-    none or rms) and winners; a block has join (add, and or iand), a read-out tau (ms). Delays are delay (true:
-    trained), maxDelay, initialDelay, synapticDelay, recurrentDelay and recurrentSynapticDelay (ms), with narrowing.
-    Layers with neurons have dropout and their own neuron.
+    dilation (one number, or [rows, columns]) and groups. Weights have wScale, wMean, bias (true: trained), norm (std,
+    power, none or rms) and winners; a block has join (add, and or iand), a read-out tau (ms) or neuron. Delays are
+    delay (true: trained), maxDelay, initialDelay, synapticDelay, recurrentDelay and recurrentSynapticDelay (ms), with
+    narrowing. Layers with neurons have dropout and their own neuron.
 
     Args:
         source: the path of a YAML file, a mapping of the same keys, such as `Params`, or the name of one of cuslayer's

@@ -30,6 +30,7 @@ from cuslayer.data import (
     read_events,
     split,
 )
+from cuslayer.data.catalog import DRAWN
 from cuslayer.data.datasets import Dataset
 from cuslayer.data.formats.base import Missing
 from cuslayer.data.time_series import READERS
@@ -65,7 +66,7 @@ def load_data(config: Config, net: Network, *, other: bool = False, train: bool 
     if config.spike_times:
         return _load_spike_trains(config, net)
     if config.dataset is not None:
-        if config.data is None:
+        if config.data is None and config.dataset not in DRAWN:
             where = "of its files" if config.dataset in READERS else "in which tonic keeps its data sets"
             raise ValueError(f"{config.dataset} needs --data ROOT, the folder {where}")
         of_run = partial(load, config.dataset, config.data, dt=config.neuron.dt, duration=config.duration)

@@ -57,7 +57,10 @@ def spikings(draw: st.DrawFn, names: tuple[str, ...] = tuple(KINDS)) -> StepSpik
     options = {"theta": draw(st.floats(0.5, 5)), "gradient": draw(st.sampled_from(GRADIENTS))}
     options |= {"graded": draw(st.booleans()), "tau_rho": draw(st.floats(0.3, 2)), "scale_rho": 0.2}
     options["surrogate"] = draw(st.one_of(st.just("exponential"), surrogates))
-    found: StepSpiking = KINDS[draw(st.sampled_from(names))](draw, **options).spiking
+    name = draw(st.sampled_from(names))
+    if name == "SigmaDelta" or options["graded"]:
+        options["gradient"] = draw(st.sampled_from(GRADIENTS[:3]))
+    found: StepSpiking = KINDS[name](draw, **options).spiking
     return found
 
 

@@ -50,6 +50,8 @@ OTHERS = {
     "own with a spike as a state": lambda: Offset(level=np.linspace(0.1, 0.4, 3)[:1]),
     "own without a step": Own,
     "graded": lambda: cs.LIF(graded=True),
+    "eventprop": lambda: cs.LIF(gradient="eventprop"),
+    "SRM eventprop": lambda: cs.SRM(gradient="eventprop"),
 }
 DEFAULTS = [
     cs.LIF,
@@ -63,6 +65,7 @@ DEFAULTS = [
 OTHERS |= {kind.__name__: kind for kind in DEFAULTS}
 LOSSES = {
     **{kind.__name__: kind for kind in (cs.loss.SpikeRateLoss, cs.loss.SpikeMaxLoss, cs.loss.ProbabilityWindowLoss)},
+    "FirstSpikeLoss": cs.loss.FirstSpikeLoss,
     "SpikeCountLoss": lambda neuron: cs.SpikeCountLoss(neuron, true=10, false=2),
     "SpikeTimeLoss": cs.SpikeTimeLoss,
     "CrossEntropyLoss": lambda neuron: cs.CrossEntropyLoss(dt=neuron.dt),

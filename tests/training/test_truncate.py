@@ -143,6 +143,7 @@ def test_layers_that_remember_go_on():
 ONCE = "SigmaDelta", "SampledSRM", "Loihi"  # which cannot be recurrent
 CASES = [(kind, delay, "exact") for kind in (*KINDS, *MORE) for delay in ((None,) if kind in ONCE else (None, 4.0))]
 CASES += [(kind, delay, "slayer") for kind, delay in (("SRM", None), ("SampledSRM", None), ("RF", None), ("ALIF", 1.0))]
+CASES += [(kind, delay, "eventprop") for kind, delay in (("SRM", None), ("CUBA", None), ("SRNN", None), ("ALIF", 1.0))]
 
 
 @pytest.mark.all

@@ -20,6 +20,8 @@ from cuslayer.kernels.constants import DynamicSpiking, least_state, side_by_side
 from cuslayer.kernels.step.kind import (
     GRAD,
     GRADED,
+    NEXT_SENT,
+    SENT,
     SLOPE,
     Kind,
     Past,
@@ -31,6 +33,7 @@ from cuslayer.kernels.step.kind import (
     negative,
     number,
 )
+from cuslayer.kernels.step.spike_times import NEXT_STEP
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,16 @@ class StepSpiking(DynamicSpiking):
         names = (*self.kind.numbers, *self.kind.lags)
         return dict(zip(names, (*self.values, *self.lags), strict=True))
 
+    @property
+    def forward(self) -> StepSpiking:
+        """The neurons without the values that only a gradient of spike times needs: to run them elsewhere."""
+        if self.kind.crossing is None:
+            return self
+        kind = self.kind.crossing.of.with_columns(self.kind.columns)
+        values = self.by_name
+        lags = tuple(int(values[name]) for name in kind.lags)
+        return replace(self, kind=kind, values=tuple(values[name] for name in kind.numbers), lags=lags)
+
     def lags_within(self, steps: int) -> dict[str, int]:
         """Return the numbers of steps by name; 0 where a signal of `steps` steps is not longer."""
         return {name: lag if lag < steps else 0 for name, lag in zip(self.kind.lags, self.lags, strict=True)}
@@ -153,18 +166,26 @@ class _Reverse:
 
     def adjoint(self, saves: tuple[str, ...]) -> Adjoint:
         kind = self.kind
+        crossing = kind.crossing
         for state, after in zip(kind.states, kind.after, strict=True):
-            self.push(name(after), name(later(state)))
+            if crossing is None or state not in crossing.states:
+                self.push(name(after), name(later(state)))
         grad = name(GRAD)
         of_potential = self.terms.setdefault(kind.potential, [])
-        if kind.fires:
+        past = self.later_values()
+        if crossing is not None:
+            self.body.append((SENT, add([grad, *self.terms.get(kind.spike, [])])))
+            past = (*past, Past(NEXT_SENT, SENT, NEXT_STEP))
+            moves = [multiply(name(later(state)), name(moved)) for state, moved in crossing.moved]
+            wait = ast.BinOp(name(NEXT_SENT), ast.Sub(), name(SENT))
+            self.terms[kind.spike] = [*moves, negative(multiply(wait, name(crossing.inverse)))]
+        elif kind.fires:
             graded_spike = ast.BoolOp(ast.And(), [name(GRADED), name(kind.spike)])
             of_potential.append(ast.IfExp(graded_spike, grad, number(0.0)))
             carried = ast.IfExp(name(GRADED), ast.BinOp(grad, ast.Mult(), name(kind.potential)), grad)
             self.terms.setdefault(kind.spike, []).insert(0, carried)
         else:
             of_potential.append(grad)
-        past = self.later_values()
         for target, value in reversed(kind.body):
             if target in self.terms:
                 self.push(value, self.gradient(target), target)
@@ -182,7 +203,7 @@ class _Reverse:
         """Add to the gradients of inputs and the spike what later steps that use them again have computed."""
         past = []
         for earlier in self.kind.past:
-            if earlier.of in self.kind.inputs or self.exact:
+            if earlier.of in self.kind.inputs or self.exact or self.kind.crossing:
                 past.append(Past(f"ago_of_{earlier.name}", f"of_{earlier.name}", earlier.lag))
                 self.terms.setdefault(earlier.of, []).append(name(past[-1].name))
         return tuple(past)
@@ -236,7 +257,7 @@ class _Reverse:
             self.push_choice(value, g)
         elif isinstance(value, ast.Compare):
             if target == self.kind.spike:
-                rise = multiply(name(SLOPE), g)
+                rise = g if self.kind.crossing else multiply(name(SLOPE), g)
                 self.push(value.left, rise)
                 self.push(value.comparators[0], negative(rise))
         elif isinstance(value, ast.Call):

@@ -90,6 +90,17 @@ class Backward:
 
 
 @dataclass(frozen=True, eq=False)
+class Crossing:
+    """The values of forward by which backward moves a spike in time; see `spike_times.py`."""
+
+    of: Kind  # the kind without these values
+    inverse: str  # at a spike, the inverse of the potential's rise in the step; else 0
+    # By state, its change after the step if the spike were one step earlier, times the inverse.
+    moved: tuple[tuple[str, str], ...]
+    states: tuple[str, ...]  # the states that only these values need
+
+
+@dataclass(frozen=True, eq=False)
 class Kind:
     """A kind of neuron: its step, in which each name is assigned once."""
 
@@ -115,6 +126,7 @@ class Kind:
     # which a step multiplies them is below 0.1, before each step: a check at every step would take a tenth of a pass.
     fading: tuple[tuple[str, str], ...] = ()
     start: tuple[float, ...] = ()  # the states before the first step
+    crossing: Crossing | None = None  # of ``gradient="eventprop"``, in which spikes move in time
 
     def with_columns(self, names: Sequence[str]) -> Kind:
         """Return the kind with further constants that differ between neurons."""
@@ -204,6 +216,9 @@ def is_condition(value: ast.expr) -> bool:
 GRAD = "grad'"
 GRADED = "graded'"
 SLOPE = "slope'"
+# Of spikes that move in time: the gradient of what a spike sends, and the same one step later.
+SENT = "sent'"
+NEXT_SENT = "next_sent'"
 
 
 def later(state: str) -> str:
