@@ -37,6 +37,8 @@ def _neurons_of(node: GraphNode) -> StepByStep | None:
     text = f"layer {node} {check.one_line(stage)} cannot learn online"
     if is_stateful(stage):
         raise ValueError(f"{text}: its state goes on from call to call")
+    if getattr(neuron, "gradient", None) == "eventprop":
+        raise ValueError(f"{text}: the gradient of exact spike times needs a later step; use gradient='slayer'")
     if by_step is None or not by_step.spiking.kind.derived:
         if (
             getattr(neuron, "gradient", None) != "slayer"

@@ -219,6 +219,8 @@ def test_what_cannot_learn_online():
     with_bias = cs.Conv(1, 2, 3, bias=True)
     raises("layer 0 Conv.* its bias has no trace; use bias=False", learner(with_bias, *of_frames, rule="factored"))
     raises("layer 1 LIF.* goes on from call to call", learner(cs.Dense(3, 4), cs.LIF(stateful=True), out))
+    timed = cs.LIF(gradient="eventprop")
+    raises("layer 1 LIF.* needs a later step; use gradient='slayer'", learner(cs.Dense(3, 4), timed, out))
     long = kinds.SampledSRM(np.ones(2000))
     raises("layer 1 SampledSRM.* at most 1024 samples", learner(cs.Dense(3, 4), long, out))
     raises("feedback must be symmetric for the rule exact, got random; use eprop", lambda: Online("exact", "random"))
