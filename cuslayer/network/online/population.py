@@ -150,7 +150,7 @@ class Population:
         if self.next is not None:
             if self._mean_slope is None:
                 self._mean_slope = np.zeros(self.linear.slopes.shape[1], given.dtype)
-            self._mean_slopes = online.average(self.linear.slopes, self._mean_slope, self.next.keep)
+            self._mean_slopes = online.average(self.linear.slopes, self._mean_slope, self.window[1])
         return Tensor(self.output)
 
     def _returned(self, spikes: Array) -> Array:
@@ -221,24 +221,24 @@ class Population:
         g = g.reshape(self.shape)
         if self.next is None:
             return g * self.linear.slopes.reshape(self.shape)
-        return g * self._mean_slopes.reshape(self.shape) * self.next.gain
+        return g * self._mean_slopes.reshape(self.shape) * self.window[0]
 
     @cached_property
-    def _moments(self) -> tuple[float, float]:
-        """The area of the response to an input, and its mean lag in steps."""
-        response = abs(_response(self.node.stage))
-        area = float(response.sum()) or 1.0
-        return area, float((response * np.arange(len(response))).sum()) / area
+    def window(self) -> tuple[float, float]:
+        """How earlier changes of the potential act on the next potential: their weight, and the decay of the weights.
 
-    @property
-    def gain(self) -> float:
-        """The change of the potential by a constant input, with the signs of the response left out."""
-        return self._moments[0]
-
-    @property
-    def keep(self) -> float:
-        """The decay factor of an average over as many steps as the response takes."""
-        return self._moments[1] / (1 + self._moments[1])
+        A change now comes with earlier ones, whose expected size is the autocorrelation of the response. The next
+        response weights them.
+        """
+        assert self.next is not None
+        own = _response(self.node.stage)
+        lags = np.correlate(own, own, "full")[len(own) - 1 :] / np.square(own).sum()
+        after = _response(self.next.node.stage)
+        count = min(len(lags), len(after))
+        weights = after[:count] * lags[:count]
+        size = float(abs(weights).sum())
+        mean_lag = float((abs(weights) * np.arange(count)).sum()) / size if size else 0.0
+        return float(weights.sum()) or 1.0, mean_lag / (1 + mean_lag)
 
     def gradients(self, x: Array, g: Array, names: Sequence[str]) -> dict[str, Array]:
         """Return the gradients of parameters by name, for inputs x of the dense layer and a gradient of the output."""

@@ -51,8 +51,7 @@ class Synapses:
         start = population.steps
         linear = population.linear
         if self._of is None:
-            scale = 1.0 if after is None else after.gain
-            return np.tensordot(x, population.error(g) / scale, axes=((0, 1), (0, 1)))
+            return np.tensordot(x, population.error(g), axes=((0, 1), (0, 1)))
         of = self._of, linear.written
         if after is None and self._shared:
             return np.tensordot(
@@ -101,6 +100,7 @@ class InputTraces:
         if after is not None:
             self._after = self._after or self._tangents(after, rows)
             trace = self._followed(trace, self._after, after)
+            trace /= population.window[0]  # of the error, which goes on to earlier layers too
         return trace.reshape(x.shape)
 
     def _tangents(self, population: Population, rows: Array) -> Any:
