@@ -1,9 +1,9 @@
 """Measure learning forward in time: gradients against backward, time and memory of a stream, and tasks by each rule.
 
-    python benchmarks/online.py --data DATA          # an hour and a half on two cores; DATA has the folder qtdb
+    python benchmarks/online.py --data DATA          # an hour and a half on two cores; DATA has qtdb
 
-- `gradients`: the cosine between the gradient of each rule and of backward, layer by layer, of calibrated networks of 64
-  neurons a layer for 32 recordings of the embedded digits.
+- `gradients`: the cosine between the gradient of each rule and of backward, layer by layer, of calibrated networks of
+  64 neurons a layer for 32 recordings of the embedded digits.
 - `time`: a step of a stream that learns, against forward and backward of a network for the same single step.
 - `memory`: the memory of a process whose stream learns for a million steps.
 - `digits`: the embedded digits by each rule, 10 epochs; accuracy of recordings that are held back.

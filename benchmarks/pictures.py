@@ -26,6 +26,9 @@ import numpy as np
 
 import cuslayer as cs
 from cuslayer.data import Digits, Loader
+from cuslayer.network import Online
+from cuslayer.network.network import graph_in_chunks
+from cuslayer.network.online.learner import OnlineLearner
 from cuslayer.training import Trainer
 from tools.browser import Browser
 
@@ -257,7 +260,58 @@ def plasticity() -> None:
     save(figure, "plasticity")
 
 
-ALL = (demo, health, after_training, data, neurons, recurrent, migrating, design, surrogates, plasticity)
+def learning_rules() -> None:
+    """The traces of one synapse: what its weight has changed so far, and how errors turn it into a gradient."""
+    cs.seed(1)
+    rng = np.random.default_rng(4)
+    steps = 120
+    x = rng.random((steps, 1, 12)) < 0.12
+    net = cs.Sequential(cs.Dense(12, 8, weight_scale=6.0), cs.CUBA(), cs.ReadOut(8, 2, tau=15.0))
+    errors = np.zeros((steps, 1, 2), np.float32)
+    errors[60:, 0] = (0.2, -0.2)
+    net[0].weight.data[0] = abs(net[0].weight.data[0])
+    with cs.record(net) as seen:
+        net(x)
+    neuron = int(seen[1].spikes[:, 0].sum(axis=0).argmax())
+    output = net(x)
+    output.backward(errors)
+    wanted = net[0].weight.grad[0, neuron]
+    learner = OnlineLearner(graph_in_chunks(net), Online("exact"))
+    sums = np.zeros(steps)
+    for t in range(steps):
+        net[0].weight.grad = None
+        learner.run(cs.Tensor(x[t : t + 1]))
+        learner.learn(errors[t : t + 1])
+        sums[t] = net[0].weight.grad[0, neuron]
+    total = np.cumsum(sums)
+    figure, axes = plt.subplots(4, 1, figsize=(8, 6), sharex=True, layout="constrained", height_ratios=(1, 3, 2, 3))
+    axes[0].eventplot([np.flatnonzero(x[:, 0, 0])], color=BLUE)
+    axes[0].set(ylabel="input", yticks=[])
+    axes[1].plot(seen[1].potential[:, 0, neuron], color="black")
+    axes[1].axhline(1.0, color="gray", linewidth=0.8)
+    axes[1].set(ylabel="potential")
+    axes[2].plot(errors[:, 0, 0], color="black", drawstyle="steps-post")
+    axes[2].set(ylabel="error of\nan output")
+    axes[3].plot(total, color=BLUE, label="sum so far, forward in time")
+    axes[3].axhline(wanted, color="black", linestyle="--", linewidth=1, label="gradient of backward")
+    axes[3].set(ylabel="gradient of\nthe weight", xlabel="time (ms)")
+    axes[3].legend(frameon=False)
+    save(figure, "learning-rules")
+
+
+ALL = (
+    demo,
+    health,
+    after_training,
+    data,
+    neurons,
+    recurrent,
+    migrating,
+    design,
+    surrogates,
+    learning_rules,
+    plasticity,
+)
 DRAWN = {draw.__name__.replace("_", "-"): draw for draw in ALL}
 
 
