@@ -64,6 +64,14 @@ def test_tasks_in_time():
 
 
 @pytest.mark.all
+def test_learning_rules():
+    space = {}
+    said = run("docs/learning-rules.md", space).splitlines()
+    assert said == re.findall(r"print\(.*\)  # (.*)", "".join(blocks("docs/learning-rules.md", "python")))
+    assert space["score"].loss > 0
+
+
+@pytest.mark.all
 def test_training(here, capsys):
     space = {"__name__": "page"}  # a file names the class of the network
     run("docs/training.md", space)

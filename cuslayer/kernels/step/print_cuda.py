@@ -37,7 +37,8 @@ _TAKEN = frozenset(
         private protected public real register return short signed sizeof static struct switch template this throw true
         try typedef typename union unsigned using virtual void volatile while xor state input potential saved later
         before of_input total y sums constants states steps columns period held saves g w samples neurons delay code
-        sent next_sent steep height shape_a shape_b kind exact trained graded grad slope forward backward distance load after
+        sent next_sent steep height shape_a shape_b kind exact trained graded grad slope forward backward distance
+        load after
         alignof and_eq bitand bitor char16_t char32_t compl const_cast constexpr decltype dynamic_cast noexcept not_eq
         nullptr or_eq reinterpret_cast static_assert static_cast thread_local typeid wchar_t xor_eq
         STATES INPUTS SAVED COLUMNS OLD FIRES PAST_INPUTS PAST_SPIKES TERMS PAST KEPT RECOMPUTED fabs
