@@ -5,6 +5,8 @@
     python benchmarks/tasks.py smnist --data MNIST --seeds 0          # also psmnist: two to five hours a seed
     python benchmarks/tasks.py fashion-mnist --data FASHION --jobs 1  # also fashion-mnist-residual
     python benchmarks/tasks.py digits-residual                        # the embedded digits
+    python benchmarks/tasks.py yin-yang --seeds 0 1 2 3 4 5 6 7 8 9   # points by a formula
+    python benchmarks/tasks.py latency-mnist --data MNIST             # each pixel a spike
 
 Each run is `cuslayer train NAME --data DATA --seed SEED` with a thread for each core that no other job has, for psmnist
 with `--resume --epochs 170` after it. Runs in the results are not repeated. A tenth of the training set, another for
@@ -41,6 +43,8 @@ PAGES = {"qtdb": "heartbeats", "braille": "braille", "braille-spikes": "braille"
 PAGES |= dict.fromkeys(("smnist", "psmnist"), "sequential-mnist")
 PAGES |= dict.fromkeys(("fashion-mnist", "fashion-mnist-residual"), "fashion-mnist")
 PAGES["digits-residual"] = "coming-from-pytorch"  # it has no picture
+PAGES |= dict.fromkeys(("yin-yang", "latency-mnist"), "data")
+WITHOUT_FILES = "digits-residual", "yin-yang"
 MORE = {"psmnist": ("--epochs", "170")}  # what a completed run goes on with
 # Accuracies in %, the first on the official test set.
 PUBLISHED = {
@@ -54,6 +58,8 @@ PUBLISHED = {
     "fashion-mnist": {"larger networks, T = 4 to 20": "93.9 to 94.4"},
     "fashion-mnist-residual": {"larger networks, T = 4 to 20": "93.9 to 94.4"},
     "smnist": {"DH-SNN (Zheng 2024)": "98.9", "BRF (Higuchi 2024)": "99.1"},
+    "yin-yang": {"EventProp (Wunderlich 2021), ten seeds": "98.10 ± 0.18"},
+    "latency-mnist": {"EventProp (Wunderlich 2021), ten seeds": "97.58 ± 0.12"},
     "psmnist": {"DH-SNN (Zheng 2024)": "94.5", "BRF (Higuchi 2024)": "95.0"},
 }
 
@@ -161,8 +167,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args(arguments)
-    if (options.data is None) != (options.task == "digits-residual"):
-        parser.error("--data is needed for all tasks but digits-residual")
+    if (options.data is None) != (options.task in WITHOUT_FILES):
+        parser.error(f"--data is needed for all tasks but {' and '.join(WITHOUT_FILES)}")
     results = {"runs": [], "machines": {}} | common.load("tasks", options.out)
     results["machines"][options.task] = common.describe()
     speakers = (None, *SPEAKERS) if options.task == "spoken-digits" else (None,)

@@ -471,6 +471,9 @@ SHORTER = {"digits-residual": 100.0}
 IN_TIME = {"braille": (12, 27, 77.0), "braille-spikes": (96, 27, 77.0), "qtdb": (4, 6, 1301.0)}
 IN_TIME |= dict.fromkeys(("fashion-mnist", "fashion-mnist-residual"), ((28, 28, 1), 10, 4.0))
 IN_TIME |= {"smnist": (1, 10, 784.0), "psmnist": (1, 10, 784.0)}
+IN_TIME |= {"yin-yang": (5, 3, 45.0), "latency-mnist": (784, 10, 60.0)}
+# The steps, ms, that are not 1.
+STEPS = {"smnist": 10.0, "psmnist": 10.0, "yin-yang": 0.2, "latency-mnist": 0.5}
 
 
 def test_there_is_one_for_each_data_set():
@@ -493,8 +496,9 @@ def test_a_configuration_fits_its_data_set(name):
     assert net(np.zeros((1, 1, *net.input_shape), bool)).shape == (1, 1, classes)
     assert config.dataset == (None if name in OF_DIGITS else name.removesuffix("-residual"))
     assert config.data is None
-    dt = 10.0 if name.endswith("smnist") else 1.0  # the published step of its neurons
-    assert (config.neuron.dt, config.duration) == (dt, duration * dt)
+    dt = STEPS.get(name, 1.0)
+    steps = dt if name.endswith("smnist") else 1.0  # a pixel a step
+    assert (config.neuron.dt, config.duration) == (dt, duration * steps)
     assert load_config(yaml.safe_load(config.to_yaml())).document() == config.document()
 
 
