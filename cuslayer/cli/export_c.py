@@ -21,6 +21,7 @@ EXAMPLES = (
     "cuslayer export-c runs/1",
     "cuslayer export-c runs/1 --out firmware --name digits",
     "cuslayer export-c runs/1 --bits 8",
+    "cuslayer export-c runs/1 --learns",
 )
 JSON = {
     "source": "the C file",
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--name", default="net", help="name of the files, and how all names in them begin")
     parser.add_argument("--bits", type=shared.integer, metavar="N", help="integer weights of so many bits, 2 to 8")
+    parser.add_argument("--learns", action="store_true", help="write NAME_learn, too: the network learns in C")
     add_states(parser)
     shared.add_json(parser, JSON)
 
@@ -53,7 +55,7 @@ def run(options: argparse.Namespace) -> None:
     net: Any = found.net
     if options.bits is not None:
         net = quantize(net, batch_of(found, options), weights=options.bits, states=options.states)
-    written = export_c(net, folder / options.name, options.name, recording=recording)
+    written = export_c(net, folder / options.name, options.name, recording=recording, learns=options.learns)
     values = (str(written.source), str(written.header), written.memory, written.flash, written.additions)
     if options.json:
         return shared.print_json(dict(zip(JSON, values, strict=True)))

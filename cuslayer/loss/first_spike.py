@@ -60,7 +60,8 @@ class FirstSpikeLoss(ClassLoss):
         E = -sum log p[label] + early (exp(t[label] / early_tau) - 1)
 
     The labelled class should fire first. Its neurons, and those before them, best have ``gradient="eventprop"``. The
-    decision is the class that fires first, also in training scores.
+    decision is the class that fires first, also in training scores. Where the labelled class is silent, the others have
+    no gradient: later spikes of theirs would make them silent too, and not the class fire.
 
     Args:
         neuron: the neuron that fires; its dt is the step.
@@ -108,7 +109,10 @@ class FirstSpikeLoss(ClassLoss):
         return -times.data[None], target
 
     def _error(self, spikes: Tensor, chosen: Array, first: int, last: int) -> Tensor:
-        times = first_spike_times(spikes[first:last], dt=self.dt)
+        spikes = spikes[first:last]
+        times = first_spike_times(spikes, dt=self.dt)
+        silent = (chosen & ~(spikes.data != 0).any(axis=0)).any(axis=1, keepdims=True)
+        times = namespace(times).where(silent & ~chosen, times.data, times)
         error = cross_entropy(times / -self.tau, chosen=chosen)
         if self.early:
             label = (times * chosen).sum(axis=1)

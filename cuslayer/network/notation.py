@@ -348,8 +348,8 @@ def _layer(word: Word, shape: Shape, neuron: Neuron) -> Layer:
         return (AvgPool if word.kind == "mean" else MaxPool)(number, **options)
     if word.kind == "readout":
         own: dict[str, Any] = {} if word.weight_scale is None else {"weight_scale": word.weight_scale}
-        filtered = {"tau": word.tau} if word.neuron is None else {"neuron": neuron}
-        return ReadOut(_inputs(shape), number, dt=neuron.dt, bias=word.bias, **filtered, **own)
+        filtering = None if word.neuron is None else neuron
+        return ReadOut(_inputs(shape), number, tau=word.tau, neuron=filtering, dt=neuron.dt, bias=word.bias, **own)
     if word.kind == "pool":
         return SumPool(number, gain=neuron.pool_gain, **options)
     weight = _weight_options(word, neuron) | {"bias": word.bias, "delays": _delays(word, word.synaptic_delay, neuron)}

@@ -61,6 +61,17 @@ def test_the_loss(early, window):
     assert loss.desired_rate(labels, 3, 12) == 1000 / 0.5 / (last - first)
 
 
+def test_the_others_do_not_flee_from_a_silent_class():
+    s = np.zeros((12, 2, 3), bool)
+    s[4, :, 1] = s[6, :, 2] = s[5, 1, 0] = True
+    given = cs.Tensor(s.astype(np.float64), requires_grad=True)
+    FirstSpikeLoss(LIF, early=0.1)(given, [0, 0]).backward()
+    assert not given.grad[:, 0, 1:].any()
+    assert (given.grad[:, 0, 0] < 0).all()
+    assert given.grad[5, 1, 1] < 0
+    assert given.grad[7, 1, 2] < 0
+
+
 def test_recordings_end_by_themselves():
     s, labels = drawn(), np.array([0, 1, 2, 2, 0, 1])
     lengths = np.array([12, 5, 8, 12, 3, 7])

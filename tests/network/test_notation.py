@@ -362,3 +362,22 @@ def test_a_sequential_starts_like_its_network(kind):
         before = layer.weight.data.copy()
         cs.Sequential(layer, cs.LIF())
         np.testing.assert_array_equal(layer.weight.data, before)
+
+
+def test_the_mean_of_initial_weights():
+    weights = []
+    for mean in (None, -0.5):
+        cs.seed(3)
+        words = [Word("4"), Word("6", weight_scale=2.0, weight_mean=mean), Word("3")]
+        weights.append([p.data for p in cs.Network(words, cs.LIF()).parameters()])
+    np.testing.assert_array_equal(weights[1][0], weights[0][0] + np.float32(-0.5))
+    np.testing.assert_array_equal(weights[1][1], weights[0][1])
+
+
+def test_a_read_out_filtered_by_neurons():
+    cuba = cs.CUBA(3.0, 9.0, dt=0.5)
+    net = cs.Network([Word("4"), Word("3out", neuron=cs.CUBA(3.0, 9.0))], cs.LIF(dt=0.5))
+    x = np.random.default_rng(0).random((40, 2, 4)) < 0.1
+    np.testing.assert_array_equal(net(x).data, cuba.psp(cs.functions.dense(x, net[0].weight)).data)
+    with refuses("ReadOut: tau must not be given or trained with a neuron"):
+        cs.Network([Word("4"), Word("3out", tau=5.0, neuron=cuba)], cs.LIF(dt=0.5))

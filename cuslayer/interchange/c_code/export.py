@@ -16,12 +16,15 @@ from cuslayer._base.version import __version__
 from cuslayer.backend import Array
 from cuslayer.interchange.c_code import forms
 from cuslayer.interchange.c_code.files import Files
+from cuslayer.interchange.c_code.learning import Learning
 from cuslayer.interchange.c_code.program import Program, Signal, Stage, plain
 from cuslayer.interchange.c_code.selftest import bits_of, checksum, steps_of, words_of, write_selftest
 from cuslayer.interchange.integers.layers import Rounded
 from cuslayer.interchange.recordings import recording_of
 from cuslayer.layers.base import Shape, form_of
 from cuslayer.network.graph import INPUT, Graph
+from cuslayer.network.online.learner import OnlineLearner
+from cuslayer.network.online.rule import Online
 from cuslayer.network.stream import Stream
 from cuslayer.network.synaptic import fan_out, operations
 from cuslayer.network.walk import check_network, eval_mode
@@ -63,6 +66,7 @@ def export_c(
     *,
     recording: Any = None,
     input_shape: int | Shape | None = None,
+    learns: bool = False,
 ) -> ExportedC:
     """Write a network as C99, ``path.c`` and ``path.h``, which computes its spikes and potentials to the bit.
 
@@ -74,6 +78,9 @@ def export_c(
         net_step(&state, values, outputs)             a step of numbers
         net_observe(..., potentials)                  the same, and the potentials of all neurons
         net_selftest()                                0 if the recording in the file gives Python's bits
+        net_learn(&state, label, rate)                with `learns`: a step of gradient descent for the last step's
+                                                      output; returns the probability that it gave the label
+        net_forget()                                  the weights before all learning
 
     Outputs are the indices of the neurons that fire, and `net_step` returns their number; of a network that ends in
     numbers, such as a `ReadOut`, the numbers. Arithmetic is in float32: compile it without ``-ffast-math``, on x87 with
@@ -86,6 +93,9 @@ def export_c(
         recording: (T, N, ...), spikes or numbers; the self-test runs its first sample, and its type decides what
             `net_step` takes. By default 100 steps in which 10 % of the inputs fire.
         input_shape: (H, W, C), (N,) or N; needed without a recording, unless the network has the shape of its input.
+        learns: whether the network learns, as ``net.stream(online="factored")`` with a `CrossEntropyLoss` and `SGD`
+            without momentum, up to rounding. It then has dense layers with neurons, and weights in RAM, which all
+            states share.
 
     Returns:
         The files, and the memory and the additions that the network needs.
@@ -112,11 +122,12 @@ def export_c(
     if not _FILE.fullmatch(base.name):
         raise ValueError(f"path must end in letters, digits and . _ + -, got {base.name!r}")
     graph = net.graph
+    learner = OnlineLearner(graph, Online("factored")) if check.flag("learns", learns) else None
     with eval_mode(net):
         x = recording_of(net, recording, input_shape)[:, 0]
         data = x if x.dtype == bool else x.astype(np.float32)
         Stream(net, graph)  # refuses stages that keep no state
-        return _Export(graph, data, name, base).write()
+        return _Export(graph, data, name, base, learner).write()
 
 
 def _kind(stage: Any, inputs: tuple[Signal, ...]) -> str:
@@ -130,8 +141,9 @@ def _kind(stage: Any, inputs: tuple[Signal, ...]) -> str:
 class _Export:
     """A network on its way to a C file."""
 
-    def __init__(self, graph: Graph, recording: Array, name: str, base: Path) -> None:
+    def __init__(self, graph: Graph, recording: Array, name: str, base: Path, learner: OnlineLearner | None) -> None:
         self.graph = graph
+        self.learner = learner
         self.recording = recording
         self.name = name
         self.base = base
@@ -183,6 +195,10 @@ class _Export:
         """Write both files."""
         program = self.program
         program.outputs = self.output.size
+        learning = None
+        if self.learner is not None:
+            learning = Learning(program, self.learner, {stage.number: stage for stage in self.stages}, self.given)
+            program.learning = learning.neurons
         for stage in self.stages:
             forms.write(program, stage)
             if stage.output.spikes:
@@ -190,6 +206,8 @@ class _Export:
                 program.state("uint32_t", f"count_{stage.number}")
         for room, (kind, size) in self.rooms.items():
             program.state(kind, room, size)
+        if learning is not None:
+            learning.write()
         if program.longest:
             program.state("float", "row", program.longest)
         if program.flags:

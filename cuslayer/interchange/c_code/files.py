@@ -63,10 +63,25 @@ class Files:
             f"{self.returns} {name}_step({self.parameters});",
             f"/* The same, with the potentials of all {name}_neurons neurons: {self.order}. */\n"
             f"{self.returns} {name}_observe({self.parameters}, float *potentials);",
+            *self._learning(),
             f"/* 0, or the number of the first step that differs from Python. */\nint {name}_selftest(void);",
             "#endif\n",
         ]
         return "\n\n".join(parts)
+
+    def _learning(self) -> list[str]:
+        """Return the declarations of a network that learns."""
+        name = self.program.name
+        if not self.program.learning:
+            return []
+        weights = [f"extern float {name}_{what}[{size}];" for what, size in self.program.learned.items()]
+        return [
+            "\n".join(["/* The weights, (inputs, outputs). */", *weights]),
+            "/* A step of gradient descent for the output of the last step; returns its probability of the label.\n"
+            "   All states share the weights. */\n"
+            f"float {name}_learn({name}_state *state, uint32_t label, float rate);",
+            f"/* The weights before all learning. */\nvoid {name}_forget(void);",
+        ]
 
     def source(self, test: str) -> str:
         """Return the text of the source; `test` has the function of the self-test."""

@@ -49,12 +49,16 @@ def write_step(
     lags = dict(zip(kind.lags, spiking.lags, strict=True))
     rings = rings_of_past(program, stage, kind, lags, "float")
     show = C(kind, program.name)
-    body = statements(show, kind, "float")
+    learning = (program.learning or {}).get(stage.number)
+    body = statements(show, kind, "float", learning.used() if learning else ())
     body += [f"{state}[j] = {show.show(named(after))};" for state, after in zip(states, kind.after, strict=True)]
     for of, ring in rings.items():
         body.append(f"{ring.now}[j] = {'(uint8_t)' if of == kind.spike else ''}{word(of)};")
     spike = word(kind.spike) if kind.fires else ""
     body += sent(program, stage, word(kind.potential), spike, graded=spiking.graded)
+    if learning:
+        body += learning.inside(program)
+        before = f"{before}\n{learning.before()}"
     used = used_names("\n".join(body))
     values = {name: f"{state}[j]" for name, state in zip(kind.states, states, strict=True)}
     values |= {name: number(value) for name, value in constants.items()}

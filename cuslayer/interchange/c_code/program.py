@@ -94,6 +94,8 @@ class Program:
     flags: int = 0  # flags, which layers share
     outputs: int = 0  # outputs of the network
     tables: int = 0  # constants of integers so far
+    learned: dict[str, int] = field(default_factory=dict)  # the sizes of the weights that learn, by name
+    learning: Any = None  # the neurons that learn by the number of their stage
 
     def array(self, what: str, values: Array, kind: str = "float") -> str:
         """Add a constant array and return its name."""
@@ -101,8 +103,11 @@ class Program:
         flat = np.asarray(values).ravel()
         texts = map(number, flat.tolist()) if kind == "float" else map(str, flat.tolist())
         lines = textwrap.fill(", ".join(texts), _WIDTH, initial_indent="    ", subsequent_indent="    ")
-        self.constants.append(f"static const {kind} {name}[{flat.size}] = {{\n{lines}\n}};")
+        first = f"{self.name}_first_{what}" if what in self.learned else name
+        self.constants.append(f"static const {kind} {first}[{flat.size}] = {{\n{lines}\n}};")
         self.flash += flat.size * self.size_of(kind)
+        if what in self.learned:
+            self.constants.append(f"/* Weights that learn. */\n{kind} {name}[{flat.size}] = {{\n{lines}\n}};")
         return name
 
     def value(self, what: str, values: Array, index: str, size: int, kind: str = "float") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -88,9 +89,9 @@ class C(CFamily):
         return (f"(float)({text})", ATOM) if isinstance(value, ast.BinOp) else (text, strength)
 
 
-def statements(printer: CFamily, kind: Kind, number: str) -> list[str]:
-    """Return the lines of a step's assignments, without those that nothing uses, for a type of numbers."""
-    used = {kind.potential, kind.spike, *kind.after}
+def statements(printer: CFamily, kind: Kind, number: str, more: Iterable[str] = ()) -> list[str]:
+    """Return the lines of a step's assignments for a type of numbers, without those that nothing, nor `more`, uses."""
+    used = {kind.potential, kind.spike, *kind.after, *more}
     lines = list[str]()
     for target, value in reversed(kind.body):
         if target in used:

@@ -360,11 +360,11 @@ def backward_scan(kind: Kind, exact: bool, trained: bool, curve: Curve) -> str:
 
 
 def coefficients(part: Tangent) -> list[ast.expr]:
-    """Return the coefficients of a tangent in the order of `_rows`."""
-    return [value for row in _rows(part) for value in row.values()]
+    """Return the coefficients of a tangent in the order of `rows_of`."""
+    return [value for row in rows_of(part) for value in row.values()]
 
 
-def _rows(part: Tangent) -> list[Mapping[int, ast.expr]]:
+def rows_of(part: Tangent) -> list[Mapping[int, ast.expr]]:
     """Return the rows of a tangent: of the states, of what is sent, of the output, without the slope if it can be."""
     return [*part.states, *part.sent, part.output if part.rise is None else part.rise]
 
@@ -427,7 +427,7 @@ def tangent_scan(part: Tangent, of_columns: bool, adds: bool) -> str:
     constants = range(given + 1, given + 1 + part.columns)
     live = part.reached(*constants) if of_columns else part.reached(given)
     places = count()
-    rows = [{source: next(places) for source in row} for row in _rows(part)]
+    rows = [{source: next(places) for source in row} for row in rows_of(part)]
     sources = [f"_source{number}" for number in range(part.sources)]
 
     def total(row: dict[int, int]) -> str:

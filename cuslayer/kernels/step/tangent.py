@@ -43,7 +43,7 @@ class Tangent:
     body: tuple[Statement, ...]  # the assignments of the coefficients, after those of the step
     states: tuple[Mapping[int, ast.expr], ...]  # for each state after the step, the coefficients of the sources
     sent: tuple[Mapping[int, ast.expr], ...]  # for each lag, the coefficients of what is sent
-    output: Mapping[int, ast.expr]  # the coefficients of the output
+    output: Mapping[int, ast.expr]  # the coefficients of the output; `body` has what they need only without `rise`
     # The same without the slope of the spike, which is then a factor of all; None if it is no factor.
     rise: Mapping[int, ast.expr] | None
     columns: int  # the number of trained constants
@@ -100,9 +100,9 @@ def tangent(kind: Kind, exact: bool, graded: bool, trained: bool) -> Tangent:
     sent = tuple(column(value.name) for value in reverse.past)
     output = column(GRAD)
     rise = _without_slope(output, forms.body) if kind.fires else output
-    carried = [value for part in (*states, *sent, rise or {}) for value in part.values()]
+    carried = [value for part in (*states, *sent, output if rise is None else rise) for value in part.values()]
     return Tangent(
-        body=tuple(forms.body),
+        body=_needed(forms.body, carried),
         states=states,
         sent=sent,
         output=output,
@@ -113,6 +113,17 @@ def tangent(kind: Kind, exact: bool, graded: bool, trained: bool) -> Tangent:
         targets=tuple(first_delayed + sent_from.index(value.of) for value in reverse.past),
         uniform=rise is not None and _only_constants(carried, kind, forms.body),
     )
+
+
+def _needed(body: Sequence[Statement], values: Sequence[ast.expr]) -> tuple[Statement, ...]:
+    """Return the assignments that some values need."""
+    used = {variable for value in values for variable in names_in(value)}
+    needed = []
+    for target, value in reversed(body):
+        if target in used:
+            used.update(names_in(value))
+            needed.append((target, value))
+    return tuple(reversed(needed))
 
 
 def _without_slope(output: Mapping[int, ast.expr], body: Sequence[Statement]) -> dict[int, ast.expr] | None:

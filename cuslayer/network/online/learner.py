@@ -38,17 +38,17 @@ class OnlineLearner:
     def __init__(self, graph: Graph, rule: Online) -> None:
         self.graph = graph
         self.rule = rule
-        self._populations: dict[int, Population] = {}
+        self.populations: dict[int, Population] = {}
         for node in graph.nodes:
             if _fires_or_reads(node):
-                self._populations[node.number] = Population(graph, node, rule)
+                self.populations[node.number] = Population(graph, node, rule)
             else:
                 _check_stage(node)
-        for population in self._populations.values():
+        for population in self.populations.values():
             for source in population.sources:
-                if source != INPUT and self._populations[source].next is None:
-                    self._populations[source].next = population
-        for population in self._populations.values():
+                if source != INPUT and self.populations[source].next is None:
+                    self.populations[source].next = population
+        for population in self.populations.values():
             population.check()
         self.reset()
 
@@ -64,7 +64,7 @@ class OnlineLearner:
         self._traced = self._stages()
         self._steps = 0
         self._pending: _Chunk | None = None
-        for population in self._populations.values():
+        for population in self.populations.values():
             population.reset()
 
     def _stages(self) -> dict[int, Callable[..., Any]]:
@@ -77,7 +77,7 @@ class OnlineLearner:
 
     def steps_of_chunk(self) -> int:
         """Return the number of steps of a chunk whose traces stay in a cache."""
-        width = max((population.width for population in self._populations.values()), default=1)
+        width = max((population.width for population in self.populations.values()), default=1)
         return int(min(max(_BYTES // (4 * max(width, 1)), _LEAST), _MOST))
 
     def run(self, x: Tensor) -> Array:
@@ -89,7 +89,7 @@ class OnlineLearner:
         with no_grad():
             for node in self.graph.nodes:
                 inputs = [values[number] for number in node.inputs]
-                population = self._populations.get(node.number)
+                population = self.populations.get(node.number)
                 if population is None:
                     values[node.number] = as_tensor(self._runs[node.number](*inputs))
                 else:
@@ -115,13 +115,13 @@ class OnlineLearner:
         elif self.rule.rule != "factored":
             # The traces of synapses move on in backward.
             gradients(y, (), np.zeros(y.shape, np.float32 if y.dtype == bool else y.dtype))
-        for population in self._populations.values():
+        for population in self.populations.values():
             population.steps += steps
 
     def _differentiable(self, values: dict[int, Tensor]) -> Tensor:
         """Return the output as a tensor whose backward has no path in time; its values are those of the last call."""
         traced: dict[int, Tensor] = {INPUT: values[INPUT]}
-        for population in self._populations.values():
+        for population in self.populations.values():
             of_sources = {source: population.source(traced[source], source) for source in population.sources}
             traced[population.node.number] = population.traced(self._evaluated(population.before, of_sources))
         if self.graph.output in traced:
@@ -142,7 +142,7 @@ class OnlineLearner:
 
     def end_step(self) -> None:
         """Let adaptive feedback weights follow the weights that an optimizer has changed."""
-        for population in self._populations.values():
+        for population in self.populations.values():
             population.end_step()
 
 

@@ -72,7 +72,7 @@ class Population:
         self.node = node
         self.rule = rule
         self.by_step = _neurons_of(node)
-        self._trained = bool(_trained(self.by_step))
+        self.trained = bool(_trained(self.by_step))
         self.next: Population | None = None
         stage: Any = node.stage
         self.recurrent: Any = getattr(stage, "own_layer", None)
@@ -80,6 +80,7 @@ class Population:
         last = node if self.reads_out or node.inputs[0] == INPUT else graph.nodes[node.inputs[0]]
         # The dense layer whose output they take, and the node before it, or before the neurons if there is none.
         self.dense: Any = last.stage if form_of(last.stage) in ("dense", "read_out") else None
+        self.dense_number = last.number
         self.before = last.inputs[0] if self.dense is not None else node.inputs[0]
         sources, stages = feeds(graph.nodes, [self.before])
         self.sources = sorted(sources)
@@ -141,7 +142,7 @@ class Population:
                 rows = rows + self._returned(spikes).reshape(rows.shape)
             constants = _constants(by_step, given)
             if self.neurons is None:
-                self.neurons = online.Neurons(by_step.spiking, constants, rows.shape[1], rows.dtype, self._trained)
+                self.neurons = online.Neurons(by_step.spiking, constants, rows.shape[1], rows.dtype, self.trained)
             self.neurons.constants = constants  # training may have changed them
             self.linear = self.neurons.run(np.ascontiguousarray(rows))
         if self.reads_out:

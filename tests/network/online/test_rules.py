@@ -144,7 +144,7 @@ def test_feedback_learns(feedback):
 def test_adaptive_feedback_follows_the_weights():
     net = cs.Sequential(cs.Dense(4, 5), cs.LIF(), cs.ReadOut(5, 2))
     learner = OnlineLearner(graph_in_chunks(net), Online("eprop", feedback="adaptive"))
-    last = learner._populations[2]
+    last = learner.populations[2]
     x = np.ones((10, 1, 4))
     learner.run(cs.Tensor(x))
     learner.learn(np.ones((10, 1, 2), np.float32))
