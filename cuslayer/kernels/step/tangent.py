@@ -12,6 +12,7 @@ import copy
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import cast
 
 from cuslayer.kernels.step.derive import adjoint, is_flushed, is_zero, multiply
 from cuslayer.kernels.step.kind import (
@@ -198,8 +199,7 @@ class _Forms:
         if not any(variable in self.forms for variable in names_in(value)):
             return {}
         if is_flushed(value):
-            assert isinstance(value, ast.Call)
-            return self.of(value.args[0])
+            return self.of(cast(ast.Call, value).args[0])
         if isinstance(value, ast.UnaryOp) and isinstance(value.op, ast.USub):
             return {variable: negative(form) for variable, form in self.of(value.operand).items()}
         if isinstance(value, ast.IfExp) and not self.of(value.test):

@@ -1,11 +1,11 @@
-"""Neurons of a network that learns forward in time, and the errors of their potentials."""
+"""Neurons of a network that learns forward in time: the errors of their potentials, and the traces before them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,7 +19,6 @@ from cuslayer.layers.base import as_layer, form_of
 from cuslayer.layers.dense import dense
 from cuslayer.network.graph import INPUT, Graph, GraphNode, feeds
 from cuslayer.network.online.rule import Online
-from cuslayer.network.online.traces import InputTraces, Synapses, with_ones
 from cuslayer.neurons.base import StepByStep, as_neuron, is_stateful
 from cuslayer.neurons.dynamics import kept_share
 
@@ -114,12 +113,12 @@ class Population:
     def reset(self) -> None:
         """Begin before the first step."""
         self.steps = 0
-        self.errors: Array | None = None  # the gradient of the output in the last chunk, before the slopes
+        self.errors: Any = None  # the gradient of the output in the last chunk, before the slopes
         self.neurons: Any = None
         self._mean_slope: Array | None = None
         self._own: Array | None = None  # the last spikes of recurrent neurons
-        self._synapses: dict[str | None, Synapses] = {}
-        self._traces: dict[int, InputTraces] = {}
+        self._synapses: dict[str | None, _Synapses] = {}
+        self._traces: dict[int, _InputTraces] = {}
 
     # Forward: the neurons themselves.
 
@@ -200,7 +199,7 @@ class Population:
         if not self.factored:
             return x
         if number not in self._traces:
-            self._traces[number] = InputTraces(self)
+            self._traces[number] = _InputTraces(self)
         return _replaced(x, value=self._traces[number].of(x.data))
 
     def traced(self, x: Tensor) -> Tensor:
@@ -231,10 +230,9 @@ class Population:
         A change now comes with earlier ones, whose expected size is the autocorrelation of the response. The next
         response weights them.
         """
-        assert self.next is not None
         own = _response(self.node.stage)
         lags = np.correlate(own, own, "full")[len(own) - 1 :] / np.square(own).sum()
-        after = _response(self.next.node.stage)
+        after = _response(cast(Population, self.next).node.stage)
         count = min(len(lags), len(after))
         weights = after[:count] * lags[:count]
         size = float(abs(weights).sum())
@@ -246,7 +244,7 @@ class Population:
         self.errors = g.reshape(self.shape)
         found: dict[str, Array] = {}
         if "bias" in names:
-            both = self._gradient("weight", with_ones(x))
+            both = self._gradient("weight", _with_ones(x))
             found = {"weight": both[:-1], "bias": both[-1]}
         elif "weight" in names:
             found["weight"] = self._gradient("weight", x)
@@ -261,8 +259,7 @@ class Population:
     def _gradient(self, name: str | None, rows: Array) -> Array:
         """Return the gradient (I, J) of the weights from some inputs, or of the constants for no name."""
         if name not in self._synapses:
-            self._synapses[name] = Synapses(self, None if name is None else rows.shape[2])
-        assert self.errors is not None
+            self._synapses[name] = _Synapses(self, None if name is None else rows.shape[2])
         return self._synapses[name].gradient(rows, self.errors)
 
     def back(self, error: Array, weight: Array | None) -> Array:
@@ -304,6 +301,110 @@ def _response(stage: Any) -> Array:
         return as_neuron(stage.neuron).response
     keep = float(np.mean(kept_share(stage.tau, stage.dt)))
     return keep ** np.arange(max(int(math.log(1e-3) / math.log(keep)), 1)) if 0 < keep < 1 else np.ones(1)
+
+
+def _with_ones(x: Array) -> Array:
+    """Return inputs with a further one that is always 1, of the bias."""
+    return np.concatenate([x, np.ones((*x.shape[:2], 1), x.dtype)], axis=2)
+
+
+class _Synapses:
+    """The traces of the synapses of a population from some inputs, or by its neurons' constants for a width of None."""
+
+    def __init__(self, population: Population, width: int | None) -> None:
+        from cuslayer.kernels.online import cpu as online
+
+        self._population = population
+        self._of_columns = width is None
+        _, samples, neurons = population.shape
+        self._shared = population.neurons.shared is not None
+        after = population.next
+        self._copies = 1
+        self._of: Any = None
+        self._to: Any = None
+        if population.factored and width is not None:
+            return
+        self._of = online.Tangents(population.neurons, samples if self._shared else samples * neurons, width)
+        if after is None:
+            return
+        own = after.neurons.shared is None
+        if own and after.next is None and after.dense is not None and not after.stages:
+            self._copies = after.shape[2]
+        self._to = online.Tangents(after.neurons, samples * neurons * self._copies, width or self._of.part.columns)
+
+    def gradient(self, x: Array, g: Array) -> Array:
+        """Return the gradient (I, J) of the weight, for inputs (T, N, I) and a gradient g of the output (T, N, J)."""
+        from cuslayer.kernels.online import cpu as online
+
+        population = self._population
+        after = population.next
+        start = population.steps
+        linear = population.linear
+        if self._of is None:
+            return np.tensordot(x, population.error(g), axes=((0, 1), (0, 1)))
+        of = self._of, linear.written
+        if after is None and self._shared:
+            return np.tensordot(
+                online.follow(x, self._of, linear.written, start), population.error(g), axes=((0, 1), (0, 1))
+            )
+        if after is None:
+            return online.at_output(x, population.error(g), of, start)
+        shared = online.follow(x, self._of, linear.written, start) if self._shared else None
+        slopes = linear.slopes.reshape(population.shape)
+        to = self._to, self._written(after)
+        return online.accumulate(x, shared, slopes, self._errors(g, after), of, to, start)
+
+    def _errors(self, g: Array, after: Population) -> Array:
+        """Return the errors (T, N, J, copies) of the potentials after the neurons."""
+        if self._copies == 1:
+            return g[..., None]
+        sent = after.errors * after.linear.slopes.reshape(after.shape)
+        weight = after.feedback_of(after.dense.effective_weight().data)
+        return sent[:, :, None, :] * weight
+
+    def _written(self, after: Population) -> Array:
+        """Return the coefficients of the neurons after these: for each of them, or their mean."""
+        written: Array = after.linear.written
+        if written.shape[1] == 1 or self._copies > 1:
+            return written
+        _, samples, neurons = after.shape
+        return np.ascontiguousarray(written.reshape(len(written), samples, neurons).mean(axis=2))
+
+
+class _InputTraces:
+    """The traces of inputs through the response of neurons, and of the neurons after them, of all neurons' mean."""
+
+    def __init__(self, population: Population) -> None:
+        self._population = population
+        self._own: Any = None
+        self._after: Any = None
+
+    def of(self, x: Array) -> Array:
+        """Return the traces of inputs (T, N, ...) in the last chunk."""
+        population = self._population
+        after = population.next
+        rows = x.reshape(*x.shape[:2], math.prod(x.shape[2:])).astype(population.linear.slopes.dtype)
+        self._own = self._own or self._tangents(population, rows)
+        trace = self._followed(rows, self._own, population)
+        if after is not None:
+            self._after = self._after or self._tangents(after, rows)
+            trace = self._followed(trace, self._after, after)
+            trace /= population.window[0]  # of the error, which goes on to earlier layers too
+        return trace.reshape(x.shape)
+
+    def _tangents(self, population: Population, rows: Array) -> Any:
+        from cuslayer.kernels.online import cpu as online
+
+        return online.Tangents(population.neurons, rows.shape[1], rows.shape[2])
+
+    def _followed(self, rows: Array, tangents: Any, population: Population) -> Array:
+        from cuslayer.kernels.online import cpu as online
+
+        written: Array = population.linear.written
+        if written.shape[1] > 1:
+            means = written.reshape(len(written), rows.shape[1], written.shape[1] // rows.shape[1]).mean(axis=2)
+            written = np.ascontiguousarray(means)
+        return online.follow(rows, tangents, written, self._population.steps)
 
 
 @differentiable
