@@ -38,7 +38,7 @@ IMAGES = common.DOCS / "images"
 BLUE = "#0072B2"
 # Of the page that runs its network, what an animation has room for, and an arrow in place of the pointer.
 ONLY = """
-header, #controls, .hint, #examples-part, #views figcaption, #clear, #why .choice, #traces, #pictures,
+header, #controls, #teach, .hint, #examples-part, #views figcaption, #clear, #why .choice, #traces, #pictures,
 h2:not(#draw-heading), #parts tr:nth-child(n+6):not(.total) { display: none !important }
 body.live { padding: 0 14px }  #views { max-width: 180px }  #views figure { margin: 0 }  #why { visibility: hidden }
 .live main { gap: 0 24px; grid-template: "draw spikes" auto "answer why" 1fr / 232px 1fr !important }

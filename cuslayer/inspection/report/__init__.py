@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _HERE = Path(__file__).parent
 _SCRIPTS = ("model.js", "plots.js", "page.js")
-_LIVE_SCRIPTS = ("model.js", "plots.js", "run.js", "live.js", "page.js")
+_LIVE_SCRIPTS = ("model.js", "plots.js", "run.js", "learn.js", "live.js", "page.js")
 
 
 @check.operation
@@ -108,6 +108,10 @@ def write_demo(
     shows why its neuron fired, as in `write_report`. A network of frames is asked to recognize a drawing: an event
     camera is simulated that sees it in three saccades, or each pixel fires at random. Any other network chooses
     recordings.
+
+    Where all neurons are SRM and the last ones answer, a reader can say what a drawing is, and the network learns it in
+    the page, by SLAYER's gradient. Few weights change, and those of inputs that fire in most recordings change less.
+    The page shows the changes, and forgets them again.
 
     Args:
         net: a `Network` or `Sequential`, a chain of layers; its output one neuron or group of neurons for each class,

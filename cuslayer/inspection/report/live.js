@@ -155,6 +155,7 @@ class Live {
   constructor(model, showRun, showTime) {
     const { draw, digits } = model;
     Object.assign(this, { model, draw, showRun, task: null, outcome: null, shown: 0, most: model.steps, sample: null });
+    this.lessons = 0;
     this.samples = digits ? this.pictures(numbers(digits.images), numbers(digits.labels)) : model.recordings;
     for (const sample of this.samples) if (sample.labels) sample.steps_labels = [...numbers(sample.labels)];
     this.player = new Player(model.steps - 1, model.dt, showTime, (runs) =>
@@ -183,23 +184,80 @@ class Live {
     return [yield* recorded(draw.camera, image, steps, model.dt), null];
   }
 
-  // Run the network on a sample, in slices; show the answer unless a later run overtakes.
-  async recognize(sample) {
-    const task = (this.task = {}), start = performance.now(), { model } = this, steps = sample.steps ?? this.most;
+  // Do the work of a generator in slices; return {value}, what it returns, or null if later work overtakes.
+  async work(generator) {
+    const task = (this.task = {});
     this.player.play(false);
-    const seen = this.seen(sample, steps), work = (function* () {
-      const [fired, given] = yield* seen;
-      yield* simulate(model, fired, steps, given);
-    })();
-    for (let end = start + SLICE; !work.next().done; ) {
+    for (let end = performance.now() + SLICE; ; ) {
+      const { done, value } = generator.next();
+      if (done) return { value };
       if (performance.now() < end) continue;
       await new Promise((resume) => setTimeout(resume));
-      if (this.task !== task) return;
+      if (this.task !== task) return null;
       end = performance.now() + SLICE;
     }
+  }
+
+  // Return the work of a run of the network on a sample.
+  *run(sample, steps) {
+    const [fired, given] = yield* this.seen(sample, steps);
+    this.again = () => simulate(this.model, fired, steps, given);
+    this.given = given;
+    yield* this.again();
+  }
+
+  // Run the network on a sample; show the answer unless later work overtakes.
+  async recognize(sample) {
+    const start = performance.now(), done = await this.work(this.run(sample, sample.steps ?? this.most));
+    if (!done) return;
     this.show(sample);
+    $("truth").value = sample.label ?? Math.max(0, this.outcome.winner);
+    this.showLessons();
     $("speed-of-answer").textContent = `answered in ${Math.round(performance.now() - start)} ms`;
     performance.mark("answer");
+  }
+
+  // Teach the network what the shown sample is.
+  async teach() {
+    const { model, sample, again, given } = this, target = Number($("truth").value);
+    $("lesson").textContent = "Learning …";
+    const done = await this.work(lesson(model, learners(model, given), target, again));
+    if (!done) return;
+    const { steps, right } = done.value, name = model.className(target);
+    this.lessons += Number(steps > 0);
+    this.show(sample);
+    this.showLessons(steps === 0 ? `It says ${name} already.`
+      : right ? `Learned: it is ${name}.` : `Not yet ${name}: another lesson goes on from here.`);
+    performance.mark("lesson");
+  }
+
+  // Bring back the weights from before all lessons.
+  async forget() {
+    forget(this.model);
+    this.lessons = 0;
+    if (this.sample) await this.recognize(this.sample);
+    else this.showLessons();
+  }
+
+  // Show what lessons have changed, after a text about the last one.
+  showLessons(text = "") {
+    const { model, lessons } = this, of = learners(model, this.given);
+    $("learn").disabled = !this.sample || !of.length;
+    $("forget").disabled = !lessons;
+    $("changes").hidden = !lessons;
+    $("lesson").textContent = lessons ? `${text} Lessons so far: ${lessons}.`.trim() : text;
+    if (!lessons) return;
+    const { node } = of[0], { shape } = model.layers[0];
+    const changes = of.map((learner) => changesOf(learner.node)), most = Math.max(...changes.map(({ share }) => share));
+    $("changed").replaceChildren(...changes.map(({ count: changed, share }, at) => {
+      const { layer, node: { weight } } = of[at], all = numbers(weight).length.toLocaleString("en");
+      const text = `${model.layers[layer].name}: ${changed.toLocaleString("en")} of ${all} weights, by ${short(100 * share)} %`;
+      const bar = element("i");
+      bar.style.width = `${(100 * share) / (most || 1)}%`;
+      return element("div", { role: "listitem" }, element("span", {}, text), element("div", { className: "bar" }, bar));
+    }));
+    $("change-figure").hidden = shape.length !== 3 || node.kind !== "dense" || of[0].layer !== 1;
+    if (!$("change-figure").hidden) paintChanges($("change"), node, shape);
   }
 
   // Show an image on the pad and in the pixels; null for none.
@@ -336,6 +394,7 @@ class Live {
     $("verdict").textContent = `${(this.draw?.first ? asked : asked.reverse()).join(", or ")}.`
       .replace(/^c/, "C").replace(", or D", ", or d");
     $("speed-of-answer").textContent = "";
+    this.showLessons();
   }
 
   // Return what the page asks to be drawn.
@@ -373,6 +432,11 @@ class Live {
     $("speed").value = player.speed;
     $("classes").append(...Array.from({ length: model.output.classes }, (_, at) => row(at)));
     $("classes").classList.toggle("named", Boolean(model.output.names?.some((name) => name.length > 3)));
+    $("truth").append(...Array.from({ length: model.output.classes }, (_, at) =>
+      element("option", { value: at, textContent: model.className(at) })));
+    $("teach").hidden = !learners(model).length;
+    $("learn").onclick = () => this.teach();
+    $("forget").onclick = () => this.forget();
     $("play").onclick = () => player.play();
     $("speed").onchange = () => (player.speed = Number($("speed").value));
     $("clear").onclick = () => this.reset();

@@ -82,6 +82,11 @@ def live_contents(
     contents["output"] |= {"over": check.one_of("over", over, OVER), "window": counted}
     contents["output"]["names"] = _names(names, getattr(data, "names", None), contents["output"]["classes"])
     contents["draw"] = _drawing(drawing, sensor, dt, digits, rate, [each.x for each in some])
+    known = [each.x for each in some]
+    if digits is not None and sensor == digits.shape:
+        known = [digits[i][0].to_spikes(sensor, steps, dt) for i in range(_SOME)]
+    for number, usual in _usual(page, known).items():
+        contents["nodes"][number + 1]["usual"] = block(usual, "f4")
     if digits is not None:
         images, classes = (each[numbers(digits.split)] for each in labelled_images())
         contents["digits"] = {"images": block(images, "u1"), "labels": block(classes, "u1")}
@@ -198,6 +203,21 @@ def _runnable(page: Contents, node: GraphNode) -> Json:
     if found and getattr(stage, "bias", None) is not None:
         found["bias"] = block(to_numpy(stage.bias.data), "f4")
     return known | found if found else {}
+
+
+def _usual(page: Contents, known: Sequence[Array]) -> dict[int, Array]:
+    """Return how often each input of the dense layers fires in some recordings (T, ...), by the numbers of their nodes.
+
+    Lessons change the weights of inputs that fire in most recordings less.
+    """
+    sums: dict[int, Any] = {}
+    with eval_mode(page.net), no_grad():
+        for x in known:
+            for at in Walk(page.graph, Tensor(x[:, None])):
+                if form_of(at.stage) == "dense":
+                    inputs = np.abs(to_numpy(at.inputs[0].data)).mean(axis=(0, 1)).ravel()
+                    sums[at.number] = sums.get(at.number, 0.0) + inputs / len(known)
+    return sums
 
 
 def _norm_node(norm: BatchNorm) -> Json:

@@ -329,7 +329,7 @@ function* simulate(model, fired, steps, given = null) {
     ({ potentials: readout } = yield* fire(x, output.simulation, steps, output.classes, true));
   }
   found.forEach(({ spikes, potentials }, layer) => Object.assign(layers[layer], { spikes: [spikes], potentials }));
-  Object.assign(model, { steps, readout });
+  Object.assign(model, { steps, readout, loss: null });
   model.choose(0);
 }
 
