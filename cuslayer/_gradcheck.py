@@ -83,6 +83,8 @@ def _of_neuron(neuron: Any, seed: int, step: float) -> float:
 
 
 def _has_a_rule_of_its_own(kind: Any, mode: str) -> bool:
-    """Return whether a backward follows no derivative of the step, or is a recurrence with values of other steps."""
+    """Return whether a backward is no derivative of the smooth step, or is a recurrence with values of other steps."""
+    if mode == "eventprop":
+        return True
     own = kind.own_backward(mode == "exact")
     return own is not None and (bool(own.past) or (kind.own is not kind.own_exact and mode == "slayer"))

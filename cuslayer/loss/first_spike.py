@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from cuslayer._array_functions.elementwise import where
 from cuslayer._base import check
 from cuslayer._base.array_like import TensorLike
 from cuslayer._tape import Pullback, Tensor, as_tensor, differentiable
@@ -45,7 +46,7 @@ def first_spike_times(s: Array, /, *, dt: float = 1.0) -> tuple[Array, Pullback]
     at = xp.where(fired.any(axis=0), fired.argmax(axis=0), len(s)) if len(s) else xp.zeros(s.shape[1:], "int64")
 
     def pullback(g: Array) -> Array:
-        steps = xp.arange(len(s)).reshape(-1, *(1,) * (s.ndim - 1))
+        steps = (xp.ones((len(s),), "int64").cumsum() - 1).reshape(-1, *(1,) * (s.ndim - 1))
         return xp.minimum(steps - at, 1).astype(dtype) * (g * step)
 
     return at.astype(dtype) * step, pullback
@@ -112,7 +113,7 @@ class FirstSpikeLoss(ClassLoss):
         spikes = spikes[first:last]
         times = first_spike_times(spikes, dt=self.dt)
         silent = (chosen & ~(spikes.data != 0).any(axis=0)).any(axis=1, keepdims=True)
-        times = namespace(times).where(silent & ~chosen, times.data, times)
+        times = where(silent & ~chosen, times.data, times)
         error = cross_entropy(times / -self.tau, chosen=chosen)
         if self.early:
             label = (times * chosen).sum(axis=1)

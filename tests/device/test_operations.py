@@ -227,6 +227,7 @@ LOSSES = {
     "spike count": lambda s: cs.SpikeCountLoss(SRM, true=7, false=2, window=(5, 25), count_scale=3.0)(s, LABELS),
     "piecewise count": lambda s: cs.SpikeCountLoss(SRM, true=15, window=(5, 25), piecewise=True)(s, LABELS),
     "rate": lambda s: cs.loss.SpikeRateLoss(SRM, window=(5, 25))(s, LABELS),
+    "first spikes": lambda s: cs.loss.FirstSpikeLoss(SRM, early=0.1, window=(5, 25))(s, LABELS),
     "spike max": lambda s: cs.loss.SpikeMaxLoss(SRM, window=(5, 25))(s, LABELS),
     "window": lambda s: cs.loss.ProbabilityWindowLoss(SRM)(s, LABELS),
     "window of ratios": lambda s: cs.loss.ProbabilityWindowLoss(SRM, width=7, probability="ratio")(abs(s), LABELS),

@@ -236,6 +236,8 @@ def test_where_there_is_no_such_gradient():
         cs.LIF(graded=True, gradient="eventprop")
     with refuses("SampledSRM: gradient must be one of slayer, detached, exact, got 'eventprop'"):
         cs.neurons.SampledSRM([1.0], [0.0], gradient="eventprop")
+    with refuses("gradcheck: fn must be a neuron whose gradient is derived"):
+        cs.gradcheck(cs.LIF(gradient="eventprop"))
     with refuses("SigmaDelta: graded must be False with gradient='eventprop'"):
         cs.neurons.SigmaDelta(gradient="eventprop")
 

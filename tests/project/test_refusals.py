@@ -66,6 +66,7 @@ NEEDED = {kind: {} for kind in ALONE} | {
     cs.Residual: {"layers": (cs.Dense(3, 3),)},
     cs.SpikeCountLoss: {"neuron": SRM},
     cs.SpikeTimeLoss: {"neuron": SRM},
+    loss.FirstSpikeLoss: {"neuron": SRM},
     loss.ProbabilityWindowLoss: {"neuron": SRM},
     loss.SpikeMaxLoss: {"neuron": SRM},
     loss.SpikeRateLoss: {"neuron": SRM},
@@ -86,6 +87,7 @@ NEEDED = {kind: {} for kind in ALONE} | {
     data.Jitter: {"pixels": 1},
     data.Mask: {"ms": 1.0},
     data.RandomShift: {"ms": 1.0},
+    data.YinYang: {"split": "test"},
     data.ShiftChannels: {"channels": 1},
     data.Stretch: {"factor": 1.1},
     augment.OtherVoice: {"to_numbers": data.AudioToNumbers(BANDS, 100.0)},
@@ -137,7 +139,7 @@ ZERO = """
 value seed padding output_padding max_delay initial p momentum smoothing false SynapticDelays.width scale_ref cutoff
 ref_cutoff rise q gamma h weight_decay warmup momentum_decay cosine_decay.least time sample accumulate
 multiply_accumulate update low RateRegularizer.high weight lead horizontal vertical polarity ms pixels shift mirror
-erase Mask.channels ShiftChannels.channels OtherVoice.gain replicate.steps soft
+early fifth erase Mask.channels ShiftChannels.channels OtherVoice.gain replicate.steps soft
 """
 NEGATIVE = """
 SumPool.gain Unpool.gain pool.gain unpool.gain offset ignore wgt_exp Shift.delay Bounded.least Bounded.most
