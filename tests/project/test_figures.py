@@ -69,7 +69,9 @@ def test_gradients(script):
         assert marked(script, f"docs/{page}.md", "gradients") == "\n".join(lines)
 
 
-TASKS = "qtdb braille braille-spikes spoken-digits smnist psmnist fashion-mnist fashion-mnist-residual digits-residual"
+TASKS = """
+qtdb braille braille-spikes spoken-digits smnist psmnist fashion-mnist fashion-mnist-residual digits-residual yin-yang
+"""
 
 
 @pytest.mark.parametrize("name", TASKS.split())
