@@ -6,7 +6,7 @@
   64 neurons a layer for 32 recordings of the embedded digits.
 - `time`: a step of a stream that learns, against forward and backward of a network for the same single step.
 - `memory`: the memory of a process whose stream learns for a million steps.
-- `digits`: the embedded digits by each rule, 10 epochs; accuracy of recordings that are held back.
+- `digits`: the embedded digits by each rule, 6 epochs; accuracy of recordings that are held back.
 - `heartbeats`: the recipe of docs/heartbeats.md with fewer epochs, by backward and by "eprop"; validation accuracy.
 
 The figures, with versions and machine, go to benchmarks/results/online.json and docs/learning-rules.md.
@@ -53,8 +53,8 @@ RULES: dict[str, Any] = {
     "eprop, random feedback": Online("eprop", feedback="random"),
     "eprop, adaptive feedback": Online("eprop", feedback="adaptive"),
 }
-EPOCHS = 10
-SEEDS = 3
+EPOCHS = 6
+SEEDS = 2
 HEARTBEATS = 30
 
 
