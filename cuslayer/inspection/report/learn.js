@@ -3,9 +3,9 @@
 "use strict";
 
 const STEPS_OF_LESSON = 11;
-const STEP = 0.001; // the size of a step, in sizes of the layer's weights
+const STEP = 0.0015; // the size of a step, in sizes of the layer's weights
 const SHARE = 0.02; // of a layer's weights may change in a step
-const RARE = 0.1; // what is added to the rate of an input, in rates of all: rare inputs change more
+const RARE = 0.05; // what is added to the rate of an input, in rates of all: rare inputs change more
 
 // Return the layers that learn, as {layer, node}: those of which one node with weights is between neurons; not the first
 // where its weighted input is given. None if errors do not come through all layers.
