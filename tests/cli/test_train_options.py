@@ -63,6 +63,7 @@ def test_a_rate_of_the_same_value_changes_nothing(run, file, tmp_path, kind):
         ("--checkpoint-steps", 3, "checkpoint_steps"),
         ("--truncate", 50, "truncate"),
         ("--recompute", 50, "recompute"),
+        ("--online", "eprop", "online"),
         ("--checkpoint-minutes", 3.0, "checkpoint_minutes"),
     ],
 )

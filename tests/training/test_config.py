@@ -85,7 +85,7 @@ OTHER = Config(
     **{"validation": 0.25, "patience": 4},
     **{"data": "some/folder", "train_list": "a.txt", "test_list": "b.txt", "out": "results/1"},
     **{"checkpoint_minutes": 0.5, "checkpoint_steps": 7, "micro": 4, "fast": True, "sparsity": (1e-6, 200.0)},
-    **{"truncate": 50, "recompute": 70, "picture": (2, 0.5, 0)},
+    **{"truncate": 50, "recompute": 70, "online": "eprop", "picture": (2, 0.5, 0)},
 )
 
 

@@ -266,8 +266,8 @@ def test_steps_of_every_kind_of_neuron_are_captured(name: str) -> None:
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"truncate": 5}, "truncate and recompute run steps in chunks of time"),
-        ({"recompute": 5}, "truncate and recompute run steps in chunks of time"),
+        ({"truncate": 5}, "truncate, recompute and online run steps in chunks of time"),
+        ({"recompute": 5}, "truncate, recompute and online run steps in chunks of time"),
         ({}, "the input must be spikes from a Loader, got ndarray"),
         ({"lengths": True}, "the recordings of a batch have different lengths"),
     ],
