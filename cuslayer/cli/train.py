@@ -24,6 +24,7 @@ from cuslayer.distributed import Context, world
 from cuslayer.distributed.context import is_on_all
 from cuslayer.inspection import diagnose
 from cuslayer.network.notation import rows_first
+from cuslayer.network.online.rule import RULES
 from cuslayer.optim import Optimizer
 from cuslayer.training.config import Config, named_configs
 from cuslayer.training.named import kinds_of
@@ -64,7 +65,6 @@ _FIELDS = {
     "truncate": "steps of a chunk of time, at whose edge gradients stop, for long recordings",
     "recompute": "steps of a chunk of time that backward runs again, for whole gradients of long recordings in little "
     "memory",
-    "online": "learn forward in time by this rule, in memory that does not grow with the number of steps",
     "lr": "initial learning rate; its schedule stays",
     "clip_norm": "scale the gradients if their common norm is larger than this",
     "clip_value": "clip each element of the gradients to +-this",
@@ -120,6 +120,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, text in _FIELDS.items():
         kind, metavar = (integer, "N") if name in _KEYS and "float" not in _KEYS[name][0].type else (number, "X")
         add(_flag(name), type=_number_or_text if name == "validation" else kind, metavar=metavar, help=text)
+    add(
+        "--online",
+        choices=RULES,
+        help="learn forward in time by this rule, in memory that does not grow with the number of steps",
+    )
     add(
         "--timeout",
         type=number,
@@ -228,6 +233,8 @@ def _config(options: argparse.Namespace) -> Config:
     for name, value in given.items():
         if isinstance(_RULES[name](_flag(name), value), int) and value >= _LARGEST:
             raise ValueError(f"{_flag(name)} must be under 2**63, got {check.one_line(value, 40)}")
+    if options.online is not None:
+        given["online"] = options.online
     if options.timeout is not None:
         check.positive("--timeout", options.timeout)
     name = "psmnist" if options.permuted and options.config == "smnist" else options.config
