@@ -126,7 +126,7 @@ class STDP:
 
     def table(self, dt: float) -> Any:
         """Return the rule for steps of dt ms, as the compiled loop takes it."""
-        from cuslayer.plasticity.loop import Table  # imports Numba
+        from cuslayer.kernels.online.plasticity import Table  # imports Numba
 
         def keep(tau: float) -> float:
             return math.exp(-dt / tau)
@@ -171,7 +171,7 @@ class Synapses:
 
     def __call__(self, pre: Array, post: Array) -> None:
         """Change the weight by spikes (T, N, ...) of the layer's input and of the neurons after it."""
-        from cuslayer.plasticity.loop import learn  # imports Numba
+        from cuslayer.kernels.online.plasticity import learn  # imports Numba
 
         for name, spikes in (("input", pre), ("output", post)):
             if spikes.dtype != bool:
