@@ -180,8 +180,9 @@ class Stream:
             raise ValueError(f"x must be (T, {', '.join(map(str, self._shape))}), got shape {given.shape}")
         if given.dtype != bool:
             finite_input("x", given)
-        self._shape, before = given.shape[1:], self.steps
+        before = self.steps
         y = self.advance(given.stored)
+        self._shape = given.shape[1:]  # of the first input that fits
         return y if self._lengths is None else ended(y, lengths=self._lengths - before).data
 
     def advance(self, x: Array | PackedSpikes) -> Array:

@@ -563,3 +563,10 @@ def test_advice_for_a_step_has_no_axis_of_time(frame, message):
     net = cs.Network("8x8x1-2c3-2", cs.SRM())
     with refuses("network: x must be (N, 8, 8, 1) for 8x8x1-2c3-2", message):
         net.stream().step(np.zeros(frame, bool))
+
+
+def test_an_input_that_is_refused_is_forgotten():
+    stream = cs.Sequential(dense(6, 3), SRM).stream()
+    with pytest.raises(ValueError, match="x has 7 features"):
+        stream.step(np.ones((1, 7), bool))
+    assert stream.step(np.ones((1, 6), bool)).shape == (1, 3)

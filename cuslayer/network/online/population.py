@@ -207,7 +207,10 @@ class Population:
         parameters: dict[str, Tensor] = {}
         if self.dense is not None:
             x = x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
-            parameters["weight"] = self.dense.effective_weight()
+            parameters["weight"] = weight = self.dense.effective_weight()
+            if x.shape[2] != weight.shape[0]:
+                places = x.shape[2] // weight.shape[0]
+                raise ValueError(f"layer {self.node} cannot learn online: its Dense layer maps {places} places")
             if self.dense.bias is not None:
                 parameters["bias"] = self.dense.bias
         if self.recurrent is not None:

@@ -226,6 +226,13 @@ def test_what_cannot_learn_online():
     raises("feedback must be symmetric for the rule exact, got random; use eprop", lambda: Online("exact", "random"))
 
 
+def test_places_of_a_dense_layer_are_refused():
+    net = cs.Sequential(cs.Dense(3, 4), cs.LIF())
+    learner = OnlineLearner(graph_in_chunks(net), Online())
+    learner.run(cs.Tensor(np.ones((5, 2, 6, 3), bool)))
+    raises("layer 1 cannot learn online: its Dense layer maps 6 places", lambda: learner.learn(None))
+
+
 def test_calls_of_a_stream_that_learns():
     net = cs.Sequential(cs.Dense(3, 4), cs.LIF(), cs.ReadOut(4, 2))
     options = {"loss": cs.CrossEntropyLoss(), "optimizer": cs.Adam(net.parameters())}
