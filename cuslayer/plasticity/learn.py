@@ -47,7 +47,8 @@ class Learn(Callback):
             raise check.mistyped("rules", "must be a mapping from layers to rules", rules)
         if reward is not None and not callable(reward):
             raise check.mistyped("reward", "must be a function of output and target", reward)
-        self.rules, self._reward = rules, reward
+        self.rules = rules
+        self._reward = reward
 
     def before_step(self, trainer: Trainer, batch: Any) -> bool:
         if trainer.parallel is not None:

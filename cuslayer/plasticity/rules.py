@@ -165,7 +165,9 @@ class Synapses:
     """
 
     def __init__(self, rule: STDP, weight: Tensor, *, dt: float, window: Window | None = None) -> None:
-        self.rule, self._weight, self._window = rule, weight, window
+        self.rule = rule
+        self._weight = weight
+        self._window = window
         self._table = rule.table(dt)
         self._state: tuple[Array, Array, Array] | None = None
 
@@ -195,7 +197,8 @@ class Synapses:
         """Add the eligible changes, times a reward, to the weight; one number, or one for each sample."""
         if self._state is None:
             return
-        eligible, w = self._state[0], self._array()
+        eligible = self._state[0]
+        w = self._array()
         rewards = np.asarray(to_numpy(reward), np.float64)
         if rewards.shape not in ((), (len(eligible),)):
             raise ValueError(f"reward must be a number or ({len(eligible)},), got shape {rewards.shape}")

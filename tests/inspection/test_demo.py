@@ -11,31 +11,9 @@ import cuslayer as cs
 from cuslayer.data import Arrays, Digits
 from cuslayer.inspection.structure import dt_at
 from cuslayer.neurons.step import flushed, rint, trunc
-from tests.support.pages import IMAGES, Page, drawn_at_random, lively, seen
-from tools import browser
+from tests.support.pages import IMAGES, drawn_at_random, lively, seen
 
 pytestmark = pytest.mark.all
-
-
-@pytest.fixture(scope="module")
-def there(tmp_path_factory):
-    if browser.find() is None:
-        pytest.skip("no Chromium to open pages in")
-    with browser.Browser(tmp_path_factory.mktemp("profile")) as opened:
-        yield Page(opened)
-
-
-@pytest.fixture
-def page(there, tmp_path):
-    """Return a function that opens the page of a network; fail if the page leaves an error on its console."""
-
-    def opened(net, **options):
-        options = {"recordings": Digits("test")} | options
-        there.open(cs.write_demo(net, tmp_path / "demo.html", **options))
-        return there
-
-    yield opened
-    assert there.there.said == []
 
 
 def test_digits_have_the_spikes_of_python(page):

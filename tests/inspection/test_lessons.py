@@ -7,8 +7,7 @@ import pytest
 
 import cuslayer as cs
 from cuslayer.data import Digits
-from tests.support.pages import IMAGES, Page, lively, seen
-from tools import browser
+from tests.support.pages import IMAGES, lively, seen
 
 pytestmark = pytest.mark.all
 
@@ -33,26 +32,6 @@ GRADIENTS = """(() => {
     return [...step.value];
   });
 })()"""
-
-
-@pytest.fixture(scope="module")
-def there(tmp_path_factory):
-    if browser.find() is None:
-        pytest.skip("no Chromium to open pages in")
-    with browser.Browser(tmp_path_factory.mktemp("profile")) as opened:
-        yield Page(opened)
-
-
-@pytest.fixture
-def page(there, tmp_path):
-    """Return a function that opens the page of a network; fail if the page leaves an error on its console."""
-
-    def opened(net, **options):
-        there.open(cs.write_demo(net, tmp_path / "demo.html", **({"recordings": Digits("test")} | options)))
-        return there
-
-    yield opened
-    assert there.there.said == []
 
 
 @pytest.mark.parametrize("name", NETWORKS)

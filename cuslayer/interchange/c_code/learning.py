@@ -10,14 +10,14 @@ the mean slope R of a neuron. The error of a potential k is G_k; with c_j the su
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
 import numpy as np
 
 from cuslayer.interchange.c_code.program import Program, Ring, Signal, Stage, loop, tidy
 from cuslayer.kernels.constants import surrogate_numbers
-from cuslayer.kernels.step.kind import SLOPE, is_condition
+from cuslayer.kernels.step.kind import SLOPE, Statement, is_condition
 from cuslayer.kernels.step.kind import name as named
 from cuslayer.kernels.step.print_c import C, number, word
 from cuslayer.kernels.step.print_numba import rows_of
@@ -59,10 +59,7 @@ class LearningNeurons:
 
     def inside(self, program: Program) -> list[str]:
         """Return the statements of neuron j: its slope, and its share of the mean coefficients of the tangent."""
-        lines = []
-        for target, value in self.part.body:
-            shown = self.show.show(value, condition=is_condition(value))
-            lines.append(f"const {'int' if is_condition(value) else 'float'} {word(target)} = {shown};")
+        lines = _assigned(self.show, self.part.body)
         share = number(1.0 / self.stage.output.size)
         values = [value for row in self.rows for value in row.values()]
         for place, value in enumerate(values):
@@ -89,9 +86,7 @@ class LearningNeurons:
         lines += [f"const float {word(name)} = {value};" for name, value in zip(curve.numbers, constants, strict=True)]
         at = f"({u} < 0.0f ? -{u} : {u})" if self.spiking.kind.two_sided else u
         lines.append(f"const float {word(curve.argument)} = ({at} - {theta}) * {steep};")
-        for target, value in curve.body:
-            shown = show.show(value, condition=is_condition(value))
-            lines.append(f"const {'int' if is_condition(value) else 'float'} {word(target)} = {shown};")
+        lines += _assigned(show, curve.body)
         lines += [f"{word(SLOPE)} = {height} * {show.show(named(curve.result))};", "}"]
         self.show.functions |= show.functions
         return lines
@@ -137,6 +132,15 @@ class LearningNeurons:
         lines += [f"{state}[i] = {texts[at]};" for at, state in states.items()]
         lines += [f"{ring.now}[i] = {texts[first + at]};" for at, ring in rings.items()]
         return lines, [ring.turn for ring in rings.values()], texts[-1]
+
+
+def _assigned(show: C, body: Iterable[Statement]) -> list[str]:
+    """Return assignments as lines of C."""
+    lines = []
+    for target, value in body:
+        kind = "int" if is_condition(value) else "float"
+        lines.append(f"const {kind} {word(target)} = {show.show(value, condition=is_condition(value))};")
+    return lines
 
 
 class Learning:

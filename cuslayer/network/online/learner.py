@@ -62,7 +62,6 @@ class OnlineLearner:
         self.end_step()
         self._runs = self._stages()
         self._traced = self._stages()
-        self._steps = 0
         self._pending: _Chunk | None = None
         for population in self.populations.values():
             population.reset()
@@ -134,11 +133,11 @@ class OnlineLearner:
         if output in values:
             return values[output]
         _, stages = feeds(self.graph.nodes, [output])
-        found = dict(values)
+        outputs = dict(values)
         for number in sorted(stages):
-            inputs = (found[before] for before in self.graph.nodes[number].inputs)
-            found[number] = as_tensor(self._traced[number](*inputs))
-        return found[output]
+            inputs = (outputs[before] for before in self.graph.nodes[number].inputs)
+            outputs[number] = as_tensor(self._traced[number](*inputs))
+        return outputs[output]
 
     def end_step(self) -> None:
         """Let adaptive feedback weights follow the weights that an optimizer has changed."""

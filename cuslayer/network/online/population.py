@@ -70,8 +70,7 @@ class Population:
     def __init__(self, graph: Graph, node: GraphNode, rule: Online) -> None:
         self.node = node
         self.rule = rule
-        self.by_step = _neurons_of(node)
-        self.trained = bool(_trained(self.by_step))
+        self.trained = bool(_trained(_neurons_of(node)))
         self.next: Population | None = None
         stage: Any = node.stage
         self.recurrent: Any = getattr(stage, "own_layer", None)
@@ -113,6 +112,7 @@ class Population:
     def reset(self) -> None:
         """Begin before the first step."""
         self.steps = 0
+        self.by_step = _neurons_of(self.node)
         self.errors: Any = None  # the gradient of the output in the last chunk, before the slopes
         self.neurons: Any = None
         self._mean_slope: Array | None = None
@@ -130,7 +130,8 @@ class Population:
         given = weighted.data
         if namespace(given) is not np:
             raise ValueError("online learning runs on the CPU, got an array of a GPU")
-        by_step = _neurons_of(self.node)
+        # An optimizer step may have changed trained constants.
+        by_step = _neurons_of(self.node) if self.trained else self.by_step
         spikes: Any = None
         if by_step is None:
             self._run_sampled(weighted, continued)
@@ -139,10 +140,11 @@ class Population:
             if self.recurrent is not None:
                 spikes = as_tensor(continued(weighted)).data
                 rows = rows + self._returned(spikes).reshape(rows.shape)
-            constants = _constants(by_step, given)
             if self.neurons is None:
+                constants = _constants(by_step, given)
                 self.neurons = online.Neurons(by_step.spiking, constants, rows.shape[1], rows.dtype, self.trained)
-            self.neurons.constants = constants  # training may have changed them
+            elif self.trained:
+                self.neurons.constants = _constants(by_step, given)
             self.linear = self.neurons.run(np.ascontiguousarray(rows))
         if self.reads_out:
             self.linear = self.linear._replace(slopes=np.ones_like(self.linear.slopes))
@@ -215,8 +217,9 @@ class Population:
                 parameters["bias"] = self.dense.bias
         if self.recurrent is not None:
             parameters["recurrent"] = self.recurrent.effective_weight()
-        for number, constant in _trained(_neurons_of(self.node)).items():
-            parameters[f"constant {number}"] = constant
+        if self.trained:
+            constants = _trained(_neurons_of(self.node))
+            parameters |= {f"constant {number}": constant for number, constant in constants.items()}
         return _learned(x, *parameters.values(), population=self, names=tuple(parameters))
 
     def error(self, g: Array) -> Array:
@@ -318,7 +321,6 @@ class _Synapses:
         from cuslayer.kernels.online import cpu as online
 
         self._population = population
-        self._of_columns = width is None
         _, samples, neurons = population.shape
         self._shared = population.neurons.shared is not None
         after = population.next

@@ -43,7 +43,7 @@ class Online:
 
     Source: Bellec and others 2020, "A solution to the learning dilemma for recurrent networks of spiking neurons",
     Nature Communications 11:3625; Xiao and others 2022, "Online training through time for spiking neural networks",
-    arXiv 2210.04195; Wang and others 2026, braintrace.
+    arXiv 2210.04195.
 
     >>> Online("eprop", feedback="random")
     Online(rule='eprop', feedback='random')
