@@ -89,6 +89,18 @@ def test_deep_networks_follow_backward(kind, rule):
     least = (0.6, 0.8, 0.93, 0.999999)
     for ours, theirs, bound in zip(found, wanted, least, strict=True):
         assert cosine(ours, theirs) > bound
+        # Errors that go on to earlier layers shrink, since a change now is less certain of earlier steps.
+        assert 0.15 < np.linalg.norm(ours) / np.linalg.norm(theirs) < 1.1
+
+
+def test_trained_constants_act_at_once():
+    """An optimizer step changes a decay: the next step has it, and the state goes on."""
+    net = in_float64(cs.Sequential(cs.Dense(3, 4, weight_scale=9.0), cs.LIF(), cs.ReadOut(4, 2, trained=True)))
+    learner = OnlineLearner(graph_in_chunks(net), Online())
+    before = learner.run(cs.Tensor(np.ones((20, 1, 3), bool)))[-1]
+    net[2].tau.data = np.full_like(net[2].tau.data, 0.5)
+    assert before.any()
+    np.testing.assert_allclose(learner.run(cs.Tensor(np.zeros((1, 1, 3), bool)))[0], np.exp(-2.0) * before)
 
 
 def test_convolutions_learn_by_factored_traces():
