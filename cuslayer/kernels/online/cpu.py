@@ -1,8 +1,8 @@
 """Learning forward in time on the CPU: the tangents of neurons, and the traces of synapses that follow from them.
 
-`linearize` runs neurons and writes, for each step, the coefficients of their tangents; see `step/tangent.py`. `follow`
-runs tangents for rows of inputs, and `accumulate` runs them for each synapse of a dense layer: the change of the
-neuron's spikes by the weight, and then the change of the next neurons' potentials by these spikes.
+`Neurons` runs neurons and writes, for each step, the coefficients of their tangents; see `step/tangent.py`. `follow`
+runs tangents for rows of inputs. `accumulate` runs them for each synapse of a dense layer: the change of the neuron's
+spikes by the weight, then the change of the next neurons' potentials by these spikes. `at_output` has no next neurons.
 """
 
 from __future__ import annotations
