@@ -86,6 +86,7 @@ from cuslayer.layers.pool import (
     weighted_pool as weighted_pool,
     weighted_unpool as weighted_unpool,
 )
+from cuslayer.layers.rectifier import quantized_relu as quantized_relu, relu as relu
 from cuslayer.layers.recurrent import recurrent as recurrent
 from cuslayer.layers.synaptic_delay import lagged as lagged, weights_over_lags as weights_over_lags
 from cuslayer.layers.weight_hooks import quantize as quantize, weight_norm as weight_norm

@@ -7,6 +7,7 @@ from cuslayer.layers.delay import Delay, Shift
 from cuslayer.layers.dense import Dense, ReadOut
 from cuslayer.layers.filter_bank import FilterBank, TemporalFilter
 from cuslayer.layers.pool import AvgPool, GlobalAvgPool, MaxPool, SumPool, Unpool
+from cuslayer.layers.rectifier import QuantizedReLU, ReLU
 from cuslayer.layers.recurrent import Recurrent
 from cuslayer.layers.synaptic_delay import SynapticDelays
 from cuslayer.layers.weight_hooks import IntegerWeight, WeightNorm
@@ -28,6 +29,8 @@ __all__ = [
     "KWinners",
     "Layer",
     "MaxPool",
+    "QuantizedReLU",
+    "ReLU",
     "ReadOut",
     "Recurrent",
     "Shift",

@@ -358,6 +358,8 @@ _FORMS = (
     "unpool",
     "mean",
     "global_mean",
+    "relu",
+    "quantized_relu",
     "max",
     "winners",
     "norm",
@@ -394,6 +396,8 @@ def form_of(stage: object) -> str | None:
     pool, unpool, mean         window, gain, and effective_weight() where there is a weight_hook
     max                        window
     global_mean                none: the mean of each channel over a frame
+    relu                       none: the positive part
+    quantized_relu             levels, limit
     winners                    k, among
     norm                       fixed_map()
     delay                      lags(), linear, dt

@@ -166,6 +166,12 @@ OPERATIONS = {
     "mean pool": (cs.AvgPool(2), [normal(3, 2, 5, 6, 2)], False),
     "mean pool of spikes": (cs.AvgPool(3, stride=2, padding=1), [spikes(3, 2, 5, 6, 2)], False),
     "mean of frames": (cs.GlobalAvgPool(), [spikes(3, 2, 5, 6, 2)], False),
+    "rectifier": (cs.ReLU(), [normal(3, 2, 5)], True),
+    "rounded rectifier": (
+        lambda x, limit: functions.quantized_relu(x, limit, levels=4),
+        [normal(3, 2, 5), np.array(1.5, np.float32)],
+        True,
+    ),
     "max pool": (cs.MaxPool(2), [normal(3, 2, 5, 6, 2)], True),
     "max pool of spikes": (cs.MaxPool(3, stride=2, padding=1), [spikes(3, 2, 5, 6, 2)], True),
     "shift": (lambda x: cs.functions.shift(x, delay=[2.0, -3.0, 0.0]), [normal(9, 2, 3)], True),

@@ -176,7 +176,10 @@ NETWORKS = {
     "images": (
         IMAGE,
         lambda: [
-            cs.Conv(2, 6, 3, padding=1, weight_scale=9.0, bias=True),
+            cs.Conv(2, 6, 3, padding=1, weight_scale=2.0, bias=True),
+            cs.ReLU(),
+            cs.Conv(6, 6, 1, weight_scale=9.0),
+            cs.layers.QuantizedReLU(5, limit=1.7),
             normalized(6, center=False),
             cs.LIF(),
             cs.SumPool(2, gain=1.1),

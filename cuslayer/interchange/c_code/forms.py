@@ -239,6 +239,24 @@ def _concatenation(program: Program, stage: Stage) -> str:
     return "\n".join(parts) + (listed(program, array, size) if spikes else "")
 
 
+def _relu(program: Program, stage: Stage) -> str:
+    """Return the statements of the positive part."""
+    if stage.given.spikes:
+        return stored(stage.given, "y")
+    return loop("j", stage.given.size, "y[j] = x[j] > 0.0f ? x[j] : 0.0f;")
+
+
+def _quantized_relu(program: Program, stage: Stage) -> str:
+    """Return the statements of the positive part, clipped and rounded to steps."""
+    levels = stage.layer.levels
+    step = np.float32(to_numpy(stage.layer.limit.data)) / np.float32(levels)
+    # The floor of what is clipped: a whole number that an integer holds, without a library of mathematics.
+    value = f"const float value = (float)((float)(y[j] / {number(step)}) + 0.5f);"
+    clipped = f"const float inside = value < 0.0f ? 0.0f : value > {levels}.0f ? {levels}.0f : value;"
+    rounded = f"y[j] = (float)((float)(int32_t)inside * {number(step)});"
+    return "\n".join([stored(stage.given, "y"), loop("j", stage.given.size, value, clipped, rounded)])
+
+
 def _winners(program: Program, stage: Stage) -> str:
     """Return the statements that let the largest numbers pass: those with fewer than k larger ones."""
     layer = stage.layer
@@ -287,4 +305,6 @@ _BODIES: dict[str | None, Callable[[Program, Stage], str]] = {
     "vote": _vote,
     "join": _join,
     "winners": _winners,
+    "relu": _relu,
+    "quantized_relu": _quantized_relu,
 }
