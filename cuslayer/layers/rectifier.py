@@ -101,7 +101,9 @@ def quantized_relu(x: Array, limit: Array, /, *, levels: int) -> tuple[Array, Pu
     xp = namespace(x)
     of_type = x.dtype.type
     step = limit.astype(x.dtype) / of_type(levels)
-    y = xp.floor(x / step + of_type(0.5)).clip(0, levels).astype(x.dtype, copy=False) * step
+    # The floor of a number that is not negative is its whole part.
+    count = (x / step + of_type(0.5)).clip(0, levels).astype(np.int32)
+    y = count.astype(x.dtype) * step
     half = step * of_type(0.5)
     most = limit.astype(x.dtype) + half
 
