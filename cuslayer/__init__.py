@@ -124,6 +124,7 @@ if TYPE_CHECKING:
     from cuslayer.inspection.record import record as record
     from cuslayer.inspection.report import write_demo as write_demo, write_report as write_report
     from cuslayer.interchange import (
+        convert as convert,
         export_c as export_c,
         export_nir as export_nir,
         import_nir as import_nir,
@@ -136,7 +137,7 @@ if TYPE_CHECKING:
 # Modules that are imported on first use, so that importing the package is fast, and the package's names from each.
 _LATER = {
     "inspection": "calibrate diagnose explain reassign record write_demo write_report",
-    "interchange": "export_c export_nir import_nir quantize",
+    "interchange": "convert export_c export_nir import_nir quantize",
     "saving": "load save",
     "training": "Trainer load_run",
     "distributed": "",

@@ -70,9 +70,11 @@ from cuslayer._array_functions.shapes import (
 )
 from cuslayer._encoding import replicate as replicate
 from cuslayer.layers.conv import conv as conv, conv_transpose as conv_transpose
+from cuslayer.layers.count_pool import count_max_pool as count_max_pool
 from cuslayer.layers.delay import shift as shift
 from cuslayer.layers.dense import dense as dense, leaky_integral as leaky_integral
 from cuslayer.layers.filter_bank import filter_bank as filter_bank, fir as fir
+from cuslayer.layers.first_step import first_step as first_step
 from cuslayer.layers.fused import (
     conv_neuron as conv_neuron,
     conv_pool as conv_pool,

@@ -2,6 +2,8 @@
 
 from cuslayer.interchange.axes import from_nchwt, to_nchwt
 from cuslayer.interchange.c_code.export import ExportedC, export_c
+from cuslayer.interchange.conversion.convert import Conversion, convert
+from cuslayer.interchange.conversion.rates import ConvertedLayer
 from cuslayer.interchange.integers.compare import Divergence, Moved, TwinComparison, compare_twin
 from cuslayer.interchange.integers.quantize import quantize
 from cuslayer.interchange.netx import export_hdf5, import_hdf5
@@ -10,11 +12,14 @@ from cuslayer.interchange.nir.write import export_nir
 from cuslayer.interchange.slayer_pytorch import load_slayer
 
 __all__ = [
+    "Conversion",
+    "ConvertedLayer",
     "Divergence",
     "ExportedC",
     "Moved",
     "TwinComparison",
     "compare_twin",
+    "convert",
     "export_c",
     "export_hdf5",
     "export_nir",

@@ -142,7 +142,7 @@ def max_pool(
     """
     window, k, shape = _window(x, kernel_size, stride, padding, dilation), kernels.of(x).pool, x.shape
     image = (shape[2], shape[3])
-    _largest_outputs(window, image)
+    largest_outputs(window, image)
     out, place = k.max_pool(x.reshape(shape[0] * shape[1], *shape[2:]), window)
     return (
         out.reshape(*shape[:2], *out.shape[1:]),
@@ -268,7 +268,7 @@ class Unpool(Windowed):
         return (*self.window.image(shape[:2]), shape[2])
 
 
-class _WithinFrame(Sliding):
+class WithinFrame(Sliding):
     """Base class of `AvgPool` and `MaxPool`: a window that slides over each channel within the frame."""
 
     keeps_steps = True
@@ -286,7 +286,7 @@ class _WithinFrame(Sliding):
         return f"{type(self).__name__}({self.kernel_size}{options})"
 
 
-class AvgPool(_WithinFrame):
+class AvgPool(WithinFrame):
     """The mean over windows, without neurons after it: numbers from 0 to 1 for spikes.
 
     ``y[r, c] = sum_{i, j} x[stride r + dilation i - padding, ...] / (kh kw)``: channels do not mix, padding counts as
@@ -339,7 +339,7 @@ class AvgPool(_WithinFrame):
         return (*self.window.outputs(shape[:2], ceil=False), shape[2])
 
 
-class MaxPool(_WithinFrame):
+class MaxPool(WithinFrame):
     """The largest of windows, for spikes whether one fires; see `functions.max_pool`.
 
     Spikes stay spikes, so that the next layer works event by event, and no neurons are needed after it.
@@ -360,7 +360,7 @@ class MaxPool(_WithinFrame):
     form = "max"
 
     def _check_window(self) -> None:
-        _check_padding(self.window)
+        check_padding(self.window)
 
     @each_step_alone
     def __call__(self, x: TensorLike) -> Tensor:
@@ -371,7 +371,7 @@ class MaxPool(_WithinFrame):
         if shape is None:
             return None
         check_frames(("T", "N", *shape))
-        return (*_largest_outputs(self.window, shape[:2]), shape[2])
+        return (*largest_outputs(self.window, shape[:2]), shape[2])
 
 
 class GlobalAvgPool(Layer):
@@ -418,7 +418,7 @@ class GlobalAvgPool(Layer):
         return None if shape is None else (self._channels(("T", "N", *shape)),)
 
 
-def _check_padding(window: Window) -> None:
+def check_padding(window: Window) -> None:
     """Raise ValueError if padding is more than half of what a window spans, as a window may then lie within it."""
     for kernel, padding, dilation in zip(window.kernel, window.padding, window.dilation, strict=True):
         reach = dilation * (kernel - 1) + 1
@@ -426,9 +426,9 @@ def _check_padding(window: Window) -> None:
             raise ValueError(f"padding must be at most {reach // 2}, half of what the window spans, got {padding}")
 
 
-def _largest_outputs(window: Window, image: tuple[int, ...]) -> tuple[int, int]:
+def largest_outputs(window: Window, image: tuple[int, ...]) -> tuple[int, int]:
     """Return the numbers of windows of `max_pool` on an image (H, W), each of which must have a pixel."""
-    _check_padding(window)
+    check_padding(window)
     counts = window.outputs(image, ceil=False)
     for size, count, kernel, stride, padding, dilation in zip(image, counts, *window, strict=True):
         # In other images each window has a pixel.

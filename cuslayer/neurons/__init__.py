@@ -6,6 +6,7 @@ from cuslayer.neurons.balanced_resonate_and_fire import BalancedResonateAndFire
 from cuslayer.neurons.base import Neuron
 from cuslayer.neurons.cuba import CUBA
 from cuslayer.neurons.dynamics import StepNeuron
+from cuslayer.neurons.integrate_and_fire import IF, WaitingIF
 from cuslayer.neurons.lif import LIF
 from cuslayer.neurons.loihi import Loihi
 from cuslayer.neurons.normalized_alif import NormalizedALIF
@@ -16,6 +17,7 @@ from cuslayer.neurons.srm import SRM
 
 __all__ = [
     "CUBA",
+    "IF",
     "LIF",
     "SRM",
     "AdLIF",
@@ -28,4 +30,5 @@ __all__ = [
     "SampledSRM",
     "SigmaDelta",
     "StepNeuron",
+    "WaitingIF",
 ]

@@ -13,7 +13,7 @@ Without axes, `cs.plot.raster(spikes).figure` is the new figure: a notebook that
 `savefig` writes it. All plots have one style, for light and for dark backgrounds: see `style`.
 """
 
-from cuslayer.plot.curves import confusion, gradient_flow, integer_widths, learning_curves, sweep_results
+from cuslayer.plot.curves import confusion, conversion, gradient_flow, integer_widths, learning_curves, sweep_results
 from cuslayer.plot.images import Animation, animation, frames, receptive_fields
 from cuslayer.plot.neurons import filters, potential, raster, surrogate, surrogates
 from cuslayer.plot.style import style
@@ -22,6 +22,7 @@ __all__ = [
     "Animation",
     "animation",
     "confusion",
+    "conversion",
     "filters",
     "frames",
     "gradient_flow",

@@ -249,6 +249,44 @@ def integer_widths(rows: Sequence[Mapping[str, Any]], ax: Axes | None = None) ->
 
 
 @check.operation
+def conversion(result: Any, ax: Axes | None = None) -> Any:
+    """Draw the accuracy of a converted network over the number of steps; without labels, the error of each layer.
+
+    Args:
+        result: what `cuslayer.convert` returned: an object with ``accuracy``, ``of_numbers`` and ``layers``.
+        ax: where to draw; by default the axes of a new figure, which is `ax.figure`.
+
+    Returns:
+        The axes.
+
+    Raises:
+        TypeError: ax is not Axes.
+
+    >>> from types import SimpleNamespace
+    >>> result = SimpleNamespace(accuracy=np.array([0.5, 0.9]), of_numbers=0.92, layers=())
+    >>> [line.get_label() for line in conversion(result).lines]
+    ['spiking network', 'network of numbers']
+    """
+    ax = axes(ax, (6.0, 3.4))
+    colors = palette(ax)
+    if result.accuracy is None:
+        names = [row.layer.partition(" ")[0] for row in result.layers]
+        errors = [100 * row.error for row in result.layers]
+        worst = max(errors, default=0.0)
+        shades = [colors.vermilion if error == worst else colors.blue for error in errors]
+        ax.bar(range(len(errors)), errors, color=shades)
+        ax.set_xticks(range(len(errors)), names)
+        ax.set(xlabel="layer", ylabel="error (%)")
+        return open_frame(ax)
+    steps = 1 + np.arange(len(result.accuracy))
+    ax.plot(steps, 100 * result.accuracy, color=colors.vermilion, label="spiking network")
+    ax.axhline(100 * result.of_numbers, color=colors.ink, linestyle="--", label="network of numbers")
+    ax.set(xlabel="steps", ylabel="accuracy (%)")
+    whole_numbers(ax.xaxis)
+    return open_frame(ax, legend=True)
+
+
+@check.operation
 def confusion(
     labels: TensorLike,
     predicted: TensorLike,

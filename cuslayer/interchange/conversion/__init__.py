@@ -1,0 +1,1 @@
+"""Conversion of networks of numbers into spiking networks."""
