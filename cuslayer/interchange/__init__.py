@@ -2,7 +2,7 @@
 
 from cuslayer.interchange.axes import from_nchwt, to_nchwt
 from cuslayer.interchange.c_code.export import ExportedC, export_c
-from cuslayer.interchange.conversion.convert import Conversion, convert
+from cuslayer.interchange.conversion.convert import Accuracy, Conversion, convert
 from cuslayer.interchange.conversion.rates import ConvertedLayer
 from cuslayer.interchange.integers.compare import Divergence, Moved, TwinComparison, compare_twin
 from cuslayer.interchange.integers.quantize import quantize
@@ -12,6 +12,7 @@ from cuslayer.interchange.nir.write import export_nir
 from cuslayer.interchange.slayer_pytorch import load_slayer
 
 __all__ = [
+    "Accuracy",
     "Conversion",
     "ConvertedLayer",
     "Divergence",

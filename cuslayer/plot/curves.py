@@ -253,7 +253,7 @@ def conversion(result: Any, ax: Axes | None = None) -> Any:
     """Draw the accuracy of a converted network over the number of steps; without labels, the error of each layer.
 
     Args:
-        result: what `cuslayer.convert` returned: an object with ``accuracy``, ``of_numbers`` and ``layers``.
+        result: what `cuslayer.convert` returned: an object with ``accuracy`` and ``layers``.
         ax: where to draw; by default the axes of a new figure, which is `ax.figure`.
 
     Returns:
@@ -263,8 +263,8 @@ def conversion(result: Any, ax: Axes | None = None) -> Any:
         TypeError: ax is not Axes.
 
     >>> from types import SimpleNamespace
-    >>> result = SimpleNamespace(accuracy=np.array([0.5, 0.9]), of_numbers=0.92, layers=())
-    >>> [line.get_label() for line in conversion(result).lines]
+    >>> accuracy = SimpleNamespace(spiking=np.array([0.5, 0.9]), numbers=0.92)
+    >>> [line.get_label() for line in conversion(SimpleNamespace(accuracy=accuracy, layers=())).lines]
     ['spiking network', 'network of numbers']
     """
     ax = axes(ax, (6.0, 3.4))
@@ -278,9 +278,9 @@ def conversion(result: Any, ax: Axes | None = None) -> Any:
         ax.set_xticks(range(len(errors)), names)
         ax.set(xlabel="layer", ylabel="error (%)")
         return open_frame(ax)
-    steps = 1 + np.arange(len(result.accuracy))
-    ax.plot(steps, 100 * result.accuracy, color=colors.vermilion, label="spiking network")
-    ax.axhline(100 * result.of_numbers, color=colors.ink, linestyle="--", label="network of numbers")
+    spiking = result.accuracy.spiking
+    ax.plot(1 + np.arange(len(spiking)), 100 * spiking, color=colors.vermilion, label="spiking network")
+    ax.axhline(100 * result.accuracy.numbers, color=colors.ink, linestyle="--", label="network of numbers")
     ax.set(xlabel="steps", ylabel="accuracy (%)")
     whole_numbers(ax.xaxis)
     return open_frame(ax, legend=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -132,16 +132,28 @@ def _converted(
     if method == "qcfs":
         rows = conversion.compare(x[:count])
     others = slice(count, None) if len(x) > count else slice(None)
-    accuracy = of_numbers = None
+    conversion.layers = tuple(rows)
     if labels is not None:
-        accuracy = conversion.test((x[None, others], labels[others]))
-        of_numbers = _accuracy_of(net, x[others], labels[others])
-    vars(conversion).update(layers=tuple(rows), accuracy=accuracy, of_numbers=of_numbers, tested=len(x[others]))
+        conversion.accuracy = conversion.test((x[None, others], labels[others]))
     return conversion
 
 
 def _of_percentile(current: Array, target: Array) -> Array:
     return units.percentile(target, _PERCENTILE)
+
+
+class Accuracy(NamedTuple):
+    """The accuracy of a conversion on labelled recordings.
+
+    Attributes:
+        spiking: the accuracy of the spiking network after each step, (T,).
+        numbers: the accuracy of the network of numbers.
+        recordings: the number of recordings.
+    """
+
+    spiking: Array
+    numbers: float
+    recordings: int
 
 
 @dataclass(eq=False, repr=False)
@@ -155,9 +167,8 @@ class Conversion:
         method: the method.
         input: "current" or "rate".
         layers: a row for each layer of neurons, `ConvertedLayer`.
-        accuracy: the accuracy after each step, (T,); None without labels.
-        of_numbers: the accuracy of the network that was converted; None without labels.
-        tested: the number of recordings that showed the accuracy.
+        accuracy: the result of `test` on recordings that did not set the units, if there were some; None without
+            labels.
     """
 
     net: Sequential
@@ -166,9 +177,7 @@ class Conversion:
     method: str
     input: str
     layers: tuple[ConvertedLayer, ...] = field(default=())
-    accuracy: Array | None = None
-    of_numbers: float | None = None
-    tested: int = 0
+    accuracy: Accuracy | None = None
 
     @property
     def worst(self) -> ConvertedLayer | None:
@@ -180,27 +189,40 @@ class Conversion:
         return encode(np.asarray(x), self.steps, self.input)
 
     @check.operation
-    def test(self, data: Any) -> Array:
-        """Return the accuracy after each step, (T,), on other data.
+    def test(self, data: Any) -> Accuracy:
+        """Return the accuracy after each step, and of the network of numbers, on other data.
 
         Args:
             data: see `convert`; with labels.
 
         Raises:
-            ValueError: data has no labels.
+            ValueError: data has no labels, or no recording.
         """
-        right = np.zeros(self.steps)
+        right = np.zeros(self.steps, np.int64)
+        right_numbers = 0
         total = 0
+        dtype = _dtype_of(self.numbers)
         for x, labels in batches(data):
             if labels is None:
                 raise ValueError("data must have labels, got none")
             with no_grad():
                 output = to_numpy(self.net(self.encode(x)).data)
+                numbers = to_numpy(self.numbers(x[None].astype(dtype)).data)
             decisions = output.reshape(self.steps, len(x), -1).cumsum(axis=0).argmax(axis=2)
             right += (decisions == labels).sum(axis=1)
+            right_numbers += int((numbers.reshape(len(x), -1).argmax(axis=1) == labels).sum())
             total += len(x)
-        accuracy: Array = right / max(total, 1)
-        return accuracy
+        if not total:
+            raise ValueError("data must have a recording, got none")
+        return Accuracy(right / total, right_numbers / total, total)
+
+    def batches(self, data: Any) -> Encoded:
+        """Return batches of data as the spiking network takes them, for a `Trainer` that goes on training.
+
+        Args:
+            data: see `convert`; a `Loader` with ``shuffle=True`` shuffles each epoch.
+        """
+        return Encoded(self, data)
 
     @check.operation
     def compare(self, x: Array) -> list[ConvertedLayer]:
@@ -218,6 +240,22 @@ class Conversion:
             rows.append(ConvertedLayer(name, float(np.sqrt(difference / size)), rate, float(np.mean(units_of))))
         return rows
 
+    @check.operation
+    def mismatches(self, x: Array) -> tuple[int, int]:
+        """Return how many spike counts differ from the numbers for which they stand, and how many there are.
+
+        Args:
+            x: recordings (N, ...).
+        """
+        with no_grad():
+            wanted = outputs_of(self.numbers, x.astype(_dtype_of(self.numbers)))
+        different = total = 0
+        for number, (_, unit, spikes) in self.counts(x).items():
+            share = 1.0 if self.method == "qcfs" else self.steps
+            different += int((np.rint(share * wanted[number] / unit) != spikes).sum())
+            total += spikes.size
+        return different, total
+
     def counts(self, x: Array) -> dict[int, tuple[str, Array, Array]]:
         """Return name, units and spike counts (N, ...) of the neurons by the number of their rectifier."""
         counts: dict[int, tuple[str, Array, Array]] = {}
@@ -232,9 +270,12 @@ class Conversion:
     def __repr__(self) -> str:
         what = "numbers" if self.input == "current" else "spikes"
         lines = [f"{self.method}: {len(self.layers)} layers of neurons, {self.steps} steps of {what}"]
-        if self.accuracy is not None and self.of_numbers is not None:
-            lines.append(f"accuracy on {self.tested:,} recordings: {self.of_numbers:.2%} of the numbers")
-            lines += [f"  {self.accuracy[step - 1]:8.2%} after {step} steps" for step in shown_steps(self.steps)]
+        if self.accuracy is not None:
+            recordings = f"{self.accuracy.recordings:,} recordings"
+            lines.append(f"accuracy on {recordings}: {self.accuracy.numbers:.2%} of the network of numbers")
+            lines += [
+                f"  {self.accuracy.spiking[step - 1]:8.2%} after {step} steps" for step in shown_steps(self.steps)
+            ]
         for row in self.layers:
             mark = "  (worst)" if row is self.worst and len(self.layers) > 1 else ""
             lines.append(f"  layer {row.layer}: error {row.error:.2%}, {row.rate:.3f} spikes a step{mark}")
@@ -246,6 +287,22 @@ class Conversion:
         return plot.conversion(self, ax)
 
 
+class Encoded:
+    """Batches of still recordings, as a converted network takes them; see `Conversion.batches`."""
+
+    def __init__(self, conversion: Conversion, data: Any) -> None:
+        self.conversion = conversion
+        self.data = data
+
+    def __iter__(self) -> Iterator[tuple[Array, Array | None]]:
+        for x, labels in batches(self.data):
+            yield self.conversion.encode(x), labels
+
+    def __len__(self) -> int:
+        """The number of batches of a `Loader`."""
+        return len(self.data)
+
+
 def shown_steps(steps: int) -> list[int]:
     """Return the powers of two up to a number of steps, and the number itself."""
     powers = [1 << exponent for exponent in range(steps.bit_length()) if 1 << exponent < steps]
@@ -255,17 +312,6 @@ def shown_steps(steps: int) -> list[int]:
 def _dtype_of(net: Sequential) -> Any:
     parameters = net.parameters()
     return parameters[0].dtype if parameters else np.float32
-
-
-def _accuracy_of(net: Sequential, x: Array, labels: Array) -> float:
-    """Return the accuracy of a network of numbers."""
-    right = 0
-    with no_grad():
-        for start in range(0, len(x), _BATCH):
-            samples = slice(start, start + _BATCH)
-            output = to_numpy(net(to_device(x[None, samples])).data)[0]
-            right += int((output.reshape(len(output), -1).argmax(axis=1) == labels[samples]).sum())
-    return right / max(len(x), 1)
 
 
 def encode(x: Array, steps: int, how: str) -> Array:

@@ -75,7 +75,7 @@ def scale_weights(layer: Any, units: Array | None) -> None:
 def units_after(node: GraphNode, units: dict[int, Array | None], channels: dict[int, int]) -> Array | None:
     """Return what the output spikes of a stage without neurons stand for, by channel; None for numbers."""
     form = form_of(node.stage)
-    if form == "join" and node.stage.how == "concatenate":  # type: ignore[attr-defined]
+    if form == "join" and node.stage.how == "concatenate":
         of_branches = [units[number] for number in node.inputs]
         if all(each is None for each in of_branches):
             return None

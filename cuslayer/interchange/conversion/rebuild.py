@@ -117,7 +117,7 @@ def channel_weights(shape: Shape, factor: Array, addend: Array | None = None, dt
     layer.weight.data = to_device(weight.astype(dtype))
     if addend is not None:
         layer.bias.data = to_device(addend.astype(dtype))
-    return layer  # type: ignore[no-any-return]
+    return layer
 
 
 def _without_norms(net: Sequential, shape: Shape, dtype: Any) -> Sequential:
@@ -178,7 +178,7 @@ def spiking_nodes(graph: Graph) -> set[int]:
 
 
 def _concatenates(node: GraphNode) -> bool:
-    return form_of(node.stage) == "join" and node.stage.how == "concatenate"  # type: ignore[attr-defined]
+    return form_of(node.stage) == "join" and node.stage.how == "concatenate"
 
 
 def _with_weights(net: Sequential, shape: Shape, dtype: Any) -> Sequential:
