@@ -204,6 +204,7 @@ def load(
     braille        letters.npz, numbers              (12,)       27      76    train, test: repetitions from 40
     braille-spikes letters.npz, spikes of changes    (96,)       27      76    train, test: repetitions from 40
     fashion-mnist  train-images-idx3-ubyte and so on (28, 28, 1) 10      4     train, test: pictures
+    mnist          train-images-idx3-ubyte and so on (28, 28, 1) 10      4     train, test: pictures
     latency-mnist  train-images-idx3-ubyte and so on (784,)      10      own   train, test: MNIST, a spike a pixel
     smnist         train-images-idx3-ubyte and so on (1,)        10      784   train, test: MNIST, a pixel a step
     psmnist        the same, in a fixed random order (1,)        10      784   train, test
@@ -230,11 +231,11 @@ def load(
         ImportError: tonic, or for qtdb SciPy, is not installed.
         ValueError: name or split is unknown, a number is out of range, or the data set is not in root.
 
-    >>> load("mnist", "data")
+    >>> load("emnist", "data")
     Traceback (most recent call last):
         ...
-    ValueError: load: name must be one of cifar10dvs, dvsgesture, nmnist, ntidigits, shd, ssc, fashion-mnist, \
-arrays, braille, braille-spikes, latency-mnist, psmnist, qtdb, smnist, yin-yang, got 'mnist'; did you mean smnist?
+    ValueError: load: name must be one of cifar10dvs, dvsgesture, nmnist, ntidigits, shd, ssc, fashion-mnist, mnist, \
+arrays, braille, braille-spikes, latency-mnist, psmnist, qtdb, smnist, yin-yang, got 'emnist'; did you mean mnist?
     """
     if check.one_of("name", name, NAMES) in DRAWN:
         drawn = DRAWN[name](split) if duration is None else DRAWN[name](split, duration=duration)

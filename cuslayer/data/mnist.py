@@ -28,21 +28,29 @@ _SEED = 0
 _GZIP = b"\x1f\x8b"
 
 
-def fashion(root: Path, split: str, steps: int) -> Arrays:
-    """Return the pictures of Fashion-MNIST as numbers from 0 to 1, (steps, 28, 28, 1), the same at every step.
+def pictures(root: Path, split: str, steps: int) -> Arrays:
+    """Return the pictures of MNIST as numbers from 0 to 1, (steps, 28, 28, 1), the same at every step.
 
-    The steps of a picture share its memory. The files have the names of MNIST's, ``train-images-idx3-ubyte``,
+    The steps of a picture share its memory. The files have the names ``train-images-idx3-ubyte``,
     ``train-labels-idx1-ubyte``, and for the test ``t10k-...``, with or without ``.gz``; some sources write a dot before
     ``idx``.
+
+    Source: LeCun, Bottou, Bengio and Haffner 1998, "Gradient-based learning applied to document recognition".
+    """
+    shades, labels = _shades(root, split)
+    still = np.broadcast_to(shades[:, None, :, :, None], (len(shades), steps, _SIDE, _SIDE, 1))
+    return Arrays(still, labels, classes=_CLASSES)
+
+
+def fashion(root: Path, split: str, steps: int) -> Arrays:
+    """Return the pictures of Fashion-MNIST, whose files have the names of MNIST's; see `pictures`.
 
     Source: Xiao, Rasul and Vollgraf 2017, "Fashion-MNIST: a novel image dataset for benchmarking machine learning
     algorithms", arXiv 1708.07747.
     """
-    shades, labels = _shades(root, split)
-    still = np.broadcast_to(shades[:, None, :, :, None], (len(shades), steps, _SIDE, _SIDE, 1))
-    found = Arrays(still, labels, classes=_CLASSES)
-    found.names = _NAMES
-    return found
+    clothes = pictures(root, split, steps)
+    clothes.names = _NAMES
+    return clothes
 
 
 def pixels_in_time(root: Path, split: str, permuted: bool = False) -> Arrays:

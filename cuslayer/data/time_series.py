@@ -16,7 +16,7 @@ from cuslayer.backend import Array
 from cuslayer.data.arrays import MOST_CLASSES, Arrays
 from cuslayer.data.codes import Delta
 from cuslayer.data.formats.base import Missing
-from cuslayer.data.mnist import Latencies, fashion, pixels_in_time
+from cuslayer.data.mnist import Latencies, fashion, pictures, pixels_in_time
 from cuslayer.data.sounds import check_recordings, read_arrays
 
 # The repetitions of a Braille letter from this one on are the test set.
@@ -172,7 +172,7 @@ def _file(root: Path, name: str) -> Path:
 
 
 # The reader of each data set of files. A reader of pictures also takes the number of steps.
-PICTURES: dict[str, Any] = {"fashion-mnist": fashion}
+PICTURES: dict[str, Any] = {"fashion-mnist": fashion, "mnist": pictures}
 READERS: dict[str, Any] = PICTURES | {
     "arrays": own_arrays,
     "braille": letters,

@@ -358,9 +358,11 @@ _FORMS = (
     "unpool",
     "mean",
     "global_mean",
+    "first_step",
     "relu",
     "quantized_relu",
     "max",
+    "count_max",
     "winners",
     "norm",
     "delay",
@@ -394,8 +396,9 @@ def form_of(stage: object) -> str | None:
     dense, read_out            in_features, out_features, effective_weight(), bias, delays
     conv, conv_transpose       window, groups, effective_weight(), bias, delays
     pool, unpool, mean         window, gain, and effective_weight() where there is a weight_hook
-    max                        window
+    max, count_max             window
     global_mean                none: the mean of each channel over a frame
+    first_step                 none: the first step, then 0
     relu                       none: the positive part
     quantized_relu             levels, limit
     winners                    k, among

@@ -109,6 +109,7 @@ class CountMaxPool(WithinFrame):
     """
 
     passes_spikes = False
+    form = "count_max"
 
     def _check_window(self) -> None:
         check_padding(self.window)

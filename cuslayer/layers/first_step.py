@@ -58,6 +58,7 @@ class FirstStep(Layer):
     """
 
     keeps_shape = keeps_steps = True
+    form = "first_step"
 
     def __call__(self, x: TensorLike) -> Tensor:
         """Return the first step of x (T, N, ...), followed by 0."""

@@ -192,6 +192,15 @@ NETWORKS = {
             cs.LIF(),
         ],
     ),
+    "converted": (
+        IMAGE,
+        lambda: [
+            *(cs.layers.CountMaxPool(3, stride=2, padding=1), cs.Parallel(cs.layers.FirstStep(), cs.Sequential())),
+            *(cs.Conv(2, 4, 3, weight_scale=6.0, bias=True), cs.neurons.IF(unit=np.array([0.5, 1.0, 2.0, 1.5]))),
+            *(cs.layers.CountMaxPool(2, stride=1), cs.AvgPool((1, 2))),
+            cs.neurons.WaitingIF(unit=0.3, wait=20, levels=30, offset=0.1),
+        ],
+    ),
     "up again": (
         IMAGE,
         lambda: [

@@ -16,6 +16,7 @@ from cuslayer.interchange.c_code.returning import Returning, conv_of_returns
 from cuslayer.interchange.c_code.synapses import (
     conv,
     conv_transpose,
+    count_max,
     dense,
     listed,
     max_pool,
@@ -257,6 +258,13 @@ def _quantized_relu(program: Program, stage: Stage) -> str:
     return "\n".join([stored(stage.given, "y"), loop("j", stage.given.size, value, clipped, rounded)])
 
 
+def _first_step(program: Program, stage: Stage) -> str:
+    """Return the statements of a signal that is 0 after its first step."""
+    later = program.state("uint8_t", f"later_{stage.number}", 1)
+    silence = loop("j", stage.given.size, "y[j] = 0.0f;")
+    return f"{stored(stage.given, 'y')}\nif ({later}[0]) {{\n{silence}\n}}\n{later}[0] = 1;"
+
+
 def _winners(program: Program, stage: Stage) -> str:
     """Return the statements that let the largest numbers pass: those with fewer than k larger ones."""
     layer = stage.layer
@@ -299,12 +307,14 @@ _BODIES: dict[str | None, Callable[[Program, Stage], str]] = {
     "mean": lambda program, stage: pool(program, stage, stage.layer),
     "unpool": lambda program, stage: pool(program, stage, stage.layer, transposed=True),
     "max": max_pool,
+    "count_max": count_max,
     "global_mean": _global_mean,
     "norm": norm,
     "delay": _delay,
     "vote": _vote,
     "join": _join,
     "winners": _winners,
+    "first_step": _first_step,
     "relu": _relu,
     "quantized_relu": _quantized_relu,
 }

@@ -459,19 +459,43 @@ def max_pool(program: Program, stage: Stage) -> str:
         flags = row_of_flags(program, size)
         mark = of_spikes(frames.placed(frames.reached(f"{flags}[to * {channels}u + channel] = 1;")))
         return "\n".join([loop("k", size, f"{flags}[k] = 0;"), mark + listed(program, flags, size)])
-    kind = stage.given.kind
+    return _largest(frames, size, "x", "y", stage.given.kind)
+
+
+def _largest(frames: Frames, size: int, x: str, y: str, kind: str) -> str:
+    """Return the statements that set y to the largest number of x in each window."""
+    channels = frames.channels
     floating = kind == "float"
     least = "-INFINITY" if floating else f"{kind[:-2].upper()}_MIN"
     compare = f"""
         for (uint32_t c = 0; c < {channels}u; c++) {{
-        const {kind} value = x[from * {channels}u + c];
-        {kind} *largest = y + to * {channels}u + c;
+        const {kind} value = {x}[from * {channels}u + c];
+        {kind} *largest = {y} + to * {channels}u + c;
         if (value >= *largest{" || value != value" if floating else ""}) {{
         *largest = value;
         }}
         }}
     """
-    return loop("k", size, f"y[k] = {least};") + frames.outputs_loop(frames.seen(compare, backward=True))
+    return loop("k", size, f"{y}[k] = {least};") + frames.outputs_loop(frames.seen(compare, backward=True))
+
+
+def count_max(program: Program, stage: Stage) -> str:
+    """Return the statements of the change of the largest sum over time of a window."""
+    given = stage.given
+    size = stage.output.size
+    sums = program.state("float", f"sums_{stage.number}", given.size)
+    most = program.state("float", f"most_{stage.number}", size)
+    largest = row_of_sums(program, size)
+    frames = Frames(stage.layer, given.shape, stage.output.shape)
+    if given.spikes:
+        one = f"{sums}[events[e]] = (float)({sums}[events[e]] + 1.0f);"
+        add = f"for (uint32_t e = 0; e < count; e++) {{\n{one}\n}}\n"
+        fire = f"if ({largest}[k] > {most}[k]) {{\nfired[number++] = ({program.name}_index)k;\n}}"
+    else:
+        add = loop("k", given.size, f"{sums}[k] = (float)({sums}[k] + x[k]);")
+        fire = f"y[k] = (float)({largest}[k] - {most}[k]);"
+    change = loop("k", size, fire, f"{most}[k] = {largest}[k];")
+    return "\n".join([add, _largest(frames, size, sums, largest, "float"), change])
 
 
 def row_of_flags(program: Program, size: int) -> str:
