@@ -5,7 +5,8 @@
 DIR are folders of idx files; it takes an hour on two cores.
 
 - `mnist`: 3 x (32c3-BN-ReLU-2mean)-10, as in SpikingJelly's tutorial of conversion.
-- `fashion`: 28x28x1-32c3-BN-ReLU-2mean-64c3-BN-ReLU-2mean-256-ReLU-10; afterwards the converted network trains at T = 4.
+- `fashion`: 28x28x1-32c3-BN-ReLU-2mean-64c3-BN-ReLU-2mean-256-ReLU-10; afterwards the converted network
+  trains at T = 4.
 - `quantized`: both again with `QuantizedReLU`, converted exactly.
 
 10,000 recordings of the training set are held back and show all figures; 500 of the others set the units. The figures,

@@ -16,6 +16,7 @@ from cuslayer._base.version import __version__
 from cuslayer.cli import (
     completion,
     convert,
+    convert_ann,
     demo,
     errors,
     export_c,
@@ -39,6 +40,7 @@ COMMANDS = {
     "export-c": export_c,
     "quantize": quantize,
     "convert": convert,
+    "convert-ann": convert_ann,
     "info": info,
     "completion": completion,
 }

@@ -23,6 +23,8 @@ U = np.linspace(-5, 20, 12).reshape(6, 1, 2)
 NET = cs.Network("4x4x1-6-3", cs.SRM(theta=1.0))
 X = np.random.default_rng(0).random((40, 1, 4, 4, 1)) < 0.3
 
+CONVERSION = cs.convert(cs.Sequential(cs.Dense(4, 3), cs.ReLU(), cs.Dense(3, 2)), np.ones((1, 5, 4)), steps=2)
+
 # Every plot of an example, drawn on axes.
 DRAW = {
     "raster": lambda ax: cs.plot.raster(image_spikes(), ax),
@@ -35,6 +37,7 @@ DRAW = {
     "confusion": lambda ax: cs.plot.confusion([0, 1], [1, 1], ax),
     "learning_curves": lambda ax: cs.plot.learning_curves([EpochStats(1, 2.0, 0.5, 1.0, 0.5, 1.0)], ax),
     "integer_widths": lambda ax: cs.plot.integer_widths([{"bits": 8, "accuracy": 0.9, "moved": {}}], ax),
+    "conversion": lambda ax: cs.plot.conversion(CONVERSION, ax),
     "gradient_flow": lambda ax: cs.plot.gradient_flow([{"0 Dense": 1.0}], ax),
 }
 # Figures of several axes, and those of inspection.

@@ -123,6 +123,16 @@ def test_exchange():
     run("docs/exchange.md", {})
 
 
+@pytest.mark.all
+def test_conversion(here):
+    space = {}
+    said = run("docs/conversion.md", space)
+    accuracy = space["conversion"].accuracy
+    assert accuracy.spiking[-1] > accuracy.numbers - 0.03 > 0.9
+    assert space["after"] > space["before"]
+    assert "(0, " in said
+
+
 def test_deploy():
     said = run("docs/deploy.md", {})
     assert "int net_selftest(void);" in said
@@ -156,8 +166,8 @@ def test_after_training(here, capsys):
         assert program == "cuslayer"
         assert main(arguments) == 0
         assert capsys.readouterr().err == ""
-    # docs/scale.md has sweep, docs/command-line.md completion.
-    assert {arguments[1] for arguments in lines} >= COMMANDS.keys() - {"info", "sweep", "completion"}
+    # docs/scale.md has sweep, docs/command-line.md completion, docs/conversion.md convert-ann.
+    assert {arguments[1] for arguments in lines} >= COMMANDS.keys() - {"info", "sweep", "completion", "convert-ann"}
     assert cs.read_events("one.aedat") == Digits("test")[0][0]
     space = {"__name__": "page"}
     run("docs/after-training.md", space)

@@ -469,7 +469,7 @@ OF_DIGITS = "digits", "digits-residual"
 SHORTER = {"digits-residual": 100.0}
 # Files of arrays say what they hold.
 IN_TIME = {"braille": (12, 27, 77.0), "braille-spikes": (96, 27, 77.0), "qtdb": (4, 6, 1301.0)}
-IN_TIME |= dict.fromkeys(("fashion-mnist", "fashion-mnist-residual"), ((28, 28, 1), 10, 4.0))
+IN_TIME |= dict.fromkeys(("fashion-mnist", "fashion-mnist-residual", "mnist"), ((28, 28, 1), 10, 4.0))
 IN_TIME |= {"smnist": (1, 10, 784.0), "psmnist": (1, 10, 784.0)}
 IN_TIME |= {"yin-yang": (5, 3, 45.0), "latency-mnist": (784, 10, 60.0)}
 # The steps, ms, that are not 1.

@@ -153,7 +153,7 @@ RANGES = [
         ("simulation/tSample", 2.0**31, "must be less than 2**31 steps of simulation.Ts, got 2.14748e+09 ms in st"),
         (
             "neuron/type",
-            "IF",
+            "IZHIKEVICH",
             "must be one of SRNN, SRMALPHA, SIGMADELTA, RESONATE, LOIHI, LIF, CUBA, BRF, ALIF, ADLIF, got",
         ),
         ("layer", [{"dim": "34x34x2"}], "must be a list of an input and at least one layer"),

@@ -17,6 +17,7 @@ from cuslayer.layers.count_pool import CountMaxPool
 from cuslayer.network.graph import INPUT, GraphNode
 from cuslayer.network.network import Sequential, replace_stage
 from cuslayer.network.walk import Walk
+from cuslayer.neurons.base import is_neuron
 from cuslayer.neurons.integrate_and_fire import IF
 
 # The samples that run at a time.
@@ -119,12 +120,12 @@ class Rates:
         rows = []
         for node in self.net.graph.nodes:
             form = form_of(node.stage)
-            if isinstance(node.stage, IF):
+            if is_neuron(node.stage):
                 rows.append(self._neurons(node))
                 continue
             if form in WEIGHTED:
                 scale_weights(node.stage, self.units[node.inputs[0]])
-            if isinstance(node.stage, CountMaxPool):
+            if form == "count_max":
                 self._keep(node.number, self._run(node))
             self.units[node.number] = units_after(node, self.units, self.channels)
         self._correct_output()
