@@ -536,7 +536,7 @@ def test_a_file_in_the_working_directory_comes_first(monkeypatch, tmp_path):
 
 
 def test_unknown_names_raise():
-    for name, hint in (("shdd", "; did you mean shd?"), ("mnist", "; did you mean smnist?"), ("net_yaml", "")):
+    for name, hint in (("shdd", "; did you mean shd?"), ("emnist", "; did you mean mnist?"), ("net_yaml", "")):
         with refuses(f"load_config: {name!r} is no file, nor one of the configurations {LISTED}", hint):
             load_config(name)
     for path in ("shd.yaml", Path("shd")):

@@ -154,7 +154,7 @@ RANGES = [
         (
             "neuron/type",
             "IZHIKEVICH",
-            "must be one of SRNN, SRMALPHA, SIGMADELTA, RESONATE, LOIHI, LIF, CUBA, BRF, ALIF, ADLIF, got",
+            "must be one of SRNN, SRMALPHA, SIGMADELTA, RESONATE, LOIHI, LIF, IF, CUBA, BRF, ALIF, ADLIF, got",
         ),
         ("layer", [{"dim": "34x34x2"}], "must be a list of an input and at least one layer"),
         ("layer/1/groups", 2, "is not for '512', a dense word"),
