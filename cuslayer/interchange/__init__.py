@@ -7,6 +7,7 @@ from cuslayer.interchange.integers.quantize import quantize
 from cuslayer.interchange.netx import export_hdf5, import_hdf5
 from cuslayer.interchange.nir.read import import_nir
 from cuslayer.interchange.nir.write import export_nir
+from cuslayer.interchange.onnx.read import import_onnx
 from cuslayer.interchange.slayer_pytorch import load_slayer
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "from_nchwt",
     "import_hdf5",
     "import_nir",
+    "import_onnx",
     "load_slayer",
     "quantize",
     "to_nchwt",
