@@ -126,6 +126,7 @@ if TYPE_CHECKING:
     from cuslayer.interchange import (
         export_c as export_c,
         export_nir as export_nir,
+        from_arrays as from_arrays,
         import_nir as import_nir,
         import_onnx as import_onnx,
         quantize as quantize,
@@ -137,7 +138,7 @@ if TYPE_CHECKING:
 # Modules that are imported on first use, so that importing the package is fast, and the package's names from each.
 _LATER = {
     "inspection": "calibrate diagnose explain reassign record write_demo write_report",
-    "interchange": "export_c export_nir import_nir import_onnx quantize",
+    "interchange": "export_c export_nir from_arrays import_nir import_onnx quantize",
     "saving": "load save",
     "training": "Trainer load_run",
     "distributed": "",

@@ -281,6 +281,8 @@ def write_keras(folder: Path) -> None:
 
     for name, (net, end) in keras_networks().items():
         shape = net.input_shape[1:]
+        # Keras writes only a network that has run.
+        net(random(*shape))
         axes = {1: "features", 2: "signal last", 3: "last"}[len(shape)]
         for writer in ("keras", "tf2onnx"):
             file = f"{writer} {name}"

@@ -1,5 +1,6 @@
-"""Exchange: axes and weights of SLAYER-PyTorch, the HDF5 files of lava's netx, NIR, and networks as C."""
+"""Exchange: axes and weights of SLAYER-PyTorch, the HDF5 files of lava's netx, NIR, ONNX, arrays, and networks as C."""
 
+from cuslayer.interchange.arrays import from_arrays
 from cuslayer.interchange.axes import from_nchwt, to_nchwt
 from cuslayer.interchange.c_code.export import ExportedC, export_c
 from cuslayer.interchange.integers.compare import Divergence, Moved, TwinComparison, compare_twin
@@ -19,6 +20,7 @@ __all__ = [
     "export_c",
     "export_hdf5",
     "export_nir",
+    "from_arrays",
     "from_nchwt",
     "import_hdf5",
     "import_nir",

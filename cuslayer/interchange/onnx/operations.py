@@ -51,12 +51,16 @@ def _sizes(reading: Reading, value: Value) -> list[int]:
     return [reading.batch, *sizes_of(value.axes)]
 
 
-def _reshape(reading: Reading, node: Node) -> Value:
+def _reshape(reading: Reading, node: Node) -> Value | Ended:
     value = reading.live(node, 0)
     wanted = reading.list_of(node, "shape", 1)
     if wanted is None:
         raise node.refused("must have a shape")
-    return _with_sizes(reading, node, value, new_sizes(node, _sizes(reading, value), wanted))
+    sizes = new_sizes(node, _sizes(reading, value), wanted)
+    # skl2onnx puts the outputs of all samples into one column; only the end of a network may do so.
+    if sizes[-1:] == [1] and len(sizes) == 2 and sizes[0] != reading.batch:
+        return Ended(value, node)
+    return _with_sizes(reading, node, value, sizes)
 
 
 def _flatten(reading: Reading, node: Node) -> Value:
