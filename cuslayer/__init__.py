@@ -127,7 +127,9 @@ if TYPE_CHECKING:
         convert as convert,
         export_c as export_c,
         export_nir as export_nir,
+        from_arrays as from_arrays,
         import_nir as import_nir,
+        import_onnx as import_onnx,
         quantize as quantize,
     )
     from cuslayer.network.calibration import calibrate as calibrate
@@ -137,7 +139,7 @@ if TYPE_CHECKING:
 # Modules that are imported on first use, so that importing the package is fast, and the package's names from each.
 _LATER = {
     "inspection": "calibrate diagnose explain reassign record write_demo write_report",
-    "interchange": "convert export_c export_nir import_nir quantize",
+    "interchange": "convert export_c export_nir from_arrays import_nir import_onnx quantize",
     "saving": "load save",
     "training": "Trainer load_run",
     "distributed": "",

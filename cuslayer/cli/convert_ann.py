@@ -15,7 +15,7 @@ from cuslayer.cli.errors import show
 from cuslayer.data import load
 from cuslayer.data.loader import Loader
 from cuslayer.data.time_series import PICTURES
-from cuslayer.interchange import Conversion, convert
+from cuslayer.interchange import Conversion, convert, import_onnx
 from cuslayer.interchange.conversion.convert import INPUTS, METHODS
 from cuslayer.loss import CrossEntropyLoss
 from cuslayer.network.network import Sequential
@@ -112,4 +112,4 @@ def _train(
 
 
 def _read(path: str) -> Sequential:
-    return saving.load(path)
+    return import_onnx(path) if path.endswith(".onnx") else saving.load(path)

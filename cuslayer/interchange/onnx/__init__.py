@@ -1,0 +1,1 @@
+"""Networks of numbers in ONNX files, as torch, Keras and scikit-learn write them: read."""
