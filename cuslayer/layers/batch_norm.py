@@ -26,7 +26,7 @@ from cuslayer._tape import (
     save_for_backward,
     wanted_dtype,
 )
-from cuslayer.backend import Array, Setting, namespace, numeric
+from cuslayer.backend import Array, Setting, namespace, numeric, to_numpy
 from cuslayer.kernels.host.memory import count_elements
 from cuslayer.kernels.norm.scaling import Scale, Scaling, applied, move
 from cuslayer.kernels.step.derive import StepSpiking
@@ -178,13 +178,16 @@ class BatchNorm(Layer):
         return self._operate(_norm_neuron, x, **neurons._asdict())
 
     def fixed_map(self, weight: Array) -> Array | None:
-        """Return centre, factor and addend of each channel in evaluation, (3, features); None if sizes differ."""
+        """Return centre, factor and addend of each channel in evaluation, (3, features) on the CPU.
+
+        None if the weight before the layer has another type or number of outputs.
+        """
         if weight.dtype != self.mean.dtype or weight.shape[-1] != self.features:
             return None
         centre = self.mean if self.mean_hook is None else as_tensor(self.mean_hook(self.mean))
-        gain, offset = (None if p is None else p.data for p in (self.gain, self.offset))
-        numbers = applied(Scale(self.mean.data, self.var.data, centre.data, gain, offset, self._scaling))
-        return np.stack(numbers[:3])
+        mean, var, middle = (to_numpy(p.data) for p in (self.mean, self.var, centre))
+        gain, offset = (None if p is None else to_numpy(p.data) for p in (self.gain, self.offset))
+        return np.stack(applied(Scale(mean, var, middle, gain, offset, self._scaling))[:3])
 
     @property
     def _scaling(self) -> Scaling:

@@ -11,33 +11,31 @@ from cuslayer.interchange.conversion.rebuild import plain
 from cuslayer.layers.base import form_of
 from tests.support.refused import refused
 
-LIMITS = iter(np.random.default_rng(0).uniform(0.8, 2.5, 1000).tolist())
-
 
 def conv(inputs, outputs, kernel=3, **options):
     layer = cs.Conv(inputs, outputs, kernel, padding=kernel // 2, weight_scale=2.4, bias=True, **options)
-    layer.bias.data[:] = np.random.default_rng(outputs).normal(0, 0.2, outputs)
+    layer.bias = np.random.default_rng(outputs).normal(0, 0.2, outputs)
     return layer
 
 
 def norm(features):
     rng = np.random.default_rng(features)
     layer = cs.BatchNorm(features, trained=True)
-    layer.mean.data[:] = rng.normal(0, 0.3, features)
-    layer.var.data[:] = rng.uniform(0.3, 2, features)
-    layer.gain.data[:] = rng.uniform(0.5, 1.5, features)
-    layer.offset.data[:] = rng.normal(0, 0.3, features)
+    layer.mean = rng.normal(0, 0.3, features)
+    layer.var = rng.uniform(0.3, 2, features)
+    layer.gain = rng.uniform(0.5, 1.5, features)
+    layer.offset = rng.normal(0, 0.3, features)
     return layer
 
 
 def dense(inputs, outputs):
     layer = cs.Dense(inputs, outputs, weight_scale=2.4, bias=True)
-    layer.bias.data[:] = np.random.default_rng(outputs).normal(0, 0.2, outputs)
+    layer.bias = np.random.default_rng(outputs).normal(0, 0.2, outputs)
     return layer
 
 
 def quantized(levels):
-    return cs.QuantizedReLU(levels, limit=next(LIMITS))
+    return cs.QuantizedReLU(levels, limit=0.6 + 0.37 * levels)
 
 
 # Each with the activation, a function of the number of its levels.
@@ -174,11 +172,15 @@ def test_errors():
     net, x = example("chain", lambda levels: cs.ReLU())
     moving = np.random.default_rng(0).random((3, 2, 8, 8, 2))
     for message, call in (
-        ("convert: net must be a network of numbers", lambda: cs.convert(cs.Sequential(conv(2, 2), cs.LIF()), x[None])),
+        (
+            "convert: net must be a network of numbers",
+            lambda: cs.convert(cs.Sequential(conv(2, 2), cs.ReLU(), cs.LIF()), x[None]),
+        ),
         (
             "convert: net must be of Dense, Conv, pooling",
-            lambda: cs.convert(cs.Sequential(conv(2, 2), cs.layers.KWinners(1)), x[None]),
+            lambda: cs.convert(cs.Sequential(cs.ReLU(), cs.layers.KWinners(1)), x[None]),
         ),
+        ("convert: net must have a rectifier", lambda: cs.convert(cs.Sequential(cs.Dense(2, 2)), np.ones((1, 3, 2)))),
         ("convert: data must be the same at every step", lambda: cs.convert(net, moving)),
         ("convert: data must have a recording", lambda: cs.convert(net, x[None, :0])),
         ("convert: labels must be (40,)", lambda: cs.convert(net, (x[None], np.zeros(3, int)))),

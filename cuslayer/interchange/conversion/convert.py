@@ -17,7 +17,7 @@ from cuslayer.backend import Array, generator, to_device, to_numpy
 from cuslayer.data.loader import Loader
 from cuslayer.interchange.conversion import units
 from cuslayer.interchange.conversion.exact import exact
-from cuslayer.interchange.conversion.rates import ConvertedLayer, Rates, outputs_of
+from cuslayer.interchange.conversion.rates import ConvertedLayer, Rates, name_of, outputs_of
 from cuslayer.interchange.conversion.rebuild import plain
 from cuslayer.network.network import Sequential
 from cuslayer.network.walk import Walk, check_network, eval_mode
@@ -264,7 +264,7 @@ class Conversion:
             for at in Walk(self.net, Tensor(to_device(self.encode(x)))):
                 if is_neuron(at.stage):
                     spikes = to_numpy(at.output.data).sum(axis=0, dtype=np.int64)
-                    counts[at.number - shift] = (f"{at.node} ({at.node.described})", at.stage.unit, spikes)
+                    counts[at.number - shift] = (name_of(at.node), at.stage.unit, spikes)
         return counts
 
     def __repr__(self) -> str:
@@ -272,10 +272,9 @@ class Conversion:
         lines = [f"{self.method}: {len(self.layers)} layers of neurons, {self.steps} steps of {what}"]
         if self.accuracy is not None:
             recordings = f"{self.accuracy.recordings:,} recordings"
-            lines.append(f"accuracy on {recordings}: {self.accuracy.numbers:.2%} of the network of numbers")
-            lines += [
-                f"  {self.accuracy.spiking[step - 1]:8.2%} after {step} steps" for step in shown_steps(self.steps)
-            ]
+            lines.append(f"accuracy on {recordings}: network of numbers {self.accuracy.numbers:.2%}, spiking network")
+            for step in shown_steps(self.steps):
+                lines.append(f"  {self.accuracy.spiking[step - 1]:8.2%} after {step} step{'s' * (step > 1)}")
         for row in self.layers:
             mark = "  (worst)" if row is self.worst and len(self.layers) > 1 else ""
             lines.append(f"  layer {row.layer}: error {row.error:.2%}, {row.rate:.3f} spikes a step{mark}")

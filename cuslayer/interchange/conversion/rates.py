@@ -45,6 +45,11 @@ class ConvertedLayer(NamedTuple):
     unit: float
 
 
+def name_of(node: GraphNode) -> str:
+    """Return the address and the kind of neurons."""
+    return f"{node} ({type(node.stage).__name__})"
+
+
 def outputs_of(numbers: Sequential, x: Array) -> dict[int, Array]:
     """Return the output (N, ...) of each node for a still input (N, ...)."""
     outputs = {}
@@ -57,8 +62,8 @@ def scale_weights(layer: Any, units: Array | None) -> None:
     """Multiply the weights of a layer by what the spikes of each input channel stand for."""
     if units is None:
         return
-    weight = layer.weight.data
-    factor = to_device(units.astype(weight.dtype))
+    weight = to_numpy(layer.weight.data)
+    factor = units.astype(weight.dtype)
     form = form_of(layer)
     if form == "dense":
         scaled = weight.reshape(-1, len(units), weight.shape[-1]) * factor[:, None]
@@ -70,7 +75,7 @@ def scale_weights(layer: Any, units: Array | None) -> None:
         # The outputs of a group take the channels of the group.
         of_group = factor.reshape(layer.groups, 1, -1).repeat(weight.shape[-1] // layer.groups, axis=1)
         scaled = weight * of_group.reshape(weight.shape[-1], -1).T
-    layer.weight.data = scaled.reshape(weight.shape).astype(weight.dtype)
+    layer.weight.data = to_device(scaled.reshape(weight.shape).astype(weight.dtype))
 
 
 def units_after(node: GraphNode, units: dict[int, Array | None], channels: dict[int, int]) -> Array | None:
@@ -118,15 +123,16 @@ class Rates:
             self.means[INPUT] = self.encoded.mean(axis=0, dtype=np.float32)[None]
         self.units: dict[int, Array | None] = {INPUT: None}
         rows = []
+        last_use = self._last_use()
         for node in self.net.graph.nodes:
             form = form_of(node.stage)
             if is_neuron(node.stage):
                 rows.append(self._neurons(node))
+                for source in [number for number, user in last_use.items() if user == node.number]:
+                    del self.spikes[source]
                 continue
             if form in WEIGHTED:
                 scale_weights(node.stage, self.units[node.inputs[0]])
-            if form == "count_max":
-                self._keep(node.number, self._run(node))
             self.units[node.number] = units_after(node, self.units, self.channels)
         self._correct_output()
         return self.net, rows
@@ -148,6 +154,12 @@ class Rates:
             elif form in WEIGHTED:
                 replaced[node.path] = [effective(stage)]
         return rebuilt(self.numbers, replaced, {})
+
+    def _last_use(self) -> dict[int, int]:
+        """Return the last neurons that take the spikes of each neurons or of the input."""
+        nodes = self.net.graph.nodes
+        neurons = [node for node in nodes if is_neuron(node.stage)]
+        return {source: node.number for node in neurons for source in Segment.of(nodes, node.inputs[0]).sources}
 
     def _run(self, node: GraphNode) -> Array:
         """Return the spikes (T, N, ...) of a node from the spikes before it."""
@@ -181,7 +193,7 @@ class Rates:
         self.units[node.number] = units
         size = float(np.sqrt(np.square(target, dtype=np.float64).mean())) or 1.0
         return ConvertedLayer(
-            layer=f"{node} ({node.described})",
+            layer=name_of(node),
             error=float(np.sqrt(np.square(difference, dtype=np.float64).mean())) / size,
             rate=float(self.means[node.number].mean()),
             unit=float(units.mean()),

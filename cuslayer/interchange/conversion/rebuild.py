@@ -80,6 +80,8 @@ def plain(net: Sequential, shape: Shape, dtype: Any = np.float32) -> Sequential:
 
 
 def _check(graph: Graph) -> None:
+    if not any(form_of(node.stage) in RECTIFIERS for node in graph.nodes):
+        raise ValueError("net must have a rectifier, ReLU or QuantizedReLU, that neurons can replace, it has none")
     for node in graph.nodes:
         stage: Any = node.stage
         form = form_of(stage)
@@ -146,7 +148,7 @@ def _without_norms(net: Sequential, shape: Shape, dtype: Any) -> Sequential:
 
 def affine(norm: BatchNorm) -> tuple[Array, Array]:
     """Return the factor and the addend (C,) of a normalization in evaluation, float64."""
-    centre, factor, addend = to_numpy(norm.fixed_map(norm.var.data)).astype(np.float64)
+    centre, factor, addend = np.asarray(norm.fixed_map(norm.var.data), np.float64)
     return factor, addend - centre * factor
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cuslayer._tape import Tensor
-from cuslayer.backend import Array
+from cuslayer.backend import Array, to_device, to_numpy
 from cuslayer.network.graph import GraphNode, feeds, flow
 
 
@@ -35,7 +35,7 @@ class Segment:
 
     def run(self, values: Mapping[int, Array]) -> Tensor:
         """Return the output of the stages for the outputs (T, N, ...) of the sources."""
-        known: dict[int, Any] = {number: Tensor(values[number]) for number in self.sources}
+        known: dict[int, Any] = {number: Tensor(to_device(values[number])) for number in self.sources}
         for node, inputs in flow(self.stages, self.output, known):
             known[node.number] = node(*inputs)
         output: Tensor = known[self.output]
@@ -44,6 +44,6 @@ class Segment:
     def at_rest(self, shapes: Mapping[int, Any], dtype: Any) -> Array:
         """Return the output for one sample without any input, from biases alone; one number a channel if all agree."""
         zeros = {number: np.zeros((1, 1, *shapes[number]), dtype) for number in self.sources}
-        output: Array = self.run(zeros).data[0, 0]
+        output = to_numpy(self.run(zeros).data)[0, 0]
         places = output.reshape(-1, output.shape[-1])
         return places[0] if (places == places[0]).all() else output
