@@ -87,15 +87,16 @@ def measure(name: str, root: Path) -> dict[str, Any]:
             conversion = cs.convert(net, train, steps=steps, method=method)
             accuracy = conversion.test(held_back)
             rows["numbers"] = 100 * accuracy.numbers
-            rows["lost"][f"{method} {steps}"] = 100 * (accuracy.numbers - accuracy.spiking[-1])
+            rows["lost"][f"{method} {steps}"] = float(100 * (accuracy.numbers - accuracy.spiking[-1]))
             print(name, method, steps, f"{rows['numbers']:.2f}", f"{rows['lost'][f'{method} {steps}']:.2f}", flush=True)
             if method == "squares" and steps == STEPS[-1]:
                 rows["curve"] = (100 * accuracy.spiking).tolist()
+                rows["layers"] = [[row.layer, row.error] for row in conversion.layers]
     if name == "fashion":
         conversion = cs.convert(net, train, steps=4)
         fit(conversion.net, conversion.batches(loader(name, train, 64)), 1e-3, AFTERWARDS)
         accuracy = conversion.test(held_back)
-        rows["lost after training"] = 100 * (accuracy.numbers - accuracy.spiking[-1])
+        rows["lost after training"] = float(100 * (accuracy.numbers - accuracy.spiking[-1]))
         print(name, "after training", rows["lost after training"], flush=True)
     return rows | {"quantized": quantized(name, train, held_back)}
 
@@ -113,7 +114,7 @@ def quantized(name: str, train: Any, held_back: Any) -> dict[str, Any]:
         total += counts
     row = {
         "numbers": 100 * accuracy.numbers,
-        "spiking": 100 * accuracy.spiking[-1],
+        "spiking": float(100 * accuracy.spiking[-1]),
         "steps": conversion.steps,
         "counts": total,
         "mismatches": different,
@@ -156,12 +157,14 @@ def lines(found: dict[str, Any], said: str) -> list[str]:
 
 
 def draw(found: dict[str, Any], path: Path) -> None:
-    """Draw the accuracy over the number of steps."""
-    figure = Figure(figsize=(7.0, 3.0), layout="constrained")
-    for ax, (name, of_set) in zip(figure.subplots(1, len(found), squeeze=False)[0], found.items(), strict=True):
+    """Draw the accuracy over the number of steps, and the error of each layer."""
+    figure = Figure(figsize=(8.0, 3.0 * len(found)), layout="constrained")
+    for axes, (name, of_set) in zip(figure.subplots(len(found), 2, squeeze=False), found.items(), strict=True):
         accuracy = cs.interchange.Accuracy(np.array(of_set["curve"]) / 100, of_set["numbers"] / 100, 10_000)
-        cs.plot.conversion(SimpleNamespace(accuracy=accuracy, layers=()), ax)
-        ax.set_title(TITLES[name].partition(",")[0], loc="left", fontsize="small")
+        layers = [SimpleNamespace(layer=layer, error=error) for layer, error in of_set["layers"]]
+        cs.plot.conversion(SimpleNamespace(accuracy=accuracy, layers=layers), axes)
+        axes[0].set_title(TITLES[name], loc="left", fontsize="small")
+        axes[0].set_ylim(min(90, 100 * of_set["numbers"] - 5), 100)
     figure.savefig(path, dpi=120)
 
 

@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> None:
     conversion.accuracy = accuracy
     folder = Path(options.out)
     folder.mkdir(parents=True, exist_ok=True)
-    figure = conversion.plot().figure
+    figure = conversion.plot()[0].figure
     write_whole(folder / "conversion.png", lambda file: figure.savefig(file, format="png"))
     log = shared.progress_log(options)
     log(str(conversion))

@@ -249,41 +249,43 @@ def integer_widths(rows: Sequence[Mapping[str, Any]], ax: Axes | None = None) ->
 
 
 @check.operation
-def conversion(result: Any, ax: Axes | None = None) -> Any:
-    """Draw the accuracy of a converted network over the number of steps; without labels, the error of each layer.
+def conversion(result: Any, axes: Sequence[Axes] | None = None) -> list[Any]:
+    """Draw the accuracy of a converted network over the number of steps, and the error of each layer.
 
     Args:
-        result: what `cuslayer.convert` returned: an object with ``accuracy`` and ``layers``.
-        ax: where to draw; by default the axes of a new figure, which is `ax.figure`.
+        result: what `cuslayer.convert` returned: an object with ``accuracy``, which may be None, and ``layers``.
+        axes: two axes to draw on; by default those of a new figure.
 
     Returns:
-        The axes.
+        The two axes.
 
     Raises:
-        TypeError: ax is not Axes.
+        ValueError: axes are not two.
+        TypeError: axes are not Axes.
 
     >>> from types import SimpleNamespace
     >>> accuracy = SimpleNamespace(spiking=np.array([0.5, 0.9]), numbers=0.92)
-    >>> [line.get_label() for line in conversion(SimpleNamespace(accuracy=accuracy, layers=())).lines]
+    >>> above, _ = conversion(SimpleNamespace(accuracy=accuracy, layers=()))
+    >>> [line.get_label() for line in above.lines]
     ['spiking network', 'network of numbers']
     """
-    ax = axes(ax, (6.0, 3.4))
-    colors = palette(ax)
-    if result.accuracy is None:
-        names = [row.layer.partition(" ")[0] for row in result.layers]
-        errors = [100 * row.error for row in result.layers]
-        worst = max(errors, default=0.0)
-        shades = [colors.vermilion if error == worst else colors.blue for error in errors]
-        ax.bar(range(len(errors)), errors, color=shades)
-        ax.set_xticks(range(len(errors)), names)
-        ax.set(xlabel="layer", ylabel="error (%)")
-        return open_frame(ax)
-    spiking = result.accuracy.spiking
-    ax.plot(1 + np.arange(len(spiking)), 100 * spiking, color=colors.vermilion, label="spiking network")
-    ax.axhline(100 * result.accuracy.numbers, color=colors.ink, linestyle="--", label="network of numbers")
-    ax.set(xlabel="steps", ylabel="accuracy (%)")
-    whole_numbers(ax.xaxis)
-    return open_frame(ax, legend=True)
+    steps_axes, layers_axes = axes_grid(axes, "two", (8.0, 3.2), 1, 2)
+    colors = palette(steps_axes)
+    if result.accuracy is not None:
+        spiking = result.accuracy.spiking
+        steps_axes.plot(1 + np.arange(len(spiking)), 100 * spiking, color=colors.vermilion, label="spiking network")
+        steps_axes.axhline(100 * result.accuracy.numbers, color=colors.ink, linestyle="--", label="network of numbers")
+        whole_numbers(steps_axes.xaxis)
+    steps_axes.set(xlabel="steps", ylabel="accuracy (%)")
+    open_frame(steps_axes, legend=result.accuracy is not None)
+    errors = [100 * row.error for row in result.layers]
+    worst = max(errors, default=0.0)
+    shades = [colors.vermilion if error == worst else colors.blue for error in errors]
+    layers_axes.bar(range(len(errors)), errors, color=shades)
+    layers_axes.set_xticks(range(len(errors)), [row.layer.partition(" ")[0] for row in result.layers])
+    layers_axes.set(xlabel="layer", ylabel="error of the spike rate (%)")
+    open_frame(layers_axes)
+    return [steps_axes, layers_axes]
 
 
 @check.operation

@@ -128,7 +128,7 @@ def test_rate_coded_input_and_accuracy():
     assert accuracy.spiking[-1] > accuracy.numbers - 0.03
     assert accuracy.spiking[0] < accuracy.spiking[-1]
     assert "after 128 steps" in str(conversion)
-    assert conversion.plot().lines[0].get_ydata()[-1] == 100 * accuracy.spiking[-1]
+    assert conversion.plot()[0].lines[0].get_ydata()[-1] == 100 * accuracy.spiking[-1]
     # The same from a loader, whose batches have four equal steps.
     data = cs.data.Arrays(np.broadcast_to(x[:, None], (300, 4, 12)), labels)
     loader = cs.Loader(data, 64, shuffle=False)

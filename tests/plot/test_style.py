@@ -37,7 +37,6 @@ DRAW = {
     "confusion": lambda ax: cs.plot.confusion([0, 1], [1, 1], ax),
     "learning_curves": lambda ax: cs.plot.learning_curves([EpochStats(1, 2.0, 0.5, 1.0, 0.5, 1.0)], ax),
     "integer_widths": lambda ax: cs.plot.integer_widths([{"bits": 8, "accuracy": 0.9, "moved": {}}], ax),
-    "conversion": lambda ax: cs.plot.conversion(CONVERSION, ax),
     "gradient_flow": lambda ax: cs.plot.gradient_flow([{"0 Dense": 1.0}], ax),
 }
 # Figures of several axes, and those of inspection.
@@ -48,13 +47,26 @@ FIGURES = {
     "waterfall": lambda: cs.explain(NET, X, 1, 0, 20).plot(),
     "reassignment": lambda: cs.reassign(NET, X, [1], 1, 0).plot(),
     "ratios": lambda: cs.inspection.compare_gradients(NET, X, [1], perturbations=1).plot(value="ratio"),
+    "conversion": lambda: cs.plot.conversion(CONVERSION)[0],
     "health": lambda: cs.diagnose(NET, [(X, np.array([1]))]).plot(),
 }
 
 
 # Shares, numbers and names have no unit.
 PLAIN = {
-    *("neuron", "epoch", "class", "taken for", "row", "column", "layer", "weight", "response", "share of the class"),
+    *(
+        "neuron",
+        "epoch",
+        "class",
+        "steps",
+        "taken for",
+        "row",
+        "column",
+        "layer",
+        "weight",
+        "response",
+        "share of the class",
+    ),
     *("loss of a sample", "gradient of a weight (root mean square)", "cosine to the measured change", "spikes", ""),
     *("size, over that of the measured change", "error, over that of the last layer"),
     *("u - theta, in widths of the surrogate", "z, widths from the threshold", "lr", "kind"),
@@ -64,7 +76,7 @@ UNIT = r"\((ms|a\.u\.|%|1 ?/ ?ms|1 / width|loss|loss / a\.u\.)\)$"
 
 def test_every_plot_is_listed():
     # These draw on several axes.
-    assert set(cs.plot.__all__) == DRAW.keys() | {"Animation", "style", "surrogates", "sweep_results"}
+    assert set(cs.plot.__all__) == DRAW.keys() | {"Animation", "conversion", "style", "surrogates", "sweep_results"}
 
 
 @pytest.mark.parametrize("draw", DRAW.values(), ids=DRAW)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -281,9 +281,9 @@ class Conversion:
         return "\n".join(lines)
 
     @check.operation
-    def plot(self, ax: Axes | None = None) -> Any:
-        """Draw the accuracy over the number of steps, or without labels the error of each layer; return the axes."""
-        return plot.conversion(self, ax)
+    def plot(self, axes: Sequence[Axes] | None = None) -> list[Any]:
+        """Draw the accuracy over the number of steps, and the error of each layer; see `plot.conversion`."""
+        return plot.conversion(self, axes)
 
 
 class Encoded:
