@@ -18,7 +18,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import common
@@ -91,7 +90,6 @@ def measure(name: str, root: Path) -> dict[str, Any]:
             print(name, method, steps, f"{rows['numbers']:.2f}", f"{rows['lost'][f'{method} {steps}']:.2f}", flush=True)
             if method == "squares" and steps == STEPS[-1]:
                 rows["curve"] = (100 * accuracy.spiking).tolist()
-                rows["layers"] = [[row.layer, row.error] for row in conversion.layers]
     if name == "fashion":
         conversion = cs.convert(net, train, steps=4)
         fit(conversion.net, conversion.batches(loader(name, train, 64)), 1e-3, AFTERWARDS)
@@ -157,14 +155,14 @@ def lines(found: dict[str, Any], said: str) -> list[str]:
 
 
 def draw(found: dict[str, Any], path: Path) -> None:
-    """Draw the accuracy over the number of steps, and the error of each layer."""
-    figure = Figure(figsize=(8.0, 3.0 * len(found)), layout="constrained")
-    for axes, (name, of_set) in zip(figure.subplots(len(found), 2, squeeze=False), found.items(), strict=True):
-        accuracy = cs.interchange.Accuracy(np.array(of_set["curve"]) / 100, of_set["numbers"] / 100, 10_000)
-        layers = [SimpleNamespace(layer=layer, error=error) for layer, error in of_set["layers"]]
-        cs.plot.conversion(SimpleNamespace(accuracy=accuracy, layers=layers), axes)
-        axes[0].set_title(TITLES[name], loc="left", fontsize="small")
-        axes[0].set_ylim(min(90, 100 * of_set["numbers"] - 5), 100)
+    """Draw the accuracy over the number of steps."""
+    figure = Figure(figsize=(8.0, 3.0), layout="constrained")
+    for ax, (name, of_set) in zip(figure.subplots(1, len(found), squeeze=False)[0], found.items(), strict=True):
+        ax.plot(range(1, STEPS[-1] + 1), of_set["curve"], label="spiking network")
+        ax.axhline(of_set["numbers"], color="black", linestyle="--", label="network of numbers")
+        ax.set_title(TITLES[name], loc="left", fontsize="small")
+        ax.set(xlabel="steps", ylabel="accuracy (%)", ylim=(of_set["numbers"] - 20, 100))
+        ax.legend(loc="lower right")
     figure.savefig(path, dpi=120)
 
 
