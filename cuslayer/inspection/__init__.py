@@ -1,7 +1,8 @@
 """Inspection of networks: calibrate, record, explain, compare gradients, diagnose, report, show in notebooks."""
 
 from cuslayer.inspection.compare import Comparison, GradientComparison, compare_gradients
-from cuslayer.inspection.explain import Explanation, Trace, explain
+from cuslayer.inspection.explain import explain
+from cuslayer.inspection.explanation import Explanation, Trace
 from cuslayer.inspection.health import diagnose
 from cuslayer.inspection.network_health import Advice, LayerHealth, NetworkHealth
 from cuslayer.inspection.ops import LayerOperations, Operations, count_operations
