@@ -33,7 +33,7 @@ from cuslayer.backend import Array
 from cuslayer.kernels.constants import Shape
 from cuslayer.kernels.step.derive import StepSpiking
 from cuslayer.kernels.step.filters import Alpha, Sampled, filtering
-from cuslayer.neurons.held import PotentialParts
+from cuslayer.neurons.integrated import PotentialParts
 from cuslayer.surrogates import EXPONENTIAL, Surrogate, as_surrogate
 
 

@@ -51,7 +51,8 @@ from cuslayer.neurons.base import (
     usual_or_constant,
     usual_or_step,
 )
-from cuslayer.neurons.held import PotentialParts, is_explained, parts_of_step
+from cuslayer.neurons.held import is_explained
+from cuslayer.neurons.integrated import PotentialParts, parts_of_step
 from cuslayer.neurons.states import PopulationStates, States
 from cuslayer.surrogates import EXPONENTIAL
 
@@ -461,9 +462,7 @@ class StepNeuron(Neuron):
         step = cast(StepByStep, self.as_step)
         constants = step.spiking.by_name | {name: to_numpy(_data(value)) for name, value in step.keeps.items()}
         own = {name: np.broadcast_to(value, shape)[index] for name, value in constants.items()}
-        # The step has them in the input's type.
-        rounded = {name: np.float64(value.astype(x.dtype)) for name, value in own.items()}
-        return parts_of_step(step.spiking.kind, rounded, x, spikes, weights)
+        return parts_of_step(step.spiking.kind, own, x, spikes, weights)
 
     @property
     def starts_at_zero(self) -> bool:
