@@ -53,10 +53,10 @@ def explain(
     branches join before the neurons, the inputs come from several layers, the `sources` of the explanation. The last
     source of a `Recurrent` layer is its own earlier spikes.
 
-    Where the step of the neurons is not linear, with a square or an exponential, the parts are its integrated
-    gradients: in each step, the mean derivative on the straight line from the start without input to where the neuron
-    was, with its spikes held. What a jump of such a step leaves is one part, "not explained". A start of the states, or
-    a drive of the step, is one part, "rest".
+    Where the step of the neurons is not linear, with a square or an exponential, the parts are integrated gradients:
+    the mean derivative on the straight line from no weighted input to the weighted input, with the spikes held as they
+    were. The potential without input and spikes is one part, "rest". What the parts leave is one part, "not explained":
+    of a step that jumps, or where float32 rounding grows, near a point at which the neuron is unstable.
 
     The network is explained as it is, so the potential is the one that `record` shows for the next call. In training,
     `BatchNorm` has the statistics of the batch, `Dropout` its next draws, and trained delays of synapses spread over

@@ -1,4 +1,7 @@
-"""A neuron's step with its spikes held as they were: a function of the states before it and of its input."""
+"""A neuron's step with its spikes held as they were: a function of the states before it and of its input.
+
+A potential may also be limited to the threshold where the neuron did not fire, so that no other spike is due.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,18 @@ from functools import cache
 from typing import NamedTuple, cast
 
 from cuslayer.kernels.step.derive import adjoint
-from cuslayer.kernels.step.kind import Kind, Statement, name
+from cuslayer.kernels.step.kind import MARK, Kind, Statement, name, negative
+
+# The name of the potential's limit, and of the potential without it.
+LIMIT = f"limit{MARK}"
+_UNLIMITED = f"unlimited{MARK}"
 
 
 class Held(NamedTuple):
     """A step with its spikes held.
 
     Attributes:
-        kind: the step, in which the spikes are numbers, and the inputs of some steps ago are inputs.
+        kind: the step, in which spikes and the potential's limit are numbers, and inputs of some steps ago are inputs.
         variables: the names of the states before the step and of the inputs.
         outputs: the names of the states after the step, and of the potential.
         lags: for each input its lag's name; empty for the input of the step.
@@ -45,11 +52,7 @@ def is_explained(kind: Kind) -> bool:
 @cache
 def held(kind: Kind) -> Held:
     """Return the step of a kind with its spikes held."""
-    body = kind.body
-    if kind.fires:
-        threshold = cast(ast.Compare, kind.definitions[kind.spike])
-        hold = _Hold(kind.spike, threshold)
-        body = tuple((target, hold.visit(copy.deepcopy(value))) for target, value in kind.body if target != kind.spike)
+    body = _held_body(kind) if kind.fires else kind.body
     of_input = [earlier for earlier in kind.past if earlier.of != kind.spike]
     of_spike = [(earlier.name, earlier.lag) for earlier in kind.past if earlier.of == kind.spike]
     inputs = (*kind.inputs, *(earlier.name for earlier in of_input))
@@ -58,7 +61,7 @@ def held(kind: Kind) -> Held:
         kind,
         body=body,
         inputs=inputs,
-        numbers=(*kind.numbers, *(spike for spike, _ in spikes)),
+        numbers=(*kind.numbers, LIMIT, *(spike for spike, _ in spikes)),
         spike="",
         own=None,
         own_exact=None,
@@ -72,6 +75,28 @@ def held(kind: Kind) -> Held:
         lags=("", *(earlier.lag for earlier in of_input)),
         spikes=spikes,
     )
+
+
+def _held_body(kind: Kind) -> tuple[Statement, ...]:
+    """Return the assignments of a step in which the spike is a number, and the potential has a limit without one."""
+    hold = _Hold(kind.spike, cast(ast.Compare, kind.definitions[kind.spike]))
+    body = list[Statement]()
+    for target, value in kind.body:
+        if target == kind.potential:
+            body += _limited(kind, hold.visit(copy.deepcopy(value)))
+        elif target != kind.spike:
+            body.append((target, hold.visit(copy.deepcopy(value))))
+    return tuple(body)
+
+
+def _limited(kind: Kind, potential: ast.expr) -> list[Statement]:
+    """Return assignments that limit a potential, above and, if the neuron fires there too, below."""
+    low, lowest, limited = (f"{word}{MARK}" for word in ("low", "lowest", "limited"))
+    body = [(_UNLIMITED, potential), (limited, ast.Call(name("min"), [name(_UNLIMITED), name(LIMIT)], []))]
+    if kind.two_sided:
+        body += [(lowest, negative(name(LIMIT))), (low, ast.Call(name("max"), [name(limited), name(lowest)], []))]
+        limited = low
+    return [*body, (kind.potential, ast.IfExp(name(kind.spike), name(_UNLIMITED), name(limited)))]
 
 
 class _Hold(ast.NodeTransformer):

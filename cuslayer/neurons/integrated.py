@@ -5,9 +5,8 @@ gradients: the mean derivative on the straight line from no input to the input, 
 without input sum to the potential. That one is divided by leaving out the spikes, the earliest first; what stays
 without spikes is the rest. Where the step is linear, these are the terms of its sum.
 
-Away from its own course a neuron may leave all bounds: with v^2 in the step, if no spike is held where it would fire.
-Then the steps are split in two. Of the later ones the states between are inputs too, as distances from the start; their
-parts are divided among the earlier steps in turn. At last each step is alone, and nothing leaves its bounds.
+Away from its own course a neuron may leave all bounds, with v^2 in the step: where it would fire, no spike is held.
+Then its potential is limited to the threshold at all steps at which it did not fire.
 
 Source: Sundararajan, Taly and Yan 2017, "Axiomatic attribution for deep networks", arXiv 1703.01365.
 """
@@ -15,7 +14,6 @@ Source: Sundararajan, Taly and Yan 2017, "Axiomatic attribution for deep network
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,16 +21,19 @@ import numpy as np
 from cuslayer.backend import Array
 from cuslayer.kernels.step.kind import GRAD, Kind
 from cuslayer.kernels.step.smooth import evaluated
-from cuslayer.neurons.held import Held, held
+from cuslayer.neurons.held import LIMIT, Held, held
 
-# Gauss-Legendre points of a part of the line, exact for polynomials of degree 9.
-NODES = 5
-# A line has 1, 8 or 64 such parts.
-MOST_PARTS = 64
-# Accepted remainder, as a share of what is divided: of the line, and of rounding in the neuron's own type.
-FINE = 1e-5
-# The parts of several steps may be so much larger than what is divided.
-MOST_SIZE = 10.0
+# Gauss-Legendre points of an interval, exact for polynomials of degree 9, and their weights.
+_PLACES, _SHARES = (values / 2 for values in np.polynomial.legendre.leggauss(5))
+_PLACES = _PLACES + 0.5
+# The shortest interval of a line.
+FINEST = 2.0**-14
+# The most intervals of a line at once, times steps.
+MOST_VALUES = 1 << 16
+# Accepted remainder of an interval, as a share of what is divided.
+FINE = 1e-6
+# The parts may be so much larger than what is divided, before the potential is limited.
+MOST_SIZE = 100.0
 
 
 class PotentialParts(NamedTuple):
@@ -59,39 +60,39 @@ class _Course:
         self.derivatives = [step.derivative(output) for output in step.outputs]
         # The course itself is rounded as the neuron rounds: near an unstable point, rounding grows.
         self.constants = {name: inputs.dtype.type(value) for name, value in constants.items()}
-        variables, outputs = self.run(self.start[:, None].astype(inputs.dtype), inputs[..., None], spikes[..., None])
-        # The states (states, T) before each step, and all outputs (outputs, T).
-        self.states = variables[: len(self.start), :, 0].astype(np.float64)
+        _, outputs = self.run(inputs[..., None], spikes[..., None], np.inf)
         self.outputs = outputs[..., 0].astype(np.float64)
         self.inputs = inputs.astype(np.float64)  # (inputs, T)
         self.constants = {name: np.float64(value) for name, value in self.constants.items()}
 
-    def run(self, state: Array, inputs: Array, spikes: Array) -> tuple[Array, Array]:
-        """Return the variables and the outputs, (names, steps, runs), of runs from a state (states, runs) on."""
-        runs = max(state.shape[1], inputs.shape[2], spikes.shape[2])
+    def run(self, inputs: Array, spikes: Array, limit: float) -> tuple[Array, Array]:
+        """Return the variables and the outputs, (names, T, runs), of runs with inputs and spikes (names, T, runs)."""
+        runs = max(inputs.shape[2], spikes.shape[2])
         variables = np.zeros((len(self.step.variables), inputs.shape[1], runs), inputs.dtype)
         outputs = np.zeros((len(self.step.outputs), inputs.shape[1], runs), inputs.dtype)
-        variables[len(state) :] = inputs
+        states = len(self.start)
+        variables[states:] = inputs
+        state = np.broadcast_to(self.start[:, None], (states, runs))
         for t in range(inputs.shape[1]):
-            variables[: len(state), t] = state
-            known = self.values(variables[:, t], spikes[:, t])
+            variables[:states, t] = state
+            known = self.values(variables[:, t], spikes[:, t], limit)
             for of_output, output in zip(outputs, self.step.outputs, strict=True):
                 of_output[t] = known[output]
             state = outputs[:-1, t]
         return variables, outputs
 
-    def values(self, variables: Array, spikes: Array) -> dict[str, Any]:
+    def values(self, variables: Array, spikes: Array, limit: float) -> dict[str, Any]:
         """Return the values of all names of a step."""
-        known = dict(self.constants)
+        known = {**self.constants, LIMIT: variables.dtype.type(limit)}
         known.update(zip(self.step.variables, variables, strict=True))
         known.update(zip((spike for spike, _ in self.step.spikes), spikes, strict=True))
         for target, value in self.step.kind.body:
             known[target] = evaluated(self.step.kind, value, known)
         return known
 
-    def slopes(self, variables: Array, spikes: Array) -> Array:
+    def slopes(self, variables: Array, spikes: Array, limit: float) -> Array:
         """Return the derivatives (outputs, variables, ...) of a step."""
-        known = self.values(variables, spikes)
+        known = self.values(variables, spikes, limit)
         known[GRAD] = 1.0
         slopes = np.zeros((len(self.step.outputs), *variables.shape))
         for of_output, (body, results) in zip(slopes, self.derivatives, strict=True):
@@ -104,79 +105,85 @@ class _Course:
         return np.nan_to_num(slopes, nan=0.0, posinf=0.0, neginf=0.0)
 
 
-class _Span:
-    """The parts of a sum over some steps: of potentials, and of the distances of the states behind from the start."""
+class _Sum:
+    """A weighted sum of potentials on the line from no input to a neuron's input."""
 
-    def __init__(self, course: _Course, first: int, weights: Array, of_states: Array, lags: Sequence[int]) -> None:
+    def __init__(self, course: _Course, weights: Array, lags: Sequence[int], limit: float) -> None:
         self.course = course
-        self.weights = weights  # of the potentials, (steps,)
-        self.of_states = of_states  # (states,)
-        steps = slice(first, first + len(weights))
-        self.inputs = course.inputs[:, steps, None]
-        self.spikes = course.spikes[:, steps, None]
-        self.origin = course.start[:, None]
-        self.change = course.states[:, first, None] - self.origin
-        own = course.outputs[:, steps]
-        behind = own[:-1, -1] - course.start
-        self.whole = float(weights @ own[-1] + of_states @ behind)
-        self.size = float(abs(weights) @ abs(own[-1]) + abs(of_states) @ abs(behind))
-        self.of_spikes, self.rest = self._without_input(first, lags)
-        self.accurate = False
-        parts = 1
-        while not self.accurate and parts <= MOST_PARTS:
-            self._integrate(parts)
-            parts *= 8
+        self.weights = weights
+        self.lags = lags
+        self.limit = limit
+        self.inputs = course.inputs[..., None]
+        self.spikes = course.spikes[..., None]
 
-    def _sums(self, outputs: Array) -> Array:
-        """Return the sum in each of several runs."""
-        return self.weights @ outputs[-1] + self.of_states @ (outputs[:-1, -1] - self.origin)
+    def run(self, places: Array, spikes: Array) -> tuple[Array, Array]:
+        """Return the variables, and the sums, of runs at places of the line, or with spikes of their own."""
+        variables, outputs = self.course.run(self.inputs * places, spikes, self.limit)
+        return variables, self.weights @ outputs[-1]
 
-    def _without_input(self, first: int, lags: Sequence[int]) -> tuple[dict[int, float], float]:
-        """Return the share of each spike, by its step, and the rest: spikes are left out, the earliest first."""
-        rows, steps, _ = np.nonzero(self.spikes)
-        fired = steps + first - np.array(lags, np.int64)[rows]
+    def by_spikes(self) -> tuple[Array, float]:
+        """Return the share of each spike (T,), and the rest: spikes are left out without input, the earliest first."""
+        rows, steps = np.nonzero(self.course.spikes)
+        fired = steps - np.array(self.lags, np.int64)[rows]
         times = np.unique(fired)
-        present = fired[:, None] >= np.append(times, self.course.inputs.shape[1])
-        spikes = np.zeros((*self.spikes.shape[:2], len(times) + 1))
-        spikes[rows, steps] = present
-        sums = self._sums(self.course.run(self.origin, 0 * self.inputs, spikes)[1])
-        shares = sums[:-1] - sums[1:]
-        return dict(zip(times.tolist(), shares.tolist(), strict=True)), float(sums[-1])
+        spikes = np.zeros((*self.course.spikes.shape, len(times) + 1))
+        spikes[rows, steps] = fired[:, None] >= np.append(times, len(self.weights))
+        _, sums = self.run(np.zeros(1), spikes)
+        shares = np.zeros(len(self.weights))
+        shares[times] = sums[:-1] - sums[1:]
+        return shares, float(sums[-1])
 
-    def _integrate(self, parts: int) -> None:
-        """Set the contributions of the inputs and the states, by a line that is split in parts."""
-        places, shares = _points(parts)
-        runs = self.origin + self.change * places, self.inputs * places, self.spikes
-        variables, _ = self.course.run(*runs)
-        slopes = self.course.slopes(variables, self.spikes)
-        states = len(self.origin)
+    def by_inputs(self, accuracy: float) -> Array:
+        """Return the contributions of inputs of 1 (inputs, T): the mean derivatives on the line.
+
+        Intervals of the line are halved until each has the change of the sum, up to an accuracy.
+        """
+        mean = np.zeros(self.course.inputs.shape)
+        starts = np.zeros(1)
+        width = 1.0
+        most = max(1, MOST_VALUES // mean.size)
+        while True:
+            places = starts[:, None] + width * _PLACES
+            _, ends = self.run(np.concatenate([starts, starts + width]), self.spikes)
+            of_inputs = self._slopes(places.ravel()).reshape(*mean.shape, *places.shape) @ _SHARES * width
+            change = ends[len(starts) :] - ends[: len(starts)]
+            rough = ~(abs(change - (of_inputs * self.inputs).sum(axis=(0, 1))) <= accuracy)
+            finest = width <= FINEST or 2 * rough.sum() > most
+            mean += of_inputs[..., finest | ~rough].sum(axis=2)
+            if finest or not rough.any():
+                return mean
+            width /= 2
+            starts = np.concatenate([starts[rough], starts[rough] + width])
+
+    def _slopes(self, places: Array) -> Array:
+        """Return the derivatives of the sum by the inputs at places of the line, (inputs, T, places)."""
+        variables, _ = self.run(places, self.spikes)
+        slopes = self.course.slopes(variables, self.spikes, self.limit)
+        states = len(self.course.start)
         of_outputs = np.zeros((states + 1, len(places)))
-        of_outputs[:-1] = self.of_states[:, None]
-        self.of_inputs = np.zeros(self.inputs.shape[:2])
+        of_inputs = np.zeros((*self.course.inputs.shape, len(places)))
         for t in range(len(self.weights) - 1, -1, -1):
             of_outputs[-1] = self.weights[t]
             of_variables = np.einsum("ok,ovk->vk", of_outputs, slopes[:, :, t])
-            self.of_inputs[:, t] = of_variables[states:] @ shares
+            of_inputs[:, t] = of_variables[states:]
             of_outputs[:-1] = of_variables[:states]
-        self.of_change = of_outputs[:-1] @ shares
-        found = (*(self.of_inputs * self.inputs[..., 0]).ravel(), *(self.of_change * self.change[:, 0]))
-        known = (*found, *self.of_spikes.values(), self.rest)
-        near = sum(map(abs, known)) <= MOST_SIZE * self.size or len(self.weights) == 1
-        self.accurate = near and abs(self.whole - sum(known)) <= FINE * self.size
-
-    @property
-    def middle(self) -> int:
-        """The step at which the steps are split: behind the spike in the middle, or in the middle."""
-        behind = 1 + np.flatnonzero(self.spikes[:1, :-1].any(axis=(0, 2)))
-        return int(behind[len(behind) // 2]) if len(behind) else len(self.weights) // 2
+        return of_inputs
 
 
-@cache
-def _points(parts: int) -> tuple[Array, Array]:
-    """Return the Gauss-Legendre points of a line from 0 to 1 that is split in parts, and their weights."""
-    places, weights = np.polynomial.legendre.leggauss(NODES)
-    all_places = (np.arange(parts)[:, None] + (places + 1) / 2) / parts
-    return all_places.ravel(), np.tile(weights / 2, parts) / parts
+def _divided(course: _Course, weights: Array, lags: Sequence[int]) -> tuple[Array, Array, float]:
+    """Return the contributions of inputs of 1, the shares of the spikes, and the rest."""
+    potentials = course.outputs[-1]
+    theta = abs(float(course.constants.get("theta", 0.0)))
+    whole = weights @ potentials
+    size = abs(weights) @ np.maximum(abs(potentials), theta)
+    for limit in (np.inf, theta):
+        total = _Sum(course, weights, lags, limit)
+        of_spikes, rest = total.by_spikes()
+        of_inputs = total.by_inputs(FINE * size)
+        shares = [*(of_inputs * course.inputs).ravel(), *of_spikes, rest]
+        if np.abs(shares).sum() <= MOST_SIZE * size and abs(whole - sum(shares)) <= 10 * FINE * size:
+            break
+    return of_inputs, of_spikes, rest
 
 
 def _late(x: Array, lag: int) -> Array:
@@ -204,24 +211,10 @@ def parts_of_step(kind: Kind, constants: Mapping[str, Any], x: Array, spikes: Ar
     held_spikes = np.zeros((len(spike_lags), end), x.dtype)
     for row, lag in zip(held_spikes, spike_lags, strict=True):
         row[:] = _late(fired, lag)
-    of_input = np.zeros(len(weights))
-    of_spikes = np.zeros(len(weights))
-    rest = 0.0
     with np.errstate(all="ignore"):
         course = _Course(step, constants, inputs, held_spikes)
-        of_states = np.zeros(len(step.kind.states))
-        spans = [(0, end)] if end else []
-        while spans:
-            first, last = spans.pop()
-            span = _Span(course, first, weights[first:last], of_states, spike_lags)
-            if not span.accurate and last - first > 1:
-                spans += [(first, first + span.middle), (first + span.middle, last)]
-                continue
-            for row, lag in zip(span.of_inputs, input_lags, strict=True):
-                late = min(max(first, lag), last)
-                of_input[late - lag : last - lag] += row[late - first :]
-            for time, share in span.of_spikes.items():
-                of_spikes[time] += share
-            rest += span.rest
-            of_states = span.of_change
-    return PotentialParts(of_input, of_spikes, rest)
+        of_inputs, of_spikes, rest = _divided(course, weights[:end], spike_lags)
+    of_input = np.zeros(len(weights))
+    for row, lag in zip(of_inputs, input_lags, strict=True):
+        of_input[: max(0, end - lag)] += row[lag:]
+    return PotentialParts(of_input, np.append(of_spikes, np.zeros(len(weights) - end)), rest)

@@ -33,7 +33,7 @@ def size_of(why):
 
 @pytest.mark.parametrize(
     ("neuron", "scale"),
-    [(Quadratic(), 3.0), (Exponential(), 2.0), (Izhikevich(), 60.0), (Echo(), 3.0), (Offset(), 9.0)],
+    [(Quadratic(), 3.0), (Exponential(), 2.0), (Izhikevich(), 40.0), (Echo(), 3.0), (Offset(), 9.0)],
     ids=lambda given: type(given).__name__,
 )
 def test_the_parts_of_a_step_that_is_not_linear_add_up(neuron, scale):
