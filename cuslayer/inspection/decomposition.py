@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Index: TypeAlias = "tuple[int, ...]"
-# Accepted difference of the potential and the sum of its parts, relative to their sizes: float32 rounding.
-ROUNDING = 1e-4
 
 
 class Spike(NamedTuple):
@@ -116,6 +114,7 @@ class Decomposition:
         refractory: the contribution of the neuron's own earlier spikes.
         refractory_spikes: these earlier spikes with their shares.
         bias: the contribution of biases and of other constants of layers.
+        exact: whether the parts are the terms of a sum that is the potential, so that `unexplained` is 0.
         rest: the contribution of the states' start and of a drive of the step: the potential without input and spikes.
     """
 
@@ -127,6 +126,7 @@ class Decomposition:
     sources: tuple[Source, ...]
     refractory: float
     refractory_spikes: Spikes
+    exact: bool
     bias: float = 0.0
     rest: float = 0.0
 
@@ -164,16 +164,15 @@ class Decomposition:
         return self.potential - self.filtered - self.refractory - self.bias - self.rest
 
     @property
-    def exact(self) -> bool:
-        """Whether the parts sum to the potential, up to rounding, so that `unexplained` is 0."""
-        of_inputs = sum(float(abs(source.spikes.share).sum()) for source in self.sources)
-        size = 1.0 + of_inputs + abs(self.refractory) + abs(self.bias) + abs(self.rest)
-        return abs(self.left) <= ROUNDING * size
+    def unexplained(self) -> float:
+        """What the parts leave of the potential; 0 if they are exact, up to rounding."""
+        return 0.0 if self.exact else self.left
 
     @property
-    def unexplained(self) -> float:
-        """What the parts leave of the potential, such as a jump of the neuron's step; 0 if they are exact."""
-        return 0.0 if self.exact else self.left
+    def size(self) -> float:
+        """The sum of the absolute values of all shares, plus 1: the measure of rounding."""
+        of_inputs = sum(float(abs(source.spikes.share).sum()) for source in self.sources)
+        return 1.0 + of_inputs + abs(self.refractory) + abs(self.bias) + abs(self.rest)
 
     @check.operation("explain")
     def parts(self, most: int = 10) -> list[Part]:

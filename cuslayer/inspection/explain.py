@@ -109,6 +109,10 @@ def explain(
     return run.explain(run.units[of.last.number], index, time)
 
 
+# Accepted difference of the potential and the sum of its parts, relative to their sizes: float32 rounding.
+_ROUNDING = 1e-4
+
+
 class _Shares(NamedTuple):
     """The parts of a weighted sum of potentials of a layer."""
 
@@ -116,6 +120,7 @@ class _Shares(NamedTuple):
     of_spikes: Array  # (T, ...), the shares of the layer's own spikes
     bias: float
     rest: float
+    exact: bool  # whether they are the terms of a sum
 
 
 class _Run:
@@ -178,7 +183,7 @@ class _Run:
             fired=bool(self.outputs[at][(step, 0, *place)]),
             asked=_Neuron(self, of),
         )
-        if neurons.parts in ("exact", "stepwise") and not explanation.exact:
+        if explanation.exact and not abs(explanation.left) <= _ROUNDING * explanation.size:
             total = explanation.potential - explanation.left
             raise ValueError(
                 f"the parts of {of.name} sum to {total:g}, not to u = {explanation.potential:g}: a stage before it is "
@@ -210,6 +215,7 @@ class _Run:
                 parts["refractory"] += float(further.of_spikes.sum())
                 parts["bias"] += further.bias
                 parts["rest"] += further.rest
+                parts["exact"] &= further.exact
         parts["sources"] = tuple(self._source(number, reached[number]) for number in sorted(reached))
         potential = float(to_numpy(u[times]).astype(np.float64).sum())
         return Total(**self._about(of, place), potential=potential, **parts, over=over, times=times)
@@ -232,6 +238,7 @@ class _Run:
             "refractory_spikes": Spikes(earlier, np.tile(place, (len(earlier), 1)), own[earlier]),
             "bias": shares.bias,
             "rest": shares.rest,
+            "exact": shares.exact,
         }
 
     def _shares(self, of: Unit, weights: Array) -> _Shares:
@@ -267,7 +274,7 @@ class _Run:
             of_constants = zip(added, of_leaves[len(leaves) :], strict=True)
             bias = sum(float(to_numpy((g * p.data).sum())) for p, g in of_constants if g is not None)
         shares = {number: self._of_source(number, g) for number, g in by_source.items()}
-        return _Shares(shares, of_spikes, bias, rest)
+        return _Shares(shares, of_spikes, bias, rest, _explainable(of).parts in ("exact", "stepwise"))
 
     def _of_neurons(self, of: Unit, x: Array, weights: Array) -> tuple[Array, Array, float]:
         """Return the contributions of a weighted input of 1 and of the spikes, (T, ...), and the rest."""
