@@ -461,7 +461,8 @@ class StepNeuron(Neuron):
             return super().parts_of(x, spikes, weights, index, shape)
         step = cast(StepByStep, self.as_step)
         constants = step.spiking.by_name | {name: to_numpy(_data(value)) for name, value in step.keeps.items()}
-        own = {name: np.broadcast_to(value, shape)[index] for name, value in constants.items()}
+        # The step has them in the input's type.
+        own = {name: np.broadcast_to(value, shape)[index].astype(x.dtype) for name, value in constants.items()}
         return parts_of_step(step.spiking.kind, own, x, spikes, weights)
 
     @property

@@ -32,6 +32,8 @@ FINEST = 2.0**-14
 MOST_VALUES = 1 << 16
 # Accepted remainder of an interval, as a share of what is divided.
 FINE = 1e-6
+# Accepted remainder of all parts, before the potential is limited.
+ACCEPTED = 1e-5
 # The parts may be so much larger than what is divided, before the potential is limited.
 MOST_SIZE = 100.0
 
@@ -51,25 +53,21 @@ class PotentialParts(NamedTuple):
 
 
 class _Course:
-    """The course of a neuron, and runs of its step that leave it."""
+    """A neuron with its input and its spikes, and runs of its step that leave its course."""
 
     def __init__(self, step: Held, constants: Mapping[str, Any], inputs: Array, spikes: Array) -> None:
         self.step = step
+        self.constants = {name: np.float64(value) for name, value in constants.items()}
+        self.inputs = inputs  # (inputs, T)
         self.spikes = spikes  # (spikes, T)
         self.start = np.array(step.kind.start)
         self.derivatives = [step.derivative(output) for output in step.outputs]
-        # The course itself is rounded as the neuron rounds: near an unstable point, rounding grows.
-        self.constants = {name: inputs.dtype.type(value) for name, value in constants.items()}
-        _, outputs = self.run(inputs[..., None], spikes[..., None], np.inf)
-        self.outputs = outputs[..., 0].astype(np.float64)
-        self.inputs = inputs.astype(np.float64)  # (inputs, T)
-        self.constants = {name: np.float64(value) for name, value in self.constants.items()}
 
     def run(self, inputs: Array, spikes: Array, limit: float) -> tuple[Array, Array]:
         """Return the variables and the outputs, (names, T, runs), of runs with inputs and spikes (names, T, runs)."""
         runs = max(inputs.shape[2], spikes.shape[2])
-        variables = np.zeros((len(self.step.variables), inputs.shape[1], runs), inputs.dtype)
-        outputs = np.zeros((len(self.step.outputs), inputs.shape[1], runs), inputs.dtype)
+        variables = np.zeros((len(self.step.variables), inputs.shape[1], runs))
+        outputs = np.zeros((len(self.step.outputs), inputs.shape[1], runs))
         states = len(self.start)
         variables[states:] = inputs
         state = np.broadcast_to(self.start[:, None], (states, runs))
@@ -83,7 +81,7 @@ class _Course:
 
     def values(self, variables: Array, spikes: Array, limit: float) -> dict[str, Any]:
         """Return the values of all names of a step."""
-        known = {**self.constants, LIMIT: variables.dtype.type(limit)}
+        known = {**self.constants, LIMIT: np.float64(limit)}
         known.update(zip(self.step.variables, variables, strict=True))
         known.update(zip((spike for spike, _ in self.step.spikes), spikes, strict=True))
         for target, value in self.step.kind.body:
@@ -172,7 +170,8 @@ class _Sum:
 
 def _divided(course: _Course, weights: Array, lags: Sequence[int]) -> tuple[Array, Array, float]:
     """Return the contributions of inputs of 1, the shares of the spikes, and the rest."""
-    potentials = course.outputs[-1]
+    _, outputs = course.run(course.inputs[..., None], course.spikes[..., None], np.inf)
+    potentials = outputs[-1, :, 0]
     theta = abs(float(course.constants.get("theta", 0.0)))
     whole = weights @ potentials
     size = abs(weights) @ np.maximum(abs(potentials), theta)
@@ -181,14 +180,14 @@ def _divided(course: _Course, weights: Array, lags: Sequence[int]) -> tuple[Arra
         of_spikes, rest = total.by_spikes()
         of_inputs = total.by_inputs(FINE * size)
         shares = [*(of_inputs * course.inputs).ravel(), *of_spikes, rest]
-        if np.abs(shares).sum() <= MOST_SIZE * size and abs(whole - sum(shares)) <= 10 * FINE * size:
+        if np.abs(shares).sum() <= MOST_SIZE * size and abs(whole - sum(shares)) <= ACCEPTED * size:
             break
     return of_inputs, of_spikes, rest
 
 
 def _late(x: Array, lag: int) -> Array:
     """Return x (T,) of some steps ago, 0 before the first step."""
-    return np.concatenate([np.zeros(min(lag, len(x)), x.dtype), x])[: len(x)]
+    return np.concatenate([np.zeros(min(lag, len(x))), x])[: len(x)]
 
 
 def parts_of_step(kind: Kind, constants: Mapping[str, Any], x: Array, spikes: Array, weights: Array) -> PotentialParts:
@@ -203,12 +202,13 @@ def parts_of_step(kind: Kind, constants: Mapping[str, Any], x: Array, spikes: Ar
     """
     step = held(kind)
     end = int(np.flatnonzero(weights).max(initial=-1)) + 1
-    fired = (spikes[:end] != 0).astype(x.dtype)
+    x = x[:end].astype(np.float64)
+    fired = (spikes[:end] != 0).astype(np.float64)
     # A lag of 0 means never.
     input_lags = [0, *(int(constants[lag]) or end for lag in step.lags[1:])]
     spike_lags = [0, *(int(constants[lag]) or end for _, lag in step.spikes[1:])][: len(step.spikes)]
-    inputs = np.stack([_late(x[:end], lag) for lag in input_lags])
-    held_spikes = np.zeros((len(spike_lags), end), x.dtype)
+    inputs = np.stack([_late(x, lag) for lag in input_lags])
+    held_spikes = np.zeros((len(spike_lags), end))
     for row, lag in zip(held_spikes, spike_lags, strict=True):
         row[:] = _late(fired, lag)
     with np.errstate(all="ignore"):
