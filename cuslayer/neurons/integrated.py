@@ -6,7 +6,9 @@ without input sum to the potential. That one is divided by leaving out the spike
 without spikes is the rest. Where the step is linear, these are the terms of its sum.
 
 Away from its own course a neuron may leave all bounds, with v^2 in the step: where it would fire, no spike is held.
-Then its potential is limited to the threshold at all steps at which it did not fire.
+Then its potential is limited to the threshold at all steps at which it did not fire. If the line is still too rough,
+the steps are split in two. Of the later ones the states between are inputs too, as distances from the start; their
+parts are divided among the earlier steps in turn.
 
 Source: Sundararajan, Taly and Yan 2017, "Axiomatic attribution for deep networks", arXiv 1703.01365.
 """
@@ -27,13 +29,13 @@ from cuslayer.neurons.held import LIMIT, Held, held
 _PLACES, _SHARES = (values / 2 for values in np.polynomial.legendre.leggauss(5))
 _PLACES = _PLACES + 0.5
 # The shortest interval of a line.
-FINEST = 2.0**-14
+FINEST = 2.0**-12
 # The most intervals of a line at once, times steps.
-MOST_VALUES = 1 << 16
+MOST_VALUES = 1 << 14
 # Accepted remainder of an interval, as a share of what is divided.
 FINE = 1e-6
 # Accepted remainder of all parts, before the potential is limited.
-ACCEPTED = 1e-5
+ACCEPTED = 1e-4
 # The parts may be so much larger than what is divided, before the potential is limited.
 MOST_SIZE = 100.0
 
@@ -58,19 +60,22 @@ class _Course:
     def __init__(self, step: Held, constants: Mapping[str, Any], inputs: Array, spikes: Array) -> None:
         self.step = step
         self.constants = {name: np.float64(value) for name, value in constants.items()}
+        self.theta = abs(float(constants.get("theta", 0.0)))
         self.inputs = inputs  # (inputs, T)
         self.spikes = spikes  # (spikes, T)
         self.start = np.array(step.kind.start)
         self.derivatives = [step.derivative(output) for output in step.outputs]
+        variables, outputs = self.run(self.start[:, None], inputs[..., None], spikes[..., None], np.inf)
+        self.states = variables[: len(self.start), :, 0]  # before each step
+        self.outputs = outputs[..., 0]
 
-    def run(self, inputs: Array, spikes: Array, limit: float) -> tuple[Array, Array]:
-        """Return the variables and the outputs, (names, T, runs), of runs with inputs and spikes (names, T, runs)."""
-        runs = max(inputs.shape[2], spikes.shape[2])
+    def run(self, state: Array, inputs: Array, spikes: Array, limit: float) -> tuple[Array, Array]:
+        """Return the variables and outputs, (names, steps, runs), of runs from states, with inputs and spikes."""
+        runs = max(state.shape[1], inputs.shape[2], spikes.shape[2])
         variables = np.zeros((len(self.step.variables), inputs.shape[1], runs))
         outputs = np.zeros((len(self.step.outputs), inputs.shape[1], runs))
         states = len(self.start)
         variables[states:] = inputs
-        state = np.broadcast_to(self.start[:, None], (states, runs))
         for t in range(inputs.shape[1]):
             variables[:states, t] = state
             known = self.values(variables[:, t], spikes[:, t], limit)
@@ -104,85 +109,114 @@ class _Course:
 
 
 class _Sum:
-    """A weighted sum of potentials on the line from no input to a neuron's input."""
+    """A sum over some steps, on the line from no input to the input, and from the start to the states before them.
 
-    def __init__(self, course: _Course, weights: Array, lags: Sequence[int], limit: float) -> None:
+    ``weights @ u + of_states @ (states - start)``, with the potentials u and the states behind the steps.
+    """
+
+    def __init__(self, course: _Course, first: int, weights: Array, of_states: Array, limit: float) -> None:
         self.course = course
         self.weights = weights
-        self.lags = lags
+        self.of_states = of_states
         self.limit = limit
-        self.inputs = course.inputs[..., None]
-        self.spikes = course.spikes[..., None]
+        self.first = first
+        self.steps = slice(first, first + len(weights))
+        self.inputs = course.inputs[:, self.steps, None]
+        self.spikes = course.spikes[:, self.steps, None]
+        self.start = course.start[:, None]
+        self.change = course.states[:, first, None] - self.start
 
     def run(self, places: Array, spikes: Array) -> tuple[Array, Array]:
         """Return the variables, and the sums, of runs at places of the line, or with spikes of their own."""
-        variables, outputs = self.course.run(self.inputs * places, spikes, self.limit)
-        return variables, self.weights @ outputs[-1]
+        state = self.start + self.change * places
+        variables, outputs = self.course.run(state, self.inputs * places, spikes, self.limit)
+        return variables, self.weights @ outputs[-1] + self.of_states @ (outputs[:-1, -1] - self.start)
 
-    def by_spikes(self) -> tuple[Array, float]:
+    def by_spikes(self, lags: Sequence[int]) -> tuple[Array, float]:
         """Return the share of each spike (T,), and the rest: spikes are left out without input, the earliest first."""
-        rows, steps = np.nonzero(self.course.spikes)
-        fired = steps - np.array(self.lags, np.int64)[rows]
+        rows, steps, _ = np.nonzero(self.spikes)
+        fired = self.first + steps - np.array(lags, np.int64)[rows]
         times = np.unique(fired)
-        spikes = np.zeros((*self.course.spikes.shape, len(times) + 1))
-        spikes[rows, steps] = fired[:, None] >= np.append(times, len(self.weights))
+        shares = np.zeros(self.course.inputs.shape[1])
+        spikes = np.zeros((*self.spikes.shape[:2], len(times) + 1))
+        spikes[rows, steps] = fired[:, None] >= np.append(times, len(shares))
         _, sums = self.run(np.zeros(1), spikes)
-        shares = np.zeros(len(self.weights))
         shares[times] = sums[:-1] - sums[1:]
         return shares, float(sums[-1])
 
-    def by_inputs(self, accuracy: float) -> Array:
-        """Return the contributions of inputs of 1 (inputs, T): the mean derivatives on the line.
+    def by_inputs(self, accuracy: float) -> tuple[Array, Array]:
+        """Return the mean derivatives on the line, by the inputs (inputs, steps) and by the states before the steps.
 
         Intervals of the line are halved until each has the change of the sum, up to an accuracy.
         """
-        mean = np.zeros(self.course.inputs.shape)
+        shape = self.inputs.shape[:2]
+        means = np.zeros(shape[0] * shape[1] + len(self.start))
+        changes = np.concatenate([self.inputs.ravel(), self.change.ravel()])
         starts = np.zeros(1)
         width = 1.0
-        most = max(1, MOST_VALUES // mean.size)
+        most = max(1, MOST_VALUES // means.size)
         while True:
             places = starts[:, None] + width * _PLACES
             _, ends = self.run(np.concatenate([starts, starts + width]), self.spikes)
-            of_inputs = self._slopes(places.ravel()).reshape(*mean.shape, *places.shape) @ _SHARES * width
-            change = ends[len(starts) :] - ends[: len(starts)]
-            rough = ~(abs(change - (of_inputs * self.inputs).sum(axis=(0, 1))) <= accuracy)
+            slopes = self._slopes(places.ravel()).reshape(-1, *places.shape) @ _SHARES * width
+            remainders = ends[len(starts) :] - ends[: len(starts)] - changes @ slopes
+            rough = ~(abs(remainders) <= accuracy)
             finest = width <= FINEST or 2 * rough.sum() > most
-            mean += of_inputs[..., finest | ~rough].sum(axis=2)
+            means += slopes[:, finest | ~rough].sum(axis=1)
             if finest or not rough.any():
-                return mean
+                return means[: -len(self.start)].reshape(shape), means[-len(self.start) :]
             width /= 2
             starts = np.concatenate([starts[rough], starts[rough] + width])
 
     def _slopes(self, places: Array) -> Array:
-        """Return the derivatives of the sum by the inputs at places of the line, (inputs, T, places)."""
+        """Return the derivatives of the sum at places, by the inputs and by the states before the steps."""
         variables, _ = self.run(places, self.spikes)
         slopes = self.course.slopes(variables, self.spikes, self.limit)
-        states = len(self.course.start)
+        states = len(self.start)
         of_outputs = np.zeros((states + 1, len(places)))
-        of_inputs = np.zeros((*self.course.inputs.shape, len(places)))
+        of_outputs[:-1] = self.of_states[:, None]
+        of_inputs = np.zeros((*self.inputs.shape[:2], len(places)))
         for t in range(len(self.weights) - 1, -1, -1):
             of_outputs[-1] = self.weights[t]
             of_variables = np.einsum("ok,ovk->vk", of_outputs, slopes[:, :, t])
             of_inputs[:, t] = of_variables[states:]
             of_outputs[:-1] = of_variables[:states]
-        return of_inputs
+        return np.concatenate([of_inputs.reshape(-1, len(places)), of_outputs[:-1]])
 
 
-def _divided(course: _Course, weights: Array, lags: Sequence[int]) -> tuple[Array, Array, float]:
-    """Return the contributions of inputs of 1, the shares of the spikes, and the rest."""
-    _, outputs = course.run(course.inputs[..., None], course.spikes[..., None], np.inf)
-    potentials = outputs[-1, :, 0]
-    theta = abs(float(course.constants.get("theta", 0.0)))
-    whole = weights @ potentials
-    size = abs(weights) @ np.maximum(abs(potentials), theta)
-    for limit in (np.inf, theta):
-        total = _Sum(course, weights, lags, limit)
-        of_spikes, rest = total.by_spikes()
-        of_inputs = total.by_inputs(FINE * size)
-        shares = [*(of_inputs * course.inputs).ravel(), *of_spikes, rest]
-        if np.abs(shares).sum() <= MOST_SIZE * size and abs(whole - sum(shares)) <= ACCEPTED * size:
+class _Division(NamedTuple):
+    """The parts of a sum over some steps."""
+
+    of_inputs: Array  # (inputs, steps), the contributions of inputs of 1
+    of_states: Array  # those of the states before the steps, as distances from the start
+    of_spikes: Array  # (T,), the shares of the spikes
+    rest: float
+    accepted: bool
+
+
+def _divided(course: _Course, first: int, weights: Array, of_states: Array, lags: Sequence[int]) -> _Division:
+    """Return the parts of a sum over some steps: without a limit, else with it."""
+    outputs = course.outputs[:, first : first + len(weights)]
+    change = outputs[:-1, -1] - course.start
+    whole = weights @ outputs[-1] + of_states @ change
+    size = abs(weights) @ np.maximum(abs(outputs[-1]), course.theta) + abs(of_states) @ abs(change)
+    for limit in (np.inf, course.theta):
+        total = _Sum(course, first, weights, of_states, limit)
+        of_spikes, rest = total.by_spikes(lags)
+        of_inputs, of_change = total.by_inputs(FINE * size)
+        by_inputs = (of_inputs * total.inputs[..., 0]).ravel()
+        shares = np.concatenate([by_inputs, of_change * total.change[:, 0], of_spikes, [rest]])
+        near = len(weights) == 1 or abs(shares).sum() <= MOST_SIZE * size
+        accepted = bool(near and abs(whole - shares.sum()) <= ACCEPTED * size)
+        if accepted:
             break
-    return of_inputs, of_spikes, rest
+    return _Division(of_inputs, of_change, of_spikes, rest, accepted)
+
+
+def _middle(spikes: Array) -> int:
+    """Return where steps are split: behind the spike in the middle, or in the middle."""
+    behind = 1 + np.nonzero(spikes[:, :-1])[1]
+    return int(behind[len(behind) // 2]) if len(behind) else spikes.shape[1] // 2
 
 
 def _late(x: Array, lag: int) -> Array:
@@ -211,10 +245,48 @@ def parts_of_step(kind: Kind, constants: Mapping[str, Any], x: Array, spikes: Ar
     held_spikes = np.zeros((len(spike_lags), end))
     for row, lag in zip(held_spikes, spike_lags, strict=True):
         row[:] = _late(fired, lag)
+    lags = input_lags, spike_lags
     with np.errstate(all="ignore"):
         course = _Course(step, constants, inputs, held_spikes)
-        of_inputs, of_spikes, rest = _divided(course, weights[:end], spike_lags)
-    of_input = np.zeros(len(weights))
-    for row, lag in zip(of_inputs, input_lags, strict=True):
-        of_input[: max(0, end - lag)] += row[lag:]
-    return PotentialParts(of_input, np.append(of_spikes, np.zeros(len(weights) - end)), rest)
+        parts = _in_spans(course, weights[:end], lags, split=False)
+        if not parts.accepted:
+            pieces = _in_spans(course, weights[:end], lags, split=True)
+            parts = pieces if pieces.near else parts
+    missing = np.zeros(len(weights) - end)
+    return PotentialParts(np.append(parts.of_input, missing), np.append(parts.of_spikes, missing), parts.rest)
+
+
+class _Parts(NamedTuple):
+    of_input: Array
+    of_spikes: Array
+    rest: float
+    accepted: bool
+    near: bool  # whether the parts are not much larger than the sum
+
+
+def _in_spans(course: _Course, weights: Array, lags: tuple[Sequence[int], Sequence[int]], split: bool) -> _Parts:
+    """Return the parts of a weighted sum, of all steps at once, or split where they are not accepted."""
+    end = len(weights)
+    of_input = np.zeros(end)
+    of_spikes = np.zeros(end)
+    rest = 0.0
+    of_states = np.zeros(len(course.start))
+    spans = [(0, end)] if end else []
+    accepted = True
+    while spans:
+        first, last = spans.pop()
+        division = _divided(course, first, weights[first:last], of_states, lags[1])
+        if split and not division.accepted and last - first > 1:
+            middle = first + _middle(course.spikes[:1, first:last])
+            spans += [(first, middle), (middle, last)]
+            continue
+        for row, lag in zip(division.of_inputs, lags[0], strict=True):
+            late = min(max(first, lag), last)
+            of_input[late - lag : last - lag] += row[late - first :]
+        of_spikes += division.of_spikes
+        rest += division.rest
+        of_states = division.of_states
+        accepted &= division.accepted
+    shares = abs(of_input * course.inputs[0]).sum() + abs(of_spikes).sum() + abs(rest)
+    near = shares <= MOST_SIZE * (abs(weights) @ np.maximum(abs(course.outputs[-1]), course.theta))
+    return _Parts(of_input, of_spikes, rest, accepted, bool(near))
