@@ -33,7 +33,7 @@ FINEST = 2.0**-12
 # The most intervals of a line at once, times steps.
 MOST_VALUES = 1 << 14
 # Accepted remainder of an interval, as a share of what is divided.
-FINE = 1e-6
+REMAINDER = 1e-6
 # Accepted remainder of all parts, before the potential is limited.
 ACCEPTED = 1e-4
 # The parts may be so much larger than what is divided, before the potential is limited.
@@ -203,7 +203,7 @@ def _divided(course: _Course, first: int, weights: Array, of_states: Array, lags
     for limit in (np.inf, course.theta):
         total = _Sum(course, first, weights, of_states, limit)
         of_spikes, rest = total.by_spikes(lags)
-        of_inputs, of_change = total.by_inputs(FINE * size)
+        of_inputs, of_change = total.by_inputs(REMAINDER * size)
         by_inputs = (of_inputs * total.inputs[..., 0]).ravel()
         shares = np.concatenate([by_inputs, of_change * total.change[:, 0], of_spikes, [rest]])
         near = len(weights) == 1 or abs(shares).sum() <= MOST_SIZE * size

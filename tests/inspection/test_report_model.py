@@ -17,7 +17,8 @@ from tools import browser
 
 pytestmark = pytest.mark.all
 
-MODEL = (Path(cs.__file__).parent / "inspection/report/model.js").read_text("utf-8")
+REPORT = Path(cs.__file__).parent / "inspection/report"
+MODEL = "\n".join((REPORT / name).read_text("utf-8") for name in ("model.js", "parts.js"))
 SRM = cs.SRM(tau_sr=4.0)
 
 

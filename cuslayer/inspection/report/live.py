@@ -19,7 +19,7 @@ from cuslayer.data import Arrays, Digits, Loader, Subset
 from cuslayer.data.datasets import name_of
 from cuslayer.data.digits import BRIGHTEST, labelled_images, numbers
 from cuslayer.data.saccades import DARK, saccades
-from cuslayer.inspection.report.contents import FORMS, Contents, Json, block, by_neuron, dense_node
+from cuslayer.inspection.report.contents import FORMS, Contents, Json, back_node, block, by_neuron, dense_node
 from cuslayer.inspection.report.javascript import javascript
 from cuslayer.inspection.structure import dt_at
 from cuslayer.kernels.constants import side_by_side
@@ -235,7 +235,7 @@ def _simulation(stage: Any, steps: int, shape: Shape) -> Json | None:
     recurrent = form_of(stage) == "recurrent"
     neurons = stage if form_of(stage) == "read_out" else as_neuron(stage.neuron if recurrent else stage)
     by_step = neurons.simulation
-    if by_step is None:
+    if by_step is None or (recurrent and back_node(stage, shape) is None):
         return None
     spiking = by_step.spiking
     code = javascript(spiking.kind)
@@ -246,12 +246,6 @@ def _simulation(stage: Any, steps: int, shape: Shape) -> Json | None:
     found: Json = {"step": code, "start": list(spiking.kind.start), "period": columns.shape[1]}
     found |= {"numbers": block(np.array(spiking.numbers(_SINGLE)), "f4"), "columns": block(columns, "f4")}
     found |= {"lags": list(spiking.lags), "first": getattr(spiking, "first", 0)}
-    if recurrent:
-        layer = stage.layer
-        if form_of(layer) not in FORMS:
-            return None
-        back = FORMS[form_of(layer)](layer, shape, shape)
-        found["back"] = {"lags": 1} | back | {"delay": stage.steps}
     return found
 
 

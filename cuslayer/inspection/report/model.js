@@ -69,8 +69,10 @@ function link(node, slot, neuron, back, visit) {
     });
   } else if (node.kind === "dense") {
     const { outputs } = node, inputs = weight.length / outputs;
-    if (back) for (let i = 0; i < inputs; i++) visit(i, weight[i * outputs + neuron], 0);
-    else for (let o = 0; o < outputs; o++) visit(o, weight[neuron * outputs + o], 0);
+    const lag = node.lag ? numbers(node.lag) : null, at = (i, o) => i * outputs + o;
+    const arrow = (other, place) => visit(other, weight[place], lag ? lag[place] : 0);
+    if (back) for (let i = 0; i < inputs; i++) arrow(i, at(i, neuron));
+    else for (let o = 0; o < outputs; o++) arrow(o, at(neuron, o));
   } else if (node.kind === "delay") {
     const lag = numbers(node.steps)[neuron], share = numbers(node.shares)[neuron];
     visit(neuron, 1 - share, lag);
@@ -167,17 +169,19 @@ class Model {
     }
   }
 
-  // Call visit(source, input, weight, arrived, sent) for each input spike of a neuron, `source` the layer that sent it;
-  // delays are between sent and arrived.
+  // Call visit(source, input, weight, arrived, sent) for each input spike of a neuron, `source` the layer that sent it,
+  // for recurrent neurons also its own; delays are between sent and arrived.
   eachArrival(layer, neuron, visit) {
-    const { steps } = this, [start] = this.nodes[this.layers[layer].node].inputs;
-    this.inputsOf(start, neuron, (source, input, weight, lag) => {
+    const { steps } = this, { node, back } = this.layers[layer], [start] = this.nodes[node].inputs;
+    const arrive = (source, input, weight, lag) => {
       const { starts, times, values } = this.spikes(source);
       for (let i = starts[input]; i < starts[input + 1]; i++) {
         const time = times[i] + lag;
         if (time >= 0 && time < steps) visit(source, input, values ? weight * values[i] : weight, time, times[i]);
       }
-    });
+    };
+    this.inputsOf(start, neuron, arrive);
+    if (back) link(back, 0, neuron, true, (input, weight, lag) => arrive(layer, input, weight, lag + back.delay));
   }
 
   // Return {potential, filtered, refractory} of a neuron; null if it is unknown.
@@ -236,33 +240,53 @@ class Model {
     return error;
   }
 
-  // Return the parts of a potential at a step: the contribution of each input, largest first, and refraction. `source`
-  // is the layer of an input.
+  // Return {ofInput, ofSpikes, rest}, the contributions of a weighted input of 1 and of the neuron's spike at each step to
+  // the potential at a step, and what is there without both; null for neurons whose parts are unknown.
+  shares(layer, neuron, time) {
+    const { neurons, sources } = this.layers[layer], filters = neurons.response ? neurons : neurons.filters;
+    const fired = new Float64Array(time + 1);
+    for (const spike of this.times(layer, neuron)) if (spike <= time) fired[spike] = 1;
+    if (filters) {
+      const [response, refractory] = [numbers(filters.response), numbers(filters.refractory)];
+      const ofSpikes = fired.map((spike, t) => (t < time ? spike * (refractory[time - t] ?? 0) : 0));
+      return { ofInput: fired.map((_, t) => response[time - t] ?? 0), ofSpikes, rest: 0 };
+    }
+    if (!neurons.held || !sources) return null;
+    const x = new Float64Array(time + 1);
+    this.eachArrival(layer, neuron, (source, input, weight, arrived) => {
+      if (arrived <= time) x[arrived] += weight;
+    });
+    return stepParts(neurons, neuron, x.map(Math.fround), fired);
+  }
+
+  // Return the parts of a potential at a step: the contribution of each input, largest first, refraction, the rest, and
+  // what is left; `known` is whether there are any, and `source` the layer of an input.
   explain(layer, neuron, time) {
     const { neurons, sources } = this.layers[layer], known = this.potential(layer, neuron);
     if (!known) return null;
     const spikes = this.times(layer, neuron), potential = known.potential[time], found = new Map();
-    if (neurons.response && sources) {
-      const response = numbers(neurons.response);
+    const shares = this.shares(layer, neuron, time);
+    if (shares && sources) {
       this.eachArrival(layer, neuron, (source, input, weight, arrived, sent) => {
-        const lag = time - arrived;
-        if (lag < 0 || lag >= response.length || response[lag] === 0 || weight === 0) return;
+        const share = arrived <= time ? weight * shares.ofInput[arrived] : 0;
+        if (share === 0) return;
         const key = `${source} ${input}`;
         if (!found.has(key)) found.set(key, { source, input, size: 0, times: new Set() });
         const part = found.get(key);
-        part.size += weight * response[lag];
+        part.size += share;
         part.times.add(sent);
       });
     }
     const contributions = [...found.values()]
       .sort((a, b) => Math.abs(b.size) - Math.abs(a.size) || a.source - b.source || a.input - b.input);
     for (const part of contributions) part.times = [...part.times].sort((a, b) => a - b);
-    const refractory = neurons.response ? numbers(neurons.refractory) : [];
-    const refracts = (f) => f < time && time - f < refractory.length && refractory[time - f] !== 0;
+    const refractory = shares && shares.ofSpikes.reduce((sum, share) => sum + share, 0), rest = shares ? shares.rest : 0;
+    const byInputs = contributions.reduce((sum, { size }) => sum + size, 0);
     return {
       potential, contributions, theta: neurons.theta, margin: potential - neurons.theta, fired: spikes.includes(time),
-      filtered: known.filtered && known.filtered[time], refractory: known.refractory && known.refractory[time],
-      refractorySpikes: [...spikes].filter(refracts),
+      filtered: known.filtered && known.filtered[time], refractory, rest, known: Boolean(shares && sources),
+      left: shares && sources && neurons.held && !neurons.held.exact ? potential - byInputs - refractory - rest : 0,
+      refractorySpikes: shares ? [...spikes].filter((f) => f < time && shares.ofSpikes[f] !== 0) : [],
     };
   }
 }
