@@ -123,11 +123,11 @@ def test_the_table_names_the_parts(there, tmp_path):
     net = cs.Sequential(cs.Dense(2, 1), Izhikevich())
     net[0].weight.data[:] = [[150.0], [-4.0]]
     x = np.zeros((20, 1, 2), bool)
-    x[[0, 8], 0, 0] = x[[8, 12], 0, 1] = True
+    x[0, 0, 0] = x[[8, 12], 0, 1] = True
     there.open(cs.write_report(net, x, tmp_path / "report.html"))
     there.run("choose(1, 0, 15); 0")
     rows = there.run("[...$('parts').tBodies[0].rows].map((row) => row.cells[0].textContent)")
     why = cs.explain(net, x, 1, 0, 15)
     assert why.refractory_spikes
-    assert rows == ["input 0", "input 1", "refraction", "rest", "not explained", "u"]
+    assert rows == ["input 1", "refraction", "rest", "not explained", "u"]
     assert [part.name for part in why.parts()] == rows[:-1]
