@@ -46,6 +46,13 @@ def test_the_parts_of_a_step_that_is_not_linear_add_up(neuron, scale):
         assert all(fired[spike.time, why.index[0]] for spike in why.refractory_spikes)
 
 
+def test_parts_of_a_neuron_that_fires_by_itself_keep_their_size():
+    """Without its input it fires at other steps: v^2 would grow without a limit where no spike is held."""
+    for why, *_ in explained(Izhikevich(drive=10.0), 20.0):
+        assert why.size < 100 * max(abs(why.potential), 30.0)
+        assert abs(why.unexplained) <= 1e-3 * why.size
+
+
 def test_recurrent_spikes_are_inputs_of_such_a_step():
     cs.seed(1)
     population = cs.Recurrent(cs.Dense(8, 8, weight_scale=40.0), Izhikevich())

@@ -26,6 +26,7 @@ KINDS = {
     "Quadratic": Quadratic,
     "Exponential": Exponential,
     "Izhikevich": Izhikevich,
+    "Izhikevich with a drive": lambda: Izhikevich(drive=10.0),
     "Resting": Resting,
     "Echo": Echo,
     "Offset": lambda: Offset(level=np.linspace(0.1, 0.6, 6)),

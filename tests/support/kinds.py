@@ -45,17 +45,18 @@ class Exponential(StepNeuron):
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Izhikevich(StepNeuron):
-    """The neuron of Izhikevich 2003 in millivolts: it rests at -70, and a spike changes both of its states."""
+    """The neuron of Izhikevich 2003 in millivolts: it rests at -70, or fires by itself with a drive."""
 
     theta: float = 30.0
     reset: float = -65.0
     jump: float = 8.0
+    drive: float = 0.0
 
     states = ("v", "w")
     start = {"v": -65.0, "w": -13.0}  # noqa: RUF012
 
     def step(c, v, w, x):
-        u = v + c.dt * (0.04 * v**2 + 5 * v + 140 - w + x)
+        u = v + c.dt * (0.04 * v**2 + 5 * v + 140 - w + x + c.drive)
         w = w + c.dt * 0.02 * (0.2 * v - w)
         s = u >= c.theta
         if s:
