@@ -47,6 +47,7 @@ def check(there, net, x, layer, at):
             close = {"abs": 1e-4 * why.size}
             assert found["potential"] == pytest.approx(why.potential, **close)
             assert found["refractory"] == pytest.approx(why.refractory, **close)
+            assert found["bias"] == pytest.approx(why.bias, **close)
             assert found["rest"] == pytest.approx(why.rest, **close)
             assert found["left"] == pytest.approx(why.unexplained, **close)
             sizes = [np.zeros(source.contributions.size) for source in why.sources]
@@ -104,6 +105,39 @@ def test_frames_of_recurrent_neurons(there, tmp_path):
     x = np.random.default_rng(3).random((40, 1, 4, 5, 2)) < 0.1
     there.open(cs.write_report(net, x, tmp_path / "report.html"))
     check(there, net, x, 1, 1)
+
+
+@pytest.mark.parametrize("neuron", [cs.SRM(theta=3.0, tau_sr=4.0), cs.LIF(), Quadratic()])
+def test_biases_and_normalizations_are_one_part(there, tmp_path, neuron):
+    cs.seed(2)
+    net = cs.Sequential(
+        *(cs.Conv(2, 3, 3, padding=1, weight_scale=9.0, bias=True), delay((4, 5, 3))),
+        *(
+            cs.BatchNorm(3, trained=True, height=3.0),
+            neuron,
+            cs.Dense((4, 5, 3), 4, weight_scale=9.0, bias=True),
+            neuron,
+        ),
+    )
+    draw = np.random.default_rng(3)
+    for stage in (net[0], net[2], net[4]):
+        for name in ("bias", "mean", "offset"):
+            if hasattr(stage, name):
+                values = getattr(stage, name).data
+                values[:] = draw.uniform(0.05, 0.2, values.shape)
+    x = draw.random((40, 1, 4, 5, 2)) < 0.1
+    net.eval()
+    there.open(cs.write_report(net, x, tmp_path / "report.html", target=[1]))
+    check(there, net, x, 3, 1)
+    check(there, net, x, 5, 2)
+    assert there.there.said == []
+
+
+def delay(shape):
+    """Return delays of 0 to 3 steps."""
+    layer = cs.Delay(shape, dt=1.0, max_delay=9.0)
+    layer.delay.data[:] = np.arange(layer.delay.size).reshape(layer.delay.shape) % 4
+    return layer
 
 
 def test_a_page_that_runs_its_network_has_them_too(page):

@@ -20,6 +20,7 @@ from cuslayer.backend import Array, to_numpy
 from cuslayer.inspection.report.javascript import held_javascript
 from cuslayer.inspection.structure import default_loss, dt_at
 from cuslayer.kernels.constants import side_by_side
+from cuslayer.kernels.norm.scaling import Scale, Scaling, applied
 from cuslayer.layers.base import Shape, form_of
 from cuslayer.network.graph import INPUT, GraphNode, feeds
 from cuslayer.network.join import on_gradient
@@ -102,8 +103,12 @@ class Contents:
             found = {"kind": "join", "channels": self.shapes[node.number][-1]}
             if stage.how == "concatenate":
                 found |= {"offsets": stage.offsets(given), "widths": [shape[-1] for shape in given]}
-        elif form_of(stage) in FORMS and getattr(stage, "bias", None) is getattr(stage, "delays", None) is None:
+        elif form_of(stage) == "norm":
+            found = _norm_node(stage)
+        elif form_of(stage) in FORMS and getattr(stage, "delays", None) is None:
             found = FORMS[form_of(stage)](stage, given[0], self.shapes[node.number])
+            if found and getattr(stage, "bias", None) is not None:
+                found["bias"] = block(to_numpy(stage.bias.data), "f4")
         return {"kind": None, "inputs": [number + 1 for number in node.inputs]} | found
 
     def sources(self, number: int) -> set[int]:
@@ -272,6 +277,17 @@ def _delay(layer: Any, before: Shape, after: Shape) -> Json:
         "steps": block(steps, "i4"),
         "shares": block(shares if layer.linear else 0 * shares, "f8"),
     }
+
+
+def _norm_node(norm: Any) -> Json:
+    """Return a normalization in evaluation, per channel: ``(x - centre) factor + added``."""
+    mean, var = (to_numpy(each.data) for each in (norm.mean, norm.var))
+    centre = mean if norm.mean_hook is None else to_numpy(norm.mean_hook(Tensor(mean)).data)
+    gain, offset = (None if each is None else to_numpy(each.data) for each in (norm.gain, norm.offset))
+    scaling = Scaling(norm.scale, norm.height, norm.eps, norm.exponents)
+    numbers = applied(Scale(mean, var, centre, gain, offset, scaling))
+    arrays = {"centre": numbers.centre, "factor": numbers.factor, "added": numbers.added}
+    return {"kind": "norm"} | {name: block(each, "f4") for name, each in arrays.items()}
 
 
 # How the page has a layer of each form.

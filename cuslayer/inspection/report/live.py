@@ -23,8 +23,6 @@ from cuslayer.inspection.report.contents import FORMS, Contents, Json, back_node
 from cuslayer.inspection.report.javascript import javascript
 from cuslayer.inspection.structure import dt_at
 from cuslayer.kernels.constants import side_by_side
-from cuslayer.kernels.norm.scaling import Scale, Scaling, applied
-from cuslayer.layers import BatchNorm
 from cuslayer.layers.base import Shape, form_of
 from cuslayer.loss.base import OVER
 from cuslayer.network.graph import INPUT, GraphNode, finite_input
@@ -196,8 +194,6 @@ def _runnable(page: Contents, node: GraphNode) -> Json:
     before, after, found = page.shapes[node.inputs[0]], page.shapes[node.number], dict[str, Any]()
     if form in ("dense", "read_out"):
         found = dense_node(stage, before, after)
-    elif form == "norm":
-        found = _norm_node(stage)
     elif form in FORMS and getattr(stage, "delays", None) is None:
         found = FORMS[form](stage, before, after)
     if found and getattr(stage, "bias", None) is not None:
@@ -218,16 +214,6 @@ def _usual(page: Contents, known: Sequence[Array]) -> dict[int, Array]:
                     inputs = np.abs(to_numpy(at.inputs[0].data)).mean(axis=(0, 1)).ravel()
                     sums[at.number] = sums.get(at.number, 0.0) + inputs / len(known)
     return sums
-
-
-def _norm_node(norm: BatchNorm) -> Json:
-    mean, var = (to_numpy(each.data) for each in (norm.mean, norm.var))
-    centre = mean if norm.mean_hook is None else to_numpy(norm.mean_hook(Tensor(mean)).data)
-    gain, offset = (None if each is None else to_numpy(each.data) for each in (norm.gain, norm.offset))
-    scaling = Scaling(norm.scale, norm.height, norm.eps, norm.exponents)
-    numbers = applied(Scale(mean, var, centre, gain, offset, scaling))
-    arrays = {"centre": numbers.centre, "factor": numbers.factor, "added": numbers.added}
-    return {"kind": "norm"} | {name: block(each, "f4") for name, each in arrays.items()}
 
 
 def _simulation(stage: Any, steps: int, shape: Shape) -> Json | None:

@@ -59,6 +59,12 @@ function eachRun({ image, maps, kernel_size, stride, padding, dilation, groups }
   }
 }
 
+// Return the value of a neuron's channel in a block, the last axis.
+function ofChannel(values, neuron) {
+  const array = numbers(values);
+  return array[neuron % array.length];
+}
+
 // Call visit(other, weight, lag) for each neuron of the input in a slot of a node from which its output has something
 // (back), or for each of the output to which that input goes.
 function link(node, slot, neuron, back, visit) {
@@ -77,7 +83,8 @@ function link(node, slot, neuron, back, visit) {
     const lag = numbers(node.steps)[neuron], share = numbers(node.shares)[neuron];
     visit(neuron, 1 - share, lag);
     if (share) visit(neuron, share, lag + 1);
-  } else if (!node.offsets) visit(neuron, 1, 0);
+  } else if (node.kind === "norm") visit(neuron, ofChannel(node.factor, neuron), 0);
+  else if (!node.offsets) visit(neuron, 1, 0);
   else {
     const width = node.widths[slot], first = node.offsets[slot], { channels } = node;
     const channel = back ? (neuron % channels) - first : neuron % width;
@@ -184,6 +191,26 @@ class Model {
     if (back) link(back, 0, neuron, true, (input, weight, lag) => arrive(layer, input, weight, lag + back.delay));
   }
 
+  // Return what biases and normalizations add to the output of a node at each step; null for nothing.
+  constants(number, neuron) {
+    const { nodes, steps } = this, node = nodes[number];
+    if (node.kind === "layer" || !nodes.some(({ kind, bias }) => bias || kind === "norm")) return null;
+    const own = (node.bias ? ofChannel(node.bias, neuron) : 0) + (node.kind !== "norm" ? 0
+      : ofChannel(node.added, neuron) - ofChannel(node.centre, neuron) * ofChannel(node.factor, neuron));
+    const sums = new Float64Array(steps).fill(own);
+    node.inputs.forEach((input, slot) => link(node, slot, neuron, true, (other, weight, lag) => {
+      const before = this.constants(input, other);
+      if (!before) return;
+      for (let t = Math.max(0, lag); t < Math.min(steps, steps + lag); t++) sums[t] += weight * before[t - lag];
+    }));
+    return sums.some((sum) => sum) ? sums : null;
+  }
+
+  // Return what constants add to the weighted input of a neuron at each step; null for nothing.
+  constantInput(layer, neuron) {
+    return this.constants(this.nodes[this.layers[layer].node].inputs[0], neuron);
+  }
+
   // Return {potential, filtered, refractory} of a neuron; null if it is unknown.
   potential(layer, neuron) {
     const cache = this.potentials[layer];
@@ -198,7 +225,7 @@ class Model {
     for (const time of this.times(layer, neuron)) fired[time] = 1;
     const refractory = filtered(fired, numbers(neurons.refractory));
     if (given) return { potential: given, filtered: given.map((u, t) => u - refractory[t]), refractory };
-    const x = new Float64Array(this.steps);
+    const x = this.constantInput(layer, neuron) ?? new Float64Array(this.steps);
     this.eachArrival(layer, neuron, (source, input, weight, time) => (x[time] += weight));
     const before = filtered(x, numbers(neurons.response));
     return { potential: before.map((a, t) => a + refractory[t]), filtered: before, refractory };
@@ -252,15 +279,15 @@ class Model {
       return { ofInput: fired.map((_, t) => response[time - t] ?? 0), ofSpikes, rest: 0 };
     }
     if (!neurons.held || !sources) return null;
-    const x = new Float64Array(time + 1);
+    const x = this.constantInput(layer, neuron)?.slice(0, time + 1) ?? new Float64Array(time + 1);
     this.eachArrival(layer, neuron, (source, input, weight, arrived) => {
       if (arrived <= time) x[arrived] += weight;
     });
     return stepParts(neurons, neuron, x.map(Math.fround), fired);
   }
 
-  // Return the parts of a potential at a step: the contribution of each input, largest first, refraction, the rest, and
-  // what is left; `known` is whether there are any, and `source` the layer of an input.
+  // Return the parts of a potential at a step: the contribution of each input, largest first, refraction, biases, the
+  // rest, and what is left; `known` is whether there are any, and `source` the layer of an input.
   explain(layer, neuron, time) {
     const { neurons, sources } = this.layers[layer], known = this.potential(layer, neuron);
     if (!known) return null;
@@ -281,11 +308,13 @@ class Model {
       .sort((a, b) => Math.abs(b.size) - Math.abs(a.size) || a.source - b.source || a.input - b.input);
     for (const part of contributions) part.times = [...part.times].sort((a, b) => a - b);
     const refractory = shares && shares.ofSpikes.reduce((sum, share) => sum + share, 0), rest = shares ? shares.rest : 0;
+    const constants = shares && sources && this.constantInput(layer, neuron);
+    const bias = constants ? shares.ofInput.reduce((sum, share, t) => sum + share * constants[t], 0) : 0;
     const byInputs = contributions.reduce((sum, { size }) => sum + size, 0);
     return {
       potential, contributions, theta: neurons.theta, margin: potential - neurons.theta, fired: spikes.includes(time),
-      filtered: known.filtered && known.filtered[time], refractory, rest, known: Boolean(shares && sources),
-      left: shares && sources && neurons.held && !neurons.held.exact ? potential - byInputs - refractory - rest : 0,
+      filtered: known.filtered && known.filtered[time], refractory, bias, rest, known: Boolean(shares && sources),
+      left: shares && sources && neurons.held && !neurons.held.exact ? potential - byInputs - refractory - bias - rest : 0,
       refractorySpikes: shares ? [...spikes].filter((f) => f < time && shares.ofSpikes[f] !== 0) : [],
     };
   }

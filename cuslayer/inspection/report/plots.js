@@ -599,7 +599,8 @@ function showWhy(model, headline, table, { layer, neuron, time }, go) {
   return why;
 }
 
-// Return the parts of a potential: the largest inputs, all others as one, refraction, the rest, and what is left.
+// Return the parts of a potential: the largest inputs, all others as one, refraction, biases, the rest, and what is
+// left.
 function partsOf(model, layer, why, go) {
   const { sources, back } = model.layers[layer], chain = sources && !back && sources.join() === String(layer - 1);
   const rows = why.contributions.slice(0, MOST).map(({ source, input, size, times }) => ({
@@ -610,6 +611,7 @@ function partsOf(model, layer, why, go) {
     size: others.reduce((sum, part) => sum + part.size, 0), times: [] });
   if (!why.known) rows.push({ name: "all that comes in", size: why.filtered ?? why.potential, times: [] });
   if (why.refractorySpikes.length) rows.push({ name: "refraction", size: why.refractory, times: why.refractorySpikes });
+  if (why.bias) rows.push({ name: "bias", size: why.bias, times: [] });
   if (why.rest) rows.push({ name: "rest", size: why.rest, times: [] });
   if (why.left) rows.push({ name: "not explained", size: why.left, times: [] });
   return rows;
