@@ -129,6 +129,7 @@ CHAINS = {
         (7, 6, 4),
     ),
     "biases and normalizations": (normalized, (6,)),
+    "delays of synapses": (lambda: [cs.Dense(6, 6, delays=cs.SynapticDelays(9.0, steps=40))], (6,)),
     "pool": (lambda: [cs.SumPool(2, gain=11.0)], (5, 4, 2)),
     "mean": (lambda: [cs.AvgPool(2, stride=(3, 1), padding=1), cs.Conv(2, 3, 1)], (5, 4, 2)),
     "hooked pool": (lambda: [cs.SumPool(2, gain=11.0, weight_hook=uneven)], (5, 4, 2)),

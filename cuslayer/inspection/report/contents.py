@@ -105,7 +105,7 @@ class Contents:
                 found |= {"offsets": stage.offsets(given), "widths": [shape[-1] for shape in given]}
         elif form_of(stage) == "norm":
             found = _norm_node(stage)
-        elif form_of(stage) in FORMS and getattr(stage, "delays", None) is None:
+        elif form_of(stage) == "dense" or (form_of(stage) in FORMS and getattr(stage, "delays", None) is None):
             found = FORMS[form_of(stage)](stage, given[0], self.shapes[node.number])
             if found and getattr(stage, "bias", None) is not None:
                 found["bias"] = block(to_numpy(stage.bias.data), "f4")
