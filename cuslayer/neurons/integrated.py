@@ -32,6 +32,8 @@ _PLACES = _PLACES + 0.5
 FINEST = 2.0**-12
 # The most intervals of a line at once, times steps.
 MOST_VALUES = 1 << 14
+# The most runs at once, times steps, without some of the spikes.
+MOST_RUNS = 1 << 18
 # Accepted remainder of an interval, as a share of what is divided.
 REMAINDER = 1e-6
 # Accepted remainder of all parts, before the potential is limited.
@@ -138,9 +140,14 @@ class _Sum:
         fired = self.first + steps - np.array(lags, np.int64)[rows]
         times = np.unique(fired)
         shares = np.zeros(self.course.inputs.shape[1])
-        spikes = np.zeros((*self.spikes.shape[:2], len(times) + 1))
-        spikes[rows, steps] = fired[:, None] >= np.append(times, len(shares))
-        _, sums = self.run(np.zeros(1), spikes)
+        first_spikes = np.append(times, len(shares))
+        sums = np.zeros(len(first_spikes))
+        most = max(1, MOST_RUNS // len(self.weights))
+        for begin in range(0, len(sums), most):
+            runs = slice(begin, begin + most)
+            spikes = np.zeros((*self.spikes.shape[:2], len(sums[runs])))
+            spikes[rows, steps] = fired[:, None] >= first_spikes[runs]
+            _, sums[runs] = self.run(np.zeros(1), spikes)
         shares[times] = sums[:-1] - sums[1:]
         return shares, float(sums[-1])
 
