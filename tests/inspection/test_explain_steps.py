@@ -9,7 +9,9 @@ import pytest
 from numpy.polynomial import Polynomial
 
 import cuslayer as cs
-from tests.support.kinds import Echo, Exponential, Izhikevich, Offset, Quadratic, Resting
+from cuslayer.kernels.step.smooth import evaluated
+from cuslayer.neurons.held import LIMIT, held
+from tests.support.kinds import Cubic, Echo, Exponential, Izhikevich, Offset, Quadratic, Resting
 
 pytestmark = pytest.mark.all
 
@@ -46,11 +48,22 @@ def test_the_parts_of_a_step_that_is_not_linear_add_up(neuron, scale):
         assert all(fired[spike.time, why.index[0]] for spike in why.refractory_spikes)
 
 
-def test_parts_of_a_neuron_that_fires_by_itself_keep_their_size():
-    """Without its input it fires at other steps: v^2 would grow without a limit where no spike is held."""
-    for why, *_ in explained(Izhikevich(drive=10.0), 20.0):
-        assert why.size < 100 * max(abs(why.potential), 30.0)
+@pytest.mark.parametrize(("neuron", "scale"), [(Izhikevich(drive=10.0), 20.0), (Cubic(drive=-0.15), 1.0)])
+def test_parts_of_a_neuron_that_fires_by_itself_keep_their_size(neuron, scale):
+    """Without its input it fires at other steps: a power of v would grow without a limit where no spike is held."""
+    for why, *_ in explained(neuron, scale):
+        assert why.size < 100 * max(abs(why.potential), neuron.theta)
         assert abs(why.unexplained) <= 1e-3 * why.size
+
+
+@pytest.mark.parametrize(("v", "limited"), [(3.0, 1.0), (-3.0, -1.0), (0.5, 0.4875)])
+def test_a_held_neuron_that_fires_at_both_signs_is_limited_at_both(v, limited):
+    step = held(Cubic.kind())
+    for fired, expected in ((0.0, limited), (1.0, 0.9 * v + 0.3 * v**3)):
+        known = {"d": 0.9, "drive": 0.0, "theta": 1.0, "x": 0.0, "v": v, LIMIT: 1.0, step.spikes[0][0]: fired}
+        for target, value in step.kind.body:
+            known[target] = evaluated(step.kind, value, known)
+        assert known[step.outputs[-1]] == pytest.approx(expected)
 
 
 def test_recurrent_spikes_are_inputs_of_such_a_step():

@@ -68,6 +68,23 @@ class Izhikevich(StepNeuron):
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Cubic(StepNeuron):
+    """A neuron that fires at both signs, by itself with a drive."""
+
+    tau: Any = 20.0
+    drive: float = 0.0
+
+    states = ("v",)
+    decays = {"d": "tau"}  # noqa: RUF012
+
+    def step(c, d, v, x):
+        u = flushed(d * v + 0.3 * v**3 + x + c.drive)
+        s = abs(u) >= c.theta
+        v = 0 if s else u
+        return v, u, s
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Compartments(StepNeuron):
     """Two compartments with an input each, an escape in the step, and every function that a step may call."""
 
