@@ -263,7 +263,7 @@ class Recurrent(Layer, Neuron):
     theta, dt, gradient, period, peak = map(_of_neuron, ("theta", "dt", "gradient", "period", "peak"))
     parts, response, refractory, filter = map(_of_neuron, ("parts", "response", "refractory", "filter"))
     width, highest_rate, pool_gain = map(_of_neuron, ("width", "highest_rate", "pool_gain"))
-    surrogate, fires, parts_at = map(_of_neuron, ("surrogate", "fires", "parts_at"))
+    surrogate, fires, parts_at, parts_of = map(_of_neuron, ("surrogate", "fires", "parts_at", "parts_of"))
     weight_scale, axon_delay, max_delay = map(_of_neuron, ("weight_scale", "axon_delay", "max_delay"))
 
     def __init__(self, layer: Dense | Conv, neuron: Neuron, *, delay: float | None = None) -> None:

@@ -6,7 +6,8 @@ attribute, so that a new kind defines only what differs:
 - ``theta`` and ``__call__`` always, and ``dt`` if it is not 1 ms;
 - ``response`` (samples of the potential's response to an input of 1), by which ``psp`` and losses filter;
 - ``refractory``, ``surrogate(u)``, ``fires(u)``, ``width`` if they differ from the defaults;
-- ``parts`` and ``parts_at`` if the potential has other parts than ``response`` and ``refractory``;
+- ``parts`` and ``parts_at`` if the potential has other parts than ``response`` and ``refractory``; ``parts_of`` if they
+  depend on the input;
 - ``current(x)`` for neurons with a synaptic current, which `record` then shows;
 - ``step_by_step`` for neurons that `Recurrent` can run step by step;
 - ``simulation`` if a page can run the neurons otherwise than by ``step_by_step``;
@@ -32,6 +33,7 @@ from cuslayer.backend import Array
 from cuslayer.kernels.constants import Shape
 from cuslayer.kernels.step.derive import StepSpiking
 from cuslayer.kernels.step.filters import Alpha, Sampled, filtering
+from cuslayer.neurons.integrated import PotentialParts
 from cuslayer.surrogates import EXPONENTIAL, Surrogate, as_surrogate
 
 
@@ -188,7 +190,8 @@ class Neuron(metaclass=Listed):
         period: the minimum number of steps from one spike to the next.
         peak: the peak of the response to a unit input; `psp` is scaled to a peak of 1.
         parts: how `explain` decomposes the potential: "exact" if ``u = psp(x) + refraction``, "stepwise" if it is the
-            sum of `parts_at`, "partial" if other terms act on it, "none" if it has no such parts.
+            sum of `parts_at`, "integrated" if it is the sum of `parts_of` except where the step jumps, "partial" if
+            other terms act on it, "none" if it has no such parts.
         weight_scale: initial weight scale of layers before these neurons in a network; None for the layer's default.
         weight_grid: step and limits to which weights before these neurons are rounded; None for no rounding.
         axon_delay: delay in steps from these neurons to the next layer of a `Network`.
@@ -233,8 +236,8 @@ class Neuron(metaclass=Listed):
 
     # What the library reads and calls.
     _machinery = """
-        axon_delay continued leaky_form max_delay names one_pass own_layer parts parts_at psp_by_step psp_steps
-        reads_out recurrence relaxed simulation srm_form starts_at_zero step_by_step weight_grid weight_scale
+        axon_delay continued leaky_form max_delay names one_pass own_layer parts parts_at parts_of psp_by_step
+        psp_steps reads_out recurrence relaxed simulation srm_form starts_at_zero step_by_step weight_grid weight_scale
         with_gradient with_step
     """
 
@@ -385,6 +388,25 @@ class Neuron(metaclass=Listed):
         """
         lags = time - np.arange(len(spikes))
         return at_lags(self.response, lags), np.where(lags > 0, at_lags(self.refractory, lags), 0.0) * (spikes != 0)
+
+    def parts_of(
+        self, x: Array, spikes: Array, weights: Array, index: tuple[int, ...], shape: tuple[int, ...]
+    ) -> PotentialParts:
+        """Return the parts of a weighted sum of a neuron's potentials, by default from `parts_at`.
+
+        Args:
+            x: (T,), the weighted input.
+            spikes: (T,), whether the neuron has fired at each step.
+            weights: (T,), the weight of each step's potential.
+            index: the index of the neuron in its layer.
+            shape: the shape of the layer.
+        """
+        of_input, of_spikes = np.zeros(len(x)), np.zeros(len(x))
+        for time in np.flatnonzero(weights).tolist():
+            by_input, by_spikes = self.parts_at(spikes, time, index, shape)
+            of_input += weights[time] * by_input
+            of_spikes[:time] += weights[time] * by_spikes[:time]
+        return PotentialParts(of_input, of_spikes)
 
     def with_step(self, dt: float) -> Neuron:
         """Return the neuron with another dt, ms, if it is a dataclass with the default dt; else itself."""

@@ -51,6 +51,8 @@ from cuslayer.neurons.base import (
     usual_or_constant,
     usual_or_step,
 )
+from cuslayer.neurons.held import is_explained
+from cuslayer.neurons.integrated import PotentialParts, parts_of_step
 from cuslayer.neurons.states import PopulationStates, States
 from cuslayer.surrogates import EXPONENTIAL
 
@@ -439,8 +441,29 @@ class StepNeuron(Neuron):
 
     @property
     def parts(self) -> str:
-        whole = self.starts_at_zero and not self.stateful
-        return "stepwise" if whole and type(self).parts_at is not Neuron.parts_at else "partial"
+        if self.stateful:
+            return "partial"
+        if self.starts_at_zero and self._has_own_parts:
+            return "stepwise"
+        return "partial" if self.as_step is None or not is_explained(self.kind()) else "integrated"
+
+    @property
+    def _has_own_parts(self) -> bool:
+        """Whether `parts_at` is of this step: no subclass has another step."""
+        kinds = type(self).__mro__
+        at = next(at for at, kind in enumerate(kinds) if "parts_at" in vars(kind))
+        return kinds[at] is not Neuron and sum("step" in vars(kind) for kind in kinds[: at + 1]) <= 1
+
+    def parts_of(
+        self, x: Array, spikes: Array, weights: Array, index: tuple[int, ...], shape: tuple[int, ...]
+    ) -> PotentialParts:
+        if self.parts != "integrated":
+            return super().parts_of(x, spikes, weights, index, shape)
+        step = cast(StepByStep, self.as_step)
+        constants = step.spiking.by_name | {name: to_numpy(_data(value)) for name, value in step.keeps.items()}
+        # The step has them in the input's type.
+        own = {name: np.broadcast_to(value, shape)[index].astype(x.dtype) for name, value in constants.items()}
+        return parts_of_step(step.spiking.kind, own, x, spikes, weights)
 
     @property
     def starts_at_zero(self) -> bool:

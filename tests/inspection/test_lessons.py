@@ -124,6 +124,8 @@ def test_rare_inputs_change_more(page):
 def test_a_page_whose_errors_are_unknown_teaches_nothing(page):
     loihi = cs.Sequential(cs.Dense(SHAPE, 9), cs.Loihi(), cs.Dense(9, 4), cs.Loihi())
     assert not page(loihi, shape=SHAPE).shown("teach")
+    biased = cs.Sequential(cs.Dense(SHAPE, 9, bias=True), cs.SRM(), cs.Dense(9, 4), cs.SRM())
+    assert not page(biased, shape=SHAPE).shown("teach")
 
 
 def test_numbers_teach_the_layers_after_the_first(page):

@@ -17,7 +17,8 @@ from tools import browser
 
 pytestmark = pytest.mark.all
 
-MODEL = (Path(cs.__file__).parent / "inspection/report/model.js").read_text("utf-8")
+REPORT = Path(cs.__file__).parent / "inspection/report"
+MODEL = "\n".join((REPORT / name).read_text("utf-8") for name in ("model.js", "parts.js"))
 SRM = cs.SRM(tau_sr=4.0)
 
 
@@ -76,7 +77,8 @@ def check_explained(page, net, x, at, layer, number, sample, time):
     close(found["potential"], why.potential)
     close(found["margin"], why.margin)
     close(found["refractory"], why.refractory)
-    close(found["filtered"], why.filtered)
+    close(found["filtered"], why.filtered + why.bias)
+    close(found["bias"], why.bias)
     assert found["fired"] == why.fired
     assert found["theta"] == why.theta
     # The layers of the page are the input and the neurons in the order in which they run.
@@ -105,6 +107,15 @@ def uneven(w):
     return w * np.arange(1, 5, dtype=np.float32).reshape(2, 2, 1, 1)
 
 
+def normalized():
+    """Return a normalization in evaluation, between layers with biases."""
+    first, norm = cs.Dense(6, 6, bias=True), cs.BatchNorm(6, trained=True, height=8.0)
+    draw = np.random.default_rng(5)
+    for values in (first.bias.data, norm.mean.data, norm.var.data, norm.offset.data):
+        values[:] = draw.uniform(0.2, 1.0, values.shape)
+    return [norm.eval(), first.eval()]
+
+
 # The stages before the first neurons, and the shape of the input.
 CHAINS = {
     "hooked dense": (lambda: [cs.Dense(12, 6, weight_hook=lambda w: w * 2.0)], (12,)),
@@ -117,6 +128,8 @@ CHAINS = {
         lambda: [cs.Conv(4, 6, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2), groups=2)],
         (7, 6, 4),
     ),
+    "biases and normalizations": (normalized, (6,)),
+    "delays of synapses": (lambda: [cs.Dense(6, 6, delays=cs.SynapticDelays(9.0, steps=40))], (6,)),
     "pool": (lambda: [cs.SumPool(2, gain=11.0)], (5, 4, 2)),
     "mean": (lambda: [cs.AvgPool(2, stride=(3, 1), padding=1), cs.Conv(2, 3, 1)], (5, 4, 2)),
     "hooked pool": (lambda: [cs.SumPool(2, gain=11.0, weight_hook=uneven)], (5, 4, 2)),
@@ -136,7 +149,7 @@ def test_every_layer(page, name):
         outputs = cs.Sequential(*stages)(x).shape[2:]
     # The errors come through the stages behind: use the same kind of layer there if its shape allows.
     again = [made()[0]] if outputs == shape and len(stages) > 1 else []
-    net = cs.Sequential(*stages, SRM, *again, cs.Dense(outputs, 3), cs.SRM())
+    net = cs.Sequential(*stages, SRM, *again, cs.Dense(outputs, 3), cs.SRM()).eval()
     load(page, net, x, [1, 2])
     at, last = len(stages), len(net) - 1
     for number, sample in ((0, 0), (int(np.prod(outputs)) - 1, 1), (int(np.prod(outputs)) // 2, 1)):

@@ -27,6 +27,64 @@ class Quadratic(StepNeuron):
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Exponential(StepNeuron):
+    """An exponential integrate-and-fire neuron, whose exponent has a limit."""
+
+    tau: Any = 20.0
+    sharp: float = 0.2
+
+    states = ("v",)
+    decays = {"d": "tau"}  # noqa: RUF012
+
+    def step(c, d, v, x):
+        u = flushed(d * v + 0.1 * exp((min(v, 2) - 0.8) / c.sharp) + x)
+        s = u >= c.theta
+        v = 0 if s else u
+        return v, u, s
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Izhikevich(StepNeuron):
+    """The neuron of Izhikevich 2003 in millivolts: it rests at -70, or fires by itself with a drive."""
+
+    theta: float = 30.0
+    reset: float = -65.0
+    jump: float = 8.0
+    drive: float = 0.0
+
+    states = ("v", "w")
+    start = {"v": -65.0, "w": -13.0}  # noqa: RUF012
+
+    def step(c, v, w, x):
+        u = v + c.dt * (0.04 * v**2 + 5 * v + 140 - w + x + c.drive)
+        w = w + c.dt * 0.02 * (0.2 * v - w)
+        s = u >= c.theta
+        if s:
+            v = c.reset
+            w += c.jump
+        else:
+            v = u
+        return v, w, u, s
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Cubic(StepNeuron):
+    """A neuron that fires at both signs, by itself with a drive."""
+
+    tau: Any = 20.0
+    drive: float = 0.0
+
+    states = ("v",)
+    decays = {"d": "tau"}  # noqa: RUF012
+
+    def step(c, d, v, x):
+        u = flushed(d * v + 0.3 * v**3 + x + c.drive)
+        s = abs(u) >= c.theta
+        v = 0 if s else u
+        return v, u, s
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Compartments(StepNeuron):
     """Two compartments with an input each, an escape in the step, and every function that a step may call."""
 

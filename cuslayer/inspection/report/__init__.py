@@ -14,7 +14,7 @@ from cuslayer._base import check
 from cuslayer._base.array_like import TensorLike
 from cuslayer._base.files import write_whole
 from cuslayer._tape import Tensor
-from cuslayer.inspection.report.contents import contents
+from cuslayer.inspection.report.contents import contents, held_steps
 from cuslayer.inspection.report.live import live_contents
 from cuslayer.inspection.structure import check_loss
 from cuslayer.network.graph import whole_input
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from cuslayer.network.network import Container
 
 _HERE = Path(__file__).parent
-_SCRIPTS = ("model.js", "plots.js", "page.js")
-_LIVE_SCRIPTS = ("model.js", "plots.js", "run.js", "learn.js", "live.js", "page.js")
+_SCRIPTS = ("model.js", "parts.js", "plots.js", "page.js")
+_LIVE_SCRIPTS = ("model.js", "parts.js", "plots.js", "run.js", "learn.js", "live.js", "page.js")
 
 
 @check.operation
@@ -166,6 +166,7 @@ def _title(net: Container, title: object) -> str:
 
 def _write(path: str | os.PathLike[str], scripts: tuple[str, ...], data: dict[str, Any], more: str = "") -> Path:
     """Write a page with its data and one more script, and return its path."""
+    more = f"{held_steps(data)}\n{more}"
     parts = {
         "title": escape(data["title"]),
         "style": _read("page.css"),

@@ -17,12 +17,16 @@ import numpy as np
 
 from cuslayer._tape import Tensor, gradients, no_grad
 from cuslayer.backend import Array, to_numpy
+from cuslayer.inspection.report.javascript import held_javascript
 from cuslayer.inspection.structure import default_loss, dt_at
+from cuslayer.kernels.constants import side_by_side
+from cuslayer.kernels.norm.scaling import Scale, Scaling, applied
 from cuslayer.layers.base import Shape, form_of
 from cuslayer.network.graph import INPUT, GraphNode, feeds
 from cuslayer.network.join import on_gradient
 from cuslayer.network.walk import Walk, eval_mode, units
 from cuslayer.neurons.base import Neuron, as_neuron
+from cuslayer.neurons.held import held
 
 if TYPE_CHECKING:
     from cuslayer.network.network import Container
@@ -99,8 +103,12 @@ class Contents:
             found = {"kind": "join", "channels": self.shapes[node.number][-1]}
             if stage.how == "concatenate":
                 found |= {"offsets": stage.offsets(given), "widths": [shape[-1] for shape in given]}
-        elif form_of(stage) in FORMS and getattr(stage, "bias", None) is getattr(stage, "delays", None) is None:
+        elif form_of(stage) == "norm":
+            found = _norm_node(stage)
+        elif form_of(stage) == "dense" or (form_of(stage) in FORMS and getattr(stage, "delays", None) is None):
             found = FORMS[form_of(stage)](stage, given[0], self.shapes[node.number])
+            if found and getattr(stage, "bias", None) is not None:
+                found["bias"] = block(to_numpy(stage.bias.data), "f4")
         return {"kind": None, "inputs": [number + 1 for number in node.inputs]} | found
 
     def sources(self, number: int) -> set[int]:
@@ -117,7 +125,9 @@ class Contents:
         stages = [self.nodes[each].stage for each in between]
         lags = [steps for stage in stages if form_of(stage) == "delay" for steps in stage.lags()[0].flat]
         both_ways = bool(lags) and min(lags) < 0 < max(lags)
-        return all(self.described[each]["kind"] for each in between) and not both_ways
+        stage = self.nodes[number].stage
+        alone = form_of(stage) != "recurrent" or back_node(stage, self.shapes[number]) is not None
+        return alone and all(self.described[each]["kind"] for each in between) and not both_ways
 
     def errors(
         self, wanted: set[int], target: object, loss: Callable[..., Tensor] | None
@@ -151,7 +161,8 @@ class Contents:
                     "shape": self.shapes[number],
                     "node": number + 1,
                     "sources": sources,
-                    "neurons": neuron_constants(as_neuron(unit.last.stage)),
+                    "neurons": neuron_constants(unit.last.stage, self.shapes[number]),
+                    "back": back_node(unit.last.stage, self.shapes[number]),
                 }
             )
         nodes = [{"kind": "layer", "layer": 0, "inputs": []}, *self.described]
@@ -179,19 +190,58 @@ def contents(net: Container, data: Array, target: object, loss: Callable[..., Te
     return found
 
 
-def neuron_constants(neurons: Neuron) -> Json:
-    """Return the constants of neurons; for neurons other than SRM only the threshold."""
-    found = {"theta": float(neurons.theta)}
-    if neurons.srm_form is None:
-        return found
-    spiking = neurons.srm_form.spiking
-    return found | {
-        "response": block(neurons.response, "f8"),
-        "refractory": block(neurons.refractory, "f8"),
-        "height": spiking.height,
-        "width": spiking.width,
-        "exact": spiking.exact,
+def neuron_constants(stage: Any, shape: Shape) -> Json:
+    """Return the constants of neurons of a shape; for neurons other than SRM the threshold, and what explains them."""
+    neurons = as_neuron(stage)
+    found: Json = {"theta": float(neurons.theta)}
+    filters = {"response": block(neurons.response, "f8"), "refractory": block(neurons.refractory, "f8")}
+    if neurons.srm_form is not None:
+        spiking = neurons.srm_form.spiking
+        return found | filters | {"height": spiking.height, "width": spiking.width, "exact": spiking.exact}
+    if neurons.parts == "exact":
+        return found | {"filters": filters}
+    return found | {"held": _held(as_neuron(stage.neuron if form_of(stage) == "recurrent" else stage), shape)}
+
+
+def _held(neurons: Neuron, shape: Shape) -> Json | None:
+    """Return the step of neurons with its spikes held, as parts.js reads it; None if it does not explain them."""
+    by_step = neurons.as_step
+    if by_step is None or neurons.parts not in ("stepwise", "integrated"):
+        return None
+    spiking = by_step.spiking
+    step = held(spiking.kind)
+    single = np.dtype(np.float32)
+    keeps = [np.asarray(to_numpy(keep.data if isinstance(keep, Tensor) else keep)) for keep in by_step.keeps.values()]
+    columns = side_by_side(spiking.labels or spiking.kind.columns, keeps, np.empty(0, single), shape)
+    lags = spiking.by_name
+    return {
+        "step": held_javascript(spiking.kind),
+        "start": list(spiking.kind.start),
+        "period": columns.shape[1],
+        "columns": block(columns, "f4"),
+        "numbers": block(np.array(spiking.numbers(single)), "f4"),
+        "lags": [0, *(int(lags[lag]) for lag in step.lags[1:])],
+        "spikeLags": [int(lags[lag]) if lag else 0 for _, lag in step.spikes],
+        "exact": neurons.parts == "stepwise",
     }
+
+
+def held_steps(contents: Json) -> str:
+    """Return a script with the steps of a page's neurons, and put their numbers in their place."""
+    programs: list[str] = []
+    for layer in contents["layers"][1:]:
+        step = layer["neurons"].get("held")
+        if step is not None:
+            programs = list(dict.fromkeys((*programs, step["step"])))
+            step["step"] = programs.index(step["step"])
+    return f"const HELD = [{', '.join(programs)}];"
+
+
+def back_node(stage: Any, shape: Shape) -> Json | None:
+    """Return the layer by which recurrent neurons get their own spikes; None without one, or for an unknown one."""
+    if form_of(stage) != "recurrent" or form_of(stage.layer) not in FORMS:
+        return None
+    return {"lags": 1} | FORMS[form_of(stage.layer)](stage.layer, shape, shape) | {"delay": stage.steps}
 
 
 def dense_node(layer: Any, before: Shape, after: Shape) -> Json:
@@ -227,6 +277,17 @@ def _delay(layer: Any, before: Shape, after: Shape) -> Json:
         "steps": block(steps, "i4"),
         "shares": block(shares if layer.linear else 0 * shares, "f8"),
     }
+
+
+def _norm_node(norm: Any) -> Json:
+    """Return a normalization in evaluation, per channel: ``(x - centre) factor + added``."""
+    mean, var = (to_numpy(each.data) for each in (norm.mean, norm.var))
+    centre = mean if norm.mean_hook is None else to_numpy(norm.mean_hook(Tensor(mean)).data)
+    gain, offset = (None if each is None else to_numpy(each.data) for each in (norm.gain, norm.offset))
+    scaling = Scaling(norm.scale, norm.height, norm.eps, norm.exponents)
+    numbers = applied(Scale(mean, var, centre, gain, offset, scaling))
+    arrays = {"centre": numbers.centre, "factor": numbers.factor, "added": numbers.added}
+    return {"kind": "norm"} | {name: block(each, "f4") for name, each in arrays.items()}
 
 
 # How the page has a layer of each form.

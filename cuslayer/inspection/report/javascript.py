@@ -1,24 +1,39 @@
-"""Prints the step of a neuron in JavaScript, for the page that runs it; `kernels/step/print_cuda.py` prints CUDA."""
+"""Prints the step of a neuron in JavaScript, for pages that run or explain it."""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 from typing import cast
 
 import numpy as np
 
-from cuslayer.kernels.step.kind import MARK, Kind, is_condition
-from cuslayer.kernels.step.print_numba import ATOM, CFamily
+from cuslayer.kernels.step.derive import is_zero
+from cuslayer.kernels.step.kind import GRAD, MARK, Kind, Statement, is_condition
+from cuslayer.kernels.step.print_numba import ATOM, CFamily, conditions_in
+from cuslayer.neurons.held import LIMIT, held
 
 
-class _JavaScript(CFamily):
-    """JavaScript, in which each result is rounded to float32. Names begin with _, as no word of the language does."""
+class _Doubles(CFamily):
+    """JavaScript. Names begin with _, as no word of the language does."""
 
     def show_name(self, name: str) -> str:
         return f"_{name.replace(MARK, '$')}"
 
     def number(self, value: float) -> str:
         return repr(float(np.float32(value)))
+
+    def call(self, function: str, given: list[str]) -> str:
+        return f"({given[0]})" if function == "flushed" else f"{function}({', '.join(given)})"
+
+    def assigned(self, body: Iterable[Statement]) -> list[str]:
+        """Return the lines of assignments."""
+        shown = ((name, self.show(value, condition=is_condition(value))) for name, value in body)
+        return [f"const {self.show_name(name)} = {text};" for name, text in shown]
+
+
+class _JavaScript(_Doubles):
+    """JavaScript in which each result is rounded to float32."""
 
     def call(self, function: str, given: list[str]) -> str:
         return f"{function}({', '.join(given)})"
@@ -60,3 +75,37 @@ def javascript(kind: Kind) -> str | None:
     lines += [f"  {place} = {show.show_name(each)};" for place, each in results]
     inside = "\n".join(f"  {line}" for line in (*lines, "}"))
     return f"(width, states, columns, period, numbers, lags, t, x, u, s) => {{\n{inside}\n}}"
+
+
+def held_javascript(kind: Kind) -> str:
+    """Return the text of an object of JavaScript: the step of a kind with its spikes held, and its derivative.
+
+    ``run(z, s, c, limit, out)`` writes the outputs of a step, the states after it and the potential. z has the states
+    before it and the inputs, s the spikes, c the constants of all neurons and those of the neuron. ``slopes(z, s, c,
+    limit, g, into)`` adds to into the derivatives by z of the sum of the outputs with the weights g.
+    """
+    step = held(kind)
+    derivatives = [step.derivative(output) for output in step.outputs]
+    show = _Doubles(conditions_in(step.kind.body, *(body for body, _ in derivatives)))
+    spikes = tuple(spike for spike, _ in step.spikes)
+    numbers = tuple(name for name in step.kind.numbers if name not in (LIMIT, *spikes))
+    places = {"z": step.variables, "s": spikes, "c": (*numbers, *step.kind.columns)}
+    head = [
+        f"const {show.show_name(name)} = {array}[{at}];"
+        for array, names in places.items()
+        for at, name in enumerate(names)
+    ]
+    head += [f"const {show.show_name(LIMIT)} = limit;", *show.assigned(step.kind.body)]
+    run = [*head, *(f"out[{at}] = {show.show_name(output)};" for at, output in enumerate(step.outputs))]
+    slopes = list(head)
+    for at, (body, results) in enumerate(derivatives):
+        inside = [f"const {show.show_name(GRAD)} = 1;", *show.assigned(body)]
+        shown = ((place, show.show(value)) for place, value in enumerate(results) if not is_zero(value))
+        inside += [f"into[{place}] += g[{at}] * finite({text});" for place, text in shown]
+        slopes += ["{", *(f"  {line}" for line in inside), "}"]
+    functions = {"run: (z, s, c, limit, out)": run, "slopes: (z, s, c, limit, g, into)": slopes}
+    texts = []
+    for function, lines in functions.items():
+        text = "\n".join(f"    {line}" for line in lines)
+        texts.append(f"  {function} => {{\n{text}\n  }},")
+    return "\n".join(["{", *texts, "}"])

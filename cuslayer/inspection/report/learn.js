@@ -11,7 +11,7 @@ const RARE = 0.05; // what is added to the rate of an input, in rates of all: ra
 // where its weighted input is given. None if errors do not come through all layers.
 function learners({ layers, nodes, output }, given = null) {
   const known = layers.slice(1).every(({ neurons, sources }) => neurons.response && sources);
-  if (!known || output.simulation) return [];
+  if (!known || output.simulation || nodes.some(({ kind, bias, lag }) => bias || lag || kind === "norm")) return [];
   return layers.slice(1).flatMap((layer, at) => {
     const [start] = nodes[layer.node].inputs, node = nodes[start];
     const learns = node.weight && nodes[node.inputs[0]].kind === "layer" && !(given && at === 0);

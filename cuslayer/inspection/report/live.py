@@ -19,12 +19,10 @@ from cuslayer.data import Arrays, Digits, Loader, Subset
 from cuslayer.data.datasets import name_of
 from cuslayer.data.digits import BRIGHTEST, labelled_images, numbers
 from cuslayer.data.saccades import DARK, saccades
-from cuslayer.inspection.report.contents import FORMS, Contents, Json, block, by_neuron, dense_node
+from cuslayer.inspection.report.contents import FORMS, Contents, Json, back_node, block, by_neuron, dense_node
 from cuslayer.inspection.report.javascript import javascript
 from cuslayer.inspection.structure import dt_at
 from cuslayer.kernels.constants import side_by_side
-from cuslayer.kernels.norm.scaling import Scale, Scaling, applied
-from cuslayer.layers import BatchNorm
 from cuslayer.layers.base import Shape, form_of
 from cuslayer.loss.base import OVER
 from cuslayer.network.graph import INPUT, GraphNode, finite_input
@@ -196,8 +194,6 @@ def _runnable(page: Contents, node: GraphNode) -> Json:
     before, after, found = page.shapes[node.inputs[0]], page.shapes[node.number], dict[str, Any]()
     if form in ("dense", "read_out"):
         found = dense_node(stage, before, after)
-    elif form == "norm":
-        found = _norm_node(stage)
     elif form in FORMS and getattr(stage, "delays", None) is None:
         found = FORMS[form](stage, before, after)
     if found and getattr(stage, "bias", None) is not None:
@@ -220,22 +216,12 @@ def _usual(page: Contents, known: Sequence[Array]) -> dict[int, Array]:
     return sums
 
 
-def _norm_node(norm: BatchNorm) -> Json:
-    mean, var = (to_numpy(each.data) for each in (norm.mean, norm.var))
-    centre = mean if norm.mean_hook is None else to_numpy(norm.mean_hook(Tensor(mean)).data)
-    gain, offset = (None if each is None else to_numpy(each.data) for each in (norm.gain, norm.offset))
-    scaling = Scaling(norm.scale, norm.height, norm.eps, norm.exponents)
-    numbers = applied(Scale(mean, var, centre, gain, offset, scaling))
-    arrays = {"centre": numbers.centre, "factor": numbers.factor, "added": numbers.added}
-    return {"kind": "norm"} | {name: block(each, "f4") for name, each in arrays.items()}
-
-
 def _simulation(stage: Any, steps: int, shape: Shape) -> Json | None:
     """Return how neurons of a shape, or a read-out, run; None if the page cannot run them."""
     recurrent = form_of(stage) == "recurrent"
     neurons = stage if form_of(stage) == "read_out" else as_neuron(stage.neuron if recurrent else stage)
     by_step = neurons.simulation
-    if by_step is None:
+    if by_step is None or (recurrent and back_node(stage, shape) is None):
         return None
     spiking = by_step.spiking
     code = javascript(spiking.kind)
@@ -246,12 +232,6 @@ def _simulation(stage: Any, steps: int, shape: Shape) -> Json | None:
     found: Json = {"step": code, "start": list(spiking.kind.start), "period": columns.shape[1]}
     found |= {"numbers": block(np.array(spiking.numbers(_SINGLE)), "f4"), "columns": block(columns, "f4")}
     found |= {"lags": list(spiking.lags), "first": getattr(spiking, "first", 0)}
-    if recurrent:
-        layer = stage.layer
-        if form_of(layer) not in FORMS:
-            return None
-        back = FORMS[form_of(layer)](layer, shape, shape)
-        found["back"] = {"lags": 1} | back | {"delay": stage.steps}
     return found
 
 

@@ -59,6 +59,12 @@ function eachRun({ image, maps, kernel_size, stride, padding, dilation, groups }
   }
 }
 
+// Return the value of a neuron's channel in a block, the last axis.
+function ofChannel(values, neuron) {
+  const array = numbers(values);
+  return array[neuron % array.length];
+}
+
 // Call visit(other, weight, lag) for each neuron of the input in a slot of a node from which its output has something
 // (back), or for each of the output to which that input goes.
 function link(node, slot, neuron, back, visit) {
@@ -69,13 +75,16 @@ function link(node, slot, neuron, back, visit) {
     });
   } else if (node.kind === "dense") {
     const { outputs } = node, inputs = weight.length / outputs;
-    if (back) for (let i = 0; i < inputs; i++) visit(i, weight[i * outputs + neuron], 0);
-    else for (let o = 0; o < outputs; o++) visit(o, weight[neuron * outputs + o], 0);
+    const lag = node.lag ? numbers(node.lag) : null, at = (i, o) => i * outputs + o;
+    const arrow = (other, place) => visit(other, weight[place], lag ? lag[place] : 0);
+    if (back) for (let i = 0; i < inputs; i++) arrow(i, at(i, neuron));
+    else for (let o = 0; o < outputs; o++) arrow(o, at(neuron, o));
   } else if (node.kind === "delay") {
     const lag = numbers(node.steps)[neuron], share = numbers(node.shares)[neuron];
     visit(neuron, 1 - share, lag);
     if (share) visit(neuron, share, lag + 1);
-  } else if (!node.offsets) visit(neuron, 1, 0);
+  } else if (node.kind === "norm") visit(neuron, ofChannel(node.factor, neuron), 0);
+  else if (!node.offsets) visit(neuron, 1, 0);
   else {
     const width = node.widths[slot], first = node.offsets[slot], { channels } = node;
     const channel = back ? (neuron % channels) - first : neuron % width;
@@ -167,17 +176,39 @@ class Model {
     }
   }
 
-  // Call visit(source, input, weight, arrived, sent) for each input spike of a neuron, `source` the layer that sent it;
-  // delays are between sent and arrived.
+  // Call visit(source, input, weight, arrived, sent) for each input spike of a neuron, `source` the layer that sent it,
+  // for recurrent neurons also its own; delays are between sent and arrived.
   eachArrival(layer, neuron, visit) {
-    const { steps } = this, [start] = this.nodes[this.layers[layer].node].inputs;
-    this.inputsOf(start, neuron, (source, input, weight, lag) => {
+    const { steps } = this, { node, back } = this.layers[layer], [start] = this.nodes[node].inputs;
+    const arrive = (source, input, weight, lag) => {
       const { starts, times, values } = this.spikes(source);
       for (let i = starts[input]; i < starts[input + 1]; i++) {
         const time = times[i] + lag;
         if (time >= 0 && time < steps) visit(source, input, values ? weight * values[i] : weight, time, times[i]);
       }
-    });
+    };
+    this.inputsOf(start, neuron, arrive);
+    if (back) link(back, 0, neuron, true, (input, weight, lag) => arrive(layer, input, weight, lag + back.delay));
+  }
+
+  // Return what biases and normalizations add to the output of a node at each step; null for nothing.
+  constants(number, neuron) {
+    const { nodes, steps } = this, node = nodes[number];
+    if (node.kind === "layer" || !nodes.some(({ kind, bias }) => bias || kind === "norm")) return null;
+    const own = (node.bias ? ofChannel(node.bias, neuron) : 0) + (node.kind !== "norm" ? 0
+      : ofChannel(node.added, neuron) - ofChannel(node.centre, neuron) * ofChannel(node.factor, neuron));
+    const sums = new Float64Array(steps).fill(own);
+    node.inputs.forEach((input, slot) => link(node, slot, neuron, true, (other, weight, lag) => {
+      const before = this.constants(input, other);
+      if (!before) return;
+      for (let t = Math.max(0, lag); t < Math.min(steps, steps + lag); t++) sums[t] += weight * before[t - lag];
+    }));
+    return sums.some((sum) => sum) ? sums : null;
+  }
+
+  // Return what constants add to the weighted input of a neuron at each step; null for nothing.
+  constantInput(layer, neuron) {
+    return this.constants(this.nodes[this.layers[layer].node].inputs[0], neuron);
   }
 
   // Return {potential, filtered, refractory} of a neuron; null if it is unknown.
@@ -194,7 +225,7 @@ class Model {
     for (const time of this.times(layer, neuron)) fired[time] = 1;
     const refractory = filtered(fired, numbers(neurons.refractory));
     if (given) return { potential: given, filtered: given.map((u, t) => u - refractory[t]), refractory };
-    const x = new Float64Array(this.steps);
+    const x = this.constantInput(layer, neuron) ?? new Float64Array(this.steps);
     this.eachArrival(layer, neuron, (source, input, weight, time) => (x[time] += weight));
     const before = filtered(x, numbers(neurons.response));
     return { potential: before.map((a, t) => a + refractory[t]), filtered: before, refractory };
@@ -236,33 +267,55 @@ class Model {
     return error;
   }
 
-  // Return the parts of a potential at a step: the contribution of each input, largest first, and refraction. `source`
-  // is the layer of an input.
+  // Return {ofInput, ofSpikes, rest}, the contributions of a weighted input of 1 and of the neuron's spike at each step to
+  // the potential at a step, and what is there without both; null for neurons whose parts are unknown.
+  shares(layer, neuron, time) {
+    const { neurons, sources } = this.layers[layer], filters = neurons.response ? neurons : neurons.filters;
+    const fired = new Float64Array(time + 1);
+    for (const spike of this.times(layer, neuron)) if (spike <= time) fired[spike] = 1;
+    if (filters) {
+      const [response, refractory] = [numbers(filters.response), numbers(filters.refractory)];
+      const ofSpikes = fired.map((spike, t) => (t < time ? spike * (refractory[time - t] ?? 0) : 0));
+      return { ofInput: fired.map((_, t) => response[time - t] ?? 0), ofSpikes, rest: 0 };
+    }
+    if (!neurons.held || !sources) return null;
+    const x = this.constantInput(layer, neuron)?.slice(0, time + 1) ?? new Float64Array(time + 1);
+    this.eachArrival(layer, neuron, (source, input, weight, arrived) => {
+      if (arrived <= time) x[arrived] += weight;
+    });
+    return stepParts(neurons, neuron, x.map(Math.fround), fired);
+  }
+
+  // Return the parts of a potential at a step: the contribution of each input, largest first, refraction, biases, the
+  // rest, and what is left; `known` is whether there are any, and `source` the layer of an input.
   explain(layer, neuron, time) {
     const { neurons, sources } = this.layers[layer], known = this.potential(layer, neuron);
     if (!known) return null;
     const spikes = this.times(layer, neuron), potential = known.potential[time], found = new Map();
-    if (neurons.response && sources) {
-      const response = numbers(neurons.response);
+    const shares = this.shares(layer, neuron, time);
+    if (shares && sources) {
       this.eachArrival(layer, neuron, (source, input, weight, arrived, sent) => {
-        const lag = time - arrived;
-        if (lag < 0 || lag >= response.length || response[lag] === 0 || weight === 0) return;
+        const share = arrived <= time ? weight * shares.ofInput[arrived] : 0;
+        if (share === 0) return;
         const key = `${source} ${input}`;
         if (!found.has(key)) found.set(key, { source, input, size: 0, times: new Set() });
         const part = found.get(key);
-        part.size += weight * response[lag];
+        part.size += share;
         part.times.add(sent);
       });
     }
     const contributions = [...found.values()]
       .sort((a, b) => Math.abs(b.size) - Math.abs(a.size) || a.source - b.source || a.input - b.input);
     for (const part of contributions) part.times = [...part.times].sort((a, b) => a - b);
-    const refractory = neurons.response ? numbers(neurons.refractory) : [];
-    const refracts = (f) => f < time && time - f < refractory.length && refractory[time - f] !== 0;
+    const refractory = shares && shares.ofSpikes.reduce((sum, share) => sum + share, 0), rest = shares ? shares.rest : 0;
+    const constants = shares && sources && this.constantInput(layer, neuron);
+    const bias = constants ? shares.ofInput.reduce((sum, share, t) => sum + share * constants[t], 0) : 0;
+    const byInputs = contributions.reduce((sum, { size }) => sum + size, 0);
     return {
       potential, contributions, theta: neurons.theta, margin: potential - neurons.theta, fired: spikes.includes(time),
-      filtered: known.filtered && known.filtered[time], refractory: known.refractory && known.refractory[time],
-      refractorySpikes: [...spikes].filter(refracts),
+      filtered: known.filtered && known.filtered[time], refractory, bias, rest, known: Boolean(shares && sources),
+      left: shares && sources && neurons.held && !neurons.held.exact ? potential - byInputs - refractory - bias - rest : 0,
+      refractorySpikes: shares ? [...spikes].filter((f) => f < time && shares.ofSpikes[f] !== 0) : [],
     };
   }
 }

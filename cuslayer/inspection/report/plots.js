@@ -599,16 +599,20 @@ function showWhy(model, headline, table, { layer, neuron, time }, go) {
   return why;
 }
 
-// Return the parts of a potential: the largest inputs, all others as one, and refraction.
-function partsOf(model, layer, { contributions, filtered: before, refractory, refractorySpikes, potential }, go) {
-  const { sources, neurons } = model.layers[layer], chain = sources && sources.join() === String(layer - 1);
-  const rows = contributions.slice(0, MOST).map(({ source, input, size, times }) => ({
+// Return the parts of a potential: the largest inputs, all others as one, refraction, biases, the rest, and what is
+// left.
+function partsOf(model, layer, why, go) {
+  const { sources, back } = model.layers[layer], chain = sources && !back && sources.join() === String(layer - 1);
+  const rows = why.contributions.slice(0, MOST).map(({ source, input, size, times }) => ({
     name: `input ${indexText(model.layers[source], input)}${chain ? "" : ` of ${model.layers[source].name}`}`,
     size, times, go: () => go(source, input, times.at(-1)) }));
-  const others = contributions.slice(MOST);
+  const others = why.contributions.slice(MOST);
   if (others.length) rows.push({ name: `${others.length} other input${others.length > 1 ? "s" : ""}`,
     size: others.reduce((sum, part) => sum + part.size, 0), times: [] });
-  if (!sources || !neurons.response) rows.push({ name: "all that comes in", size: before ?? potential, times: [] });
-  if (refractorySpikes.length) rows.push({ name: "refraction", size: refractory, times: refractorySpikes });
+  if (!why.known) rows.push({ name: "all that comes in", size: why.filtered ?? why.potential, times: [] });
+  if (why.refractorySpikes.length) rows.push({ name: "refraction", size: why.refractory, times: why.refractorySpikes });
+  if (why.bias) rows.push({ name: "bias", size: why.bias, times: [] });
+  if (why.rest) rows.push({ name: "rest", size: why.rest, times: [] });
+  if (why.left) rows.push({ name: "not explained", size: why.left, times: [] });
   return rows;
 }

@@ -6,17 +6,10 @@
 "use strict";
 
 const AT_ONCE = 8; // steps between two yields
-const f32 = Math.fround, trunc = Math.trunc, abs = Math.abs;
-const min = (a, b) => (a < b ? a : b), max = (a, b) => (a > b ? a : b);
+const f32 = Math.fround;
 const LEAST = 2 ** -66; // a state under it becomes 0, as in cuslayer/kernels/host/states.py
 const NEIGHBOURS = 6; // as in cuslayer/kernels/host/vectors.py
 const flushed = (x) => (abs(x) < LEAST ? 0 : x);
-
-// Round to the nearest integer, halves to even.
-function rint(x) {
-  const below = Math.floor(x), rest = x - below;
-  return rest < 0.5 || (rest === 0.5 && below % 2 === 0) ? below : below + 1;
-}
 
 // From the strokes of a pen to pixels, each of which is the number of ink pixels in a square of 4 x 4. Strokes are lists
 // of [x, y] from 0 to 1, and have a channel as `ink`.
@@ -281,9 +274,10 @@ function* weighted(chain, fired, steps, neurons) {
   return x;
 }
 
-// Return {fired, potentials}: the spikes of neurons, and their potentials (neurons, steps) if they are kept.
-function* fire(x, simulation, steps, neurons, keeps) {
-  const fired = new Uint8Array(steps * neurons), { back, lags, period } = simulation;
+// Return {fired, potentials}: the spikes of neurons, which go back through a node where they are recurrent, and their
+// potentials (neurons, steps) if they are kept.
+function* fire(x, simulation, back, steps, neurons, keeps) {
+  const fired = new Uint8Array(steps * neurons), { lags, period } = simulation;
   const { start } = simulation, state = new Float32Array(start.length * neurons), u = new Float32Array(neurons);
   start.forEach((value, i) => state.fill(value, i * neurons, (i + 1) * neurons));
   const total = new Float32Array(neurons), potentials = keeps ? new Float32Array(neurons * steps) : null;
@@ -317,8 +311,8 @@ function* simulate(model, fired, steps, given = null) {
   for (let layer = 1; layer < layers.length; layer++) {
     const neurons = model.neurons(layer), chain = chainTo(model, model.nodes[layers[layer].node].inputs[0]);
     const x = layer === 1 && given ? given.slice() : yield* weighted(chain, fired, steps, neurons);
-    const { simulation, response } = layers[layer].neurons;
-    const ran = yield* fire(x, simulation, steps, neurons, !response || !layers[layer].sources || simulation.back);
+    const { sources, back, neurons: { simulation, response } } = layers[layer];
+    const ran = yield* fire(x, simulation, back, steps, neurons, !response || !sources || back);
     ({ fired } = ran);
     found.push({ spikes: timesOf(fired, neurons), potentials: ran.potentials && [{ array: ran.potentials }] });
     yield;
@@ -326,7 +320,7 @@ function* simulate(model, fired, steps, given = null) {
   let readout = null;
   if (output.simulation) {
     const x = yield* weighted(chainTo(model, output.node), fired, steps, output.classes);
-    ({ potentials: readout } = yield* fire(x, output.simulation, steps, output.classes, true));
+    ({ potentials: readout } = yield* fire(x, output.simulation, null, steps, output.classes, true));
   }
   found.forEach(({ spikes, potentials }, layer) => Object.assign(layers[layer], { spikes: [spikes], potentials }));
   Object.assign(model, { steps, readout, loss: null });

@@ -32,11 +32,11 @@ _FUNCTIONS: dict[str, Any] = {
 }
 
 
-def _value(kind: Kind, expression: ast.expr, known: Mapping[str, Any]) -> Any:
-    """Return the value of an expression of known names."""
+def evaluated(kind: Kind, expression: ast.expr, known: Mapping[str, Any]) -> Any:
+    """Return the value of an expression of known names, numbers or arrays."""
 
     def value_of(operand: ast.expr) -> Any:
-        return _value(kind, operand, known)
+        return evaluated(kind, operand, known)
 
     if isinstance(expression, ast.Constant):
         return expression.value
@@ -70,7 +70,7 @@ def _run(kind: Kind, body: Sequence[tuple[str, ast.expr]], known: dict[str, Any]
         if name == kind.spike:
             known[name] = 1 / (1 + np.exp(known["theta"] - known[kind.potential]))
         else:
-            known[name] = _value(kind, expression, known)
+            known[name] = evaluated(kind, expression, known)
 
 
 class _Earlier:
@@ -122,15 +122,15 @@ def error_of_own(kind: Kind, numbers: Mapping[str, float], exact: bool, graded: 
     names = [*kind.states, *kind.inputs, *(value.name for value in kind.past)]
     known: dict[str, Any] = {**numbers, **{name: draw(100) for name in names}}
     for name, expression in kind.body:
-        known[name] = _value(kind, expression, known)
+        known[name] = evaluated(kind, expression, known)
     known |= {GRAD: draw(100), GRADED: graded, SLOPE: abs(draw(100))}
     known |= {later(state): draw(100) for state in kind.states}
     results = []
     for back in backs:
         values = dict(known)
         for name, expression in back.body:
-            values[name] = _value(kind, expression, values)
-        gradients = [_value(kind, gradient, values) for gradient in (*back.states, *back.inputs)]
+            values[name] = evaluated(kind, expression, values)
+        gradients = [evaluated(kind, gradient, values) for gradient in (*back.states, *back.inputs)]
         results.append(np.stack([np.broadcast_to(gradient, 100) for gradient in gradients]))
     own, derived = results
     return float(np.abs(own - derived).max() / max(np.abs(derived).max(), np.finfo(float).tiny))
@@ -153,7 +153,7 @@ def silent_potentials(kind: Kind, numbers: Mapping[str, float], first: float = 0
         known: dict[str, Any] = {**numbers, **states, **inputs, **earlier.now()}
         with np.errstate(all="ignore"):
             for name, expression in kind.body:
-                known[name] = 0.0 if name == kind.spike else _value(kind, expression, known)
+                known[name] = 0.0 if name == kind.spike else evaluated(kind, expression, known)
         potential = float(known[kind.potential])
         if not math.isfinite(potential):
             return
@@ -195,9 +195,11 @@ def error_of_adjoint(kind: Kind, numbers: Mapping[str, float], seed: int, step: 
         known |= {later(state): error for state, error in errors.items()} | later_values.now()
         _run(kind, reverse.body, known)
         later_values.add(known)
-        errors = {state: _value(kind, value, known) for state, value in zip(kind.states, reverse.states, strict=True)}
-        analytic += sum((_value(kind, value, known) * along[i, t]).sum() for i, value in enumerate(reverse.inputs))
+        errors = {
+            state: evaluated(kind, value, known) for state, value in zip(kind.states, reverse.states, strict=True)
+        }
+        analytic += sum((evaluated(kind, value, known) * along[i, t]).sum() for i, value in enumerate(reverse.inputs))
         pairs = zip(kind.columns, reverse.columns, strict=True)
-        analytic += sum((_value(kind, value, known) * along_own[name]).sum() for name, value in pairs)
+        analytic += sum((evaluated(kind, value, known) * along_own[name]).sum() for name, value in pairs)
     largest = max(abs(analytic), abs(numeric))
     return abs(analytic - numeric) / largest if largest else 0.0
