@@ -4,10 +4,16 @@
 
 DIR are folders of idx files; it takes an hour on two cores.
 
+Networks:
+
 - `mnist`: 3 x (32c3-BN-ReLU-2mean)-10, as in SpikingJelly's tutorial of conversion.
-- `fashion`: 28x28x1-32c3-BN-ReLU-2mean-64c3-BN-ReLU-2mean-256-ReLU-10; afterwards the converted network
-  trains at T = 4.
-- `quantized`: both again with `QuantizedReLU`, converted exactly.
+- `fashion`: 28x28x1-32c3-BN-ReLU-2mean-64c3-BN-ReLU-2mean-256-ReLU-10.
+
+Stages:
+
+- `lost`: the points that conversion loses, by method and number of steps.
+- `afterwards`: Fashion-MNIST at T = 4, after training of the converted network.
+- `quantized`: both networks with `QuantizedReLU`, converted exactly.
 
 10,000 recordings of the training set are held back and show all figures; 500 of the others set the units. The figures,
 with versions and machine, go to benchmarks/results/conversion.json and docs/conversion.md.
@@ -29,12 +35,13 @@ from cuslayer.data import Loader, load, split
 from cuslayer.data.pictures import OtherPicture
 from cuslayer.optim import cosine_decay
 
+STAGES = "lost", "afterwards", "quantized"
 STEPS = 4, 8, 16, 32
 LEVELS = 4
 HELD_BACK = 1 / 6
 # Epochs of each network of numbers, and of training after conversion.
 EPOCHS = {"mnist": 12, "fashion": 12}
-AFTERWARDS = 4
+AFTERWARDS = 12
 TITLES = {"mnist": "MNIST, 3 x (32c3-BN-ReLU-2a)-10", "fashion": "Fashion-MNIST, 32c3-2a-64c3-2a-256-10"}
 
 
@@ -74,29 +81,45 @@ def loader(name: str, data: Any, batch: int = 128) -> Any:
     return Loader(data, batch, shuffle=True, seed=0, transform=transform)
 
 
-def measure(name: str, root: Path) -> dict[str, Any]:
+def measure(name: str, root: Path, stages: Sequence[str]) -> dict[str, Any]:
     """Return the figures of a data set: accuracies in per cent, and points that are lost."""
     data_name = {"mnist": "mnist", "fashion": "fashion-mnist"}[name]
     train, held_back = split(load(data_name, root, duration=1.0), HELD_BACK)
-    net = network(name, None)
-    fit(net, loader(name, train), 0.002, EPOCHS[name])
+    rows: dict[str, Any] = {}
+    if "lost" in stages or ("afterwards" in stages and name == "fashion"):
+        net = network(name, None)
+        fit(net, loader(name, train), 0.002, EPOCHS[name])
+        if "lost" in stages:
+            rows |= lost(name, net, train, held_back)
+        if "afterwards" in stages and name == "fashion":
+            rows["lost after training"] = lost_afterwards(net, train, held_back)
+            print(name, "after training", rows["lost after training"], flush=True)
+    if "quantized" in stages:
+        rows["quantized"] = quantized(name, train, held_back)
+    return rows
+
+
+def lost(name: str, net: Any, train: Any, held_back: Any) -> dict[str, Any]:
+    """Return the accuracy of a network of numbers, and the points that conversion loses."""
     rows: dict[str, Any] = {"lost": {}}
     for method in ("squares", "percentile"):
         for steps in STEPS:
-            conversion = cs.convert(net, train, steps=steps, method=method)
-            accuracy = conversion.test(held_back)
+            accuracy = cs.convert(net, train, steps=steps, method=method).test(held_back)
             rows["numbers"] = 100 * accuracy.numbers
-            rows["lost"][f"{method} {steps}"] = float(100 * (accuracy.numbers - accuracy.spiking[-1]))
-            print(name, method, steps, f"{rows['numbers']:.2f}", f"{rows['lost'][f'{method} {steps}']:.2f}", flush=True)
+            points = float(100 * (accuracy.numbers - accuracy.spiking[-1]))
+            rows["lost"][f"{method} {steps}"] = points
+            print(name, method, steps, f"{rows['numbers']:.2f}", f"{points:.2f}", flush=True)
             if method == "squares" and steps == STEPS[-1]:
                 rows["curve"] = (100 * accuracy.spiking).tolist()
-    if name == "fashion":
-        conversion = cs.convert(net, train, steps=4)
-        fit(conversion.net, conversion.batches(loader(name, train, 64)), 1e-3, AFTERWARDS)
-        accuracy = conversion.test(held_back)
-        rows["lost after training"] = float(100 * (accuracy.numbers - accuracy.spiking[-1]))
-        print(name, "after training", rows["lost after training"], flush=True)
-    return rows | {"quantized": quantized(name, train, held_back)}
+    return rows
+
+
+def lost_afterwards(net: Any, train: Any, held_back: Any) -> float:
+    """Return the points that are lost at four steps after training."""
+    conversion = cs.convert(net, train, steps=4)
+    fit(conversion.net, conversion.batches(loader("fashion", train, 64)), 1e-3, AFTERWARDS)
+    accuracy = conversion.test(held_back)
+    return float(100 * (accuracy.numbers - accuracy.spiking[-1]))
 
 
 def quantized(name: str, train: Any, held_back: Any) -> dict[str, Any]:
@@ -171,6 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--mnist", type=Path, help="folder of MNIST's idx files")
     parser.add_argument("--fashion", type=Path, help="folder of Fashion-MNIST's idx files")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES, help="what to measure, by default all")
     options = parser.parse_args(arguments)
     roots = {name: getattr(options, name) for name in ("mnist", "fashion") if getattr(options, name)}
     if not roots:
@@ -178,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results = common.load("conversion", options.out)
     found = results.get("networks", {})
     for name, root in roots.items():
-        found[name] = measure(name, root)
+        found[name] = found.get(name, {}) | measure(name, root, options.stages)
         results = {"command": common.command("conversion", arguments), "where": common.describe(), "networks": found}
         common.save("conversion", results, options.out)
     draw(found, options.out / "conversion.png")
