@@ -22,6 +22,11 @@ REQUIREMENTS: dict[str, list[list[str]]] = {
     "brainevent": [["jax", "numpy", "optax", "brainevent[cpu]", "braintools"]],
     # For benchmarks/exchange.py. The readers of Norse and sinabs need this nir, snnTorch's writer needs a later one.
     "exchange": [["nir==1.0.4", "nirtorch"]],
+    # For benchmarks/onnx_files.py.
+    "onnx torch": [["torch", "torchvision", "onnx", "onnxscript", "onnxruntime"]],
+    "onnx keras": [["tensorflow-cpu", "keras", "tf2onnx", "onnx", "onnxruntime"]],
+    "onnx sklearn": [["scikit-learn", "skl2onnx", "onnxruntime"]],
+    "onnx drawn": [["onnx", "onnxruntime"]],
     # Its pins, of Python among others, clash with what the rest needs; its slayer package runs without them.
     "lava": [
         ["torch", "torchvision", "numpy", "h5py", "matplotlib", "pillow", "opencv-python-headless"],

@@ -201,7 +201,9 @@ class Document:
 @contextmanager
 def _plain_file(path: Path) -> Iterator[tuple[Any, int]]:
     """Yield an open file that is neither a link nor a device, and its size."""
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
+    # Opening a pipe would wait for its writer.
+    flags = (getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_BINARY", "O_NONBLOCK"))
+    handle = os.open(path, sum(flags, os.O_RDONLY))
     with os.fdopen(handle, "rb") as file:
         about = os.fstat(handle)
         if path.is_symlink() or not stat.S_ISREG(about.st_mode):
@@ -224,7 +226,6 @@ def _of_field(tensor: Any, where: str, name: str, dtype: np.dtype[Any], shape: t
     return np.array(values, dtype).reshape(shape)
 
 
-@check.operation("import_onnx")
 def read_document(path: Path) -> Document:
     """Read an ONNX file; errors do not have its name."""
     size = path.stat().st_size
