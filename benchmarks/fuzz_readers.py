@@ -28,7 +28,7 @@ from cuslayer.data import (
     write_counts,
     write_events,
 )
-from cuslayer.interchange import export_hdf5, export_nir, import_hdf5, import_nir
+from cuslayer.interchange import export_hdf5, export_nir, import_hdf5, import_nir, import_onnx
 from cuslayer.training import Config, Named, Params, load_checkpoint, load_config, load_run, load_stats, train
 from cuslayer.training.score import GradientFlow
 
@@ -229,6 +229,34 @@ def _read_run(name: str, path: Path) -> None:
     load_run(path.parent / name if path.suffix == ".npz" else path.parent)
 
 
+def _onnx() -> list[bytes]:
+    """Return a convolutional and a residual network as ONNX files."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng = np.random.default_rng(0)
+    shapes = {"first": (4, 1, 3, 3), "inner": (4, 4, 3, 3), "last": (144, 3)}
+    weights = [numpy_helper.from_array(rng.standard_normal(shape, np.float32), name) for name, shape in shapes.items()]
+    end = [helper.make_node("Flatten", ["d"], ["e"]), helper.make_node("Gemm", ["e", "last"], ["y"], alpha=0.5)]
+    chain = [
+        helper.make_node("Conv", ["x", "first"], ["a"], strides=[1, 1], pads=[0, 0, 0, 0]),
+        helper.make_node("Relu", ["a"], ["d"]),
+    ]
+    residual = [
+        helper.make_node("Conv", ["x", "first"], ["a"]),
+        helper.make_node("Conv", ["a", "inner"], ["b"], auto_pad="SAME_UPPER"),
+        helper.make_node("Add", ["a", "b"], ["c"]),
+        helper.make_node("Relu", ["c"], ["d"]),
+    ]
+    models = []
+    for nodes in (chain, residual):
+        x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 1, 8, 8])
+        y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+        models.append(
+            helper.make_model(helper.make_graph([*nodes, *end], "net", [x], [y], weights)).SerializeToString()
+        )
+    return models
+
+
 def readers() -> dict[str, Reader]:
     """Return every reader by its name."""
     with tempfile.TemporaryDirectory(prefix="cuslayer-fuzz") as name:
@@ -251,6 +279,7 @@ def readers() -> dict[str, Reader]:
         found = _event_readers(folder) | {
             "import_hdf5": Reader(".net", import_hdf5, hdf5, hostile=bad_hdf5),
             "import_nir": Reader(".nir", import_nir, nir, hostile=bad_nir),
+            "import_onnx": Reader(".onnx", import_onnx, _onnx()),
             "read_sounds": Reader(".npz", read_sounds, [sounds], of_zip, hostile_archives(sounds)),
             "read_wave": Reader(".wav", read_wave, _waves()),
             "load_config": Reader(".yaml", load_config, texts, of_text),

@@ -299,6 +299,10 @@ HOSTILE = {
     "softmax within": (lambda: of(node("Softmax", "x", "a"), node("Relu", "a", "y")), "at the end of a network only"),
     "an attribute of another type": (lambda: of(node("Conv", "x w", "y", strides="many")), "strides"),
     "a moved batch": (lambda: of(node("Transpose", "x", "y", perm=[1, 0, 2, 3])), "moves the batch"),
+    "a name that is no text": (
+        lambda: small().SerializeToString().replace(b"the Relu", b"the\xffRelu"),
+        "a name in it is no text",
+    ),
     "empty": (lambda: b"", "has no network"),
     "another file": (lambda: b"\x89PNG\r\n" + bytes(range(256)), "is damaged"),
 }

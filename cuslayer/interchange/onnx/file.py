@@ -239,10 +239,28 @@ def read_document(path: Path) -> Document:
         model = onnx.ModelProto.FromString(content)
     except Exception:  # of several types, in the versions of protobuf
         raise ValueError("is damaged or no ONNX file") from None
+    # Protobuf has bytes, or raises an error, where a name is no UTF-8.
     try:
-        return _document(onnx, path, model)
+        damaged = any(not isinstance(name, str) for name in _names(model))
     except UnicodeDecodeError:
-        raise ValueError("is damaged: a name in it is no text") from None
+        damaged = True
+    if damaged:
+        raise ValueError("is damaged: a name in it is no text")
+    return _document(onnx, path, model)
+
+
+def _names(model: Any) -> Iterator[object]:
+    """Yield all names in a model that are read."""
+    graph = model.graph
+    yield from (entry.domain for entry in model.opset_import)
+    yield from (value.name for value in (*graph.input, *graph.output))
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (name for attribute in node.attribute for name in (attribute.name, attribute.ref_attr_name))
+    attributes = (attribute for node in graph.node for attribute in node.attribute)
+    for tensor in (*graph.initializer, *(attribute.t for attribute in attributes)):
+        yield tensor.name
+        yield from (text for entry in tensor.external_data for text in (entry.key, entry.value))
 
 
 def _document(onnx: Any, path: Path, model: Any) -> Document:
