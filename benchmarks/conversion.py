@@ -203,10 +203,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found = results.get("networks", {})
     for name, root in roots.items():
         found[name] = found.get(name, {}) | measure(name, root, options.stages)
-        results = {"command": common.command("conversion", arguments), "where": common.describe(), "networks": found}
+        commands = [*results.get("commands", []), common.command("conversion", arguments)]
+        results = {"commands": list(dict.fromkeys(commands)), "where": common.describe(), "networks": found}
         common.save("conversion", results, options.out)
     draw(found, options.out / "conversion.png")
-    said = common.said(results["where"], results["command"])
+    said = common.said(results["where"], "; ".join(results["commands"]))
     common.show(options.out, "conversion", "conversion", lines(found, said), "conversion", "Accuracy by steps")
 
 

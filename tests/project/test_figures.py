@@ -97,6 +97,24 @@ def test_delays(script):
         assert marked(script, "docs/delays.md", name) == "\n".join(script("delays").lines(name, results))
 
 
+def test_conversion(script):
+    found = script("common").load("conversion")
+    said = script("common").said(found["where"], "; ".join(found["commands"]))
+    lines = script("conversion").lines(found["networks"], said)
+    page = marked(script, "docs/conversion.md", "conversion")
+    assert page == "\n".join(["![Accuracy by steps](../benchmarks/results/conversion.png)", "", *lines])
+    for network in found["networks"].values():
+        assert network["quantized"]["mismatches"] == 0
+        assert max(network["lost"]["squares 32"], network["lost"]["percentile 32"]) < 0.5
+
+
+def test_files_of_onnx(script):
+    rows = script("common").load("onnx")["rows"]
+    page = " ".join((ROOT / "docs" / "exchange.md").read_text("utf-8").split())
+    assert f"{len(rows)} files of torch" in page
+    assert f"differences up to {max(row['error'] for row in rows):.1e}".replace("e-06", "e-6") in page
+
+
 def test_deploy(script):
     results = script("common").load("deploy")
     lines = [*script("deploy").lines(results["rows"]), "", script("common").said(results["where"], results["command"])]
