@@ -97,14 +97,14 @@ def _check(graph: Graph) -> None:
 
 
 def effective(layer: Any, dtype: Any = None) -> Any:
-    """Return a copy of a layer, in a type of its own or its own, whose weight is the weight after its hooks."""
+    """Return a copy of a layer whose weight is the weight after its hooks; of another type, if one is named."""
     layer = copy.copy(layer)
     weight = layer.effective_weight().data
     weight = weight.astype(weight.dtype if dtype is None else dtype)
     bias = None if layer.bias is None else Tensor(layer.bias.data.astype(weight.dtype), requires_grad=True)
     # Neither neurons that come after it nor calibration scale its weight.
-    own = {"weight_hook": None, "own_scale": True}
-    vars(layer).update(weight=Tensor(weight, requires_grad=True), bias=bias, **own)
+    tensors = {"weight": Tensor(weight, requires_grad=True), "bias": bias}
+    vars(layer).update(tensors, weight_hook=None, own_scale=True)
     return layer
 
 

@@ -76,7 +76,8 @@ def batches(data: Any) -> Iterator[tuple[Array, Array | None]]:
     if isinstance(data, Loader) or _is_set(data):
         loader = data if isinstance(data, Loader) else Loader(data, _BATCH, shuffle=False)
         for x, target in loader:
-            yield _still(x), target if target.ndim == 1 and target.dtype.kind == "i" else None
+            classes = to_numpy(target) if target.ndim == 1 and target.dtype.kind == "i" else None
+            yield _still(x), classes
     elif _is_list(data):
         for pair in data:
             yield _labelled(pair)
