@@ -67,6 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
     epochs = check.integer("--epochs", options.epochs, least=0)
+    check.integer("--batch", options.batch, least=1)
+    check.positive("--lr", options.lr)
     shared.use_device(options)
     net = _read(options.model)
     train: Any = load(options.dataset, options.data)

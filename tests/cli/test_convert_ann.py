@@ -51,6 +51,8 @@ def test_exact_counts_and_errors(folder, command):
     for arguments, message in (
         (("--steps", "4", "--method", "qcfs"), "steps must be None for method 'qcfs'"),
         (("--epochs", "-1"), "--epochs must be at least 0, got -1"),
+        (("--batch", "0"), "--batch must be at least 1, got 0"),
+        (("--lr", "-1"), "--lr must be positive, got -1"),
         (("--input", "rate"), "data must lie in [0, 1]"),
     ):
         code, _, err = command("convert-ann", "net.npz", "--data", "images", *arguments)

@@ -60,9 +60,21 @@ NETWORKS = {
 }
 
 
+# Networks whose biases or last stages need care.
+ENDINGS = {
+    "a mean of numbers": lambda act: [conv(2, 4), act(4), conv(4, 3), cs.GlobalAvgPool()],
+    "a sum of branches": lambda act: [conv(2, 4), act(4), cs.Residual(conv(4, 4), act(3), conv(4, 4, 1))],
+    "numbers before the first weights": lambda act: [act(2), dense((8, 8, 2), 3)],
+    "one layer for two rectifiers": lambda act: [
+        *(conv(2, 4), cs.Parallel(cs.Sequential(), cs.Sequential(act(4), conv(4, 4))), act(4)),
+        dense((8, 8, 4), 3),
+    ],
+}
+
+
 def example(name, activation, samples=40):
     cs.seed(3)
-    net = cs.Sequential(*NETWORKS[name](activation)).eval()
+    net = cs.Sequential(*(NETWORKS | ENDINGS)[name](activation)).eval()
     return net, np.random.default_rng(1).random((samples, 8, 8, 2), np.float32)
 
 
@@ -106,6 +118,35 @@ def test_rates_tend_to_the_numbers(name, method):
         errors.append(float(np.sqrt(np.square(mean - wanted).mean() / np.square(wanted).mean())))
     assert errors[0] > 2 * errors[1] > 3 * errors[2]
     assert errors[2] < 0.03
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+def test_counts_belong_to_their_rectifiers(name):
+    net, x = example(name, quantized)
+    exact = cs.convert(net, x[None], method="qcfs")
+    assert exact.mismatches(x.astype(np.float64))[0] == 0
+    assert [row.error for row in exact.compare(x)] == pytest.approx([0.0] * len(exact.layers), abs=1e-6)
+    # What is found layer by layer is what the finished network does.
+    net, x = example(name, lambda levels: cs.ReLU())
+    conversion = cs.convert(net, x[None], steps=8)
+    errors = [row.error for row in conversion.layers]
+    assert [row.error for row in conversion.compare(x.tolist())] == pytest.approx(errors, rel=1e-4)
+
+
+def test_data_in_all_its_forms():
+    net = cs.Sequential(cs.Dense(4, 8, weight_scale=2.4), cs.ReLU(), cs.Dense(8, 3, weight_scale=2.4))
+    rng = np.random.default_rng(0)
+    x = rng.random((1, 250, 4)) < 0.5
+    labels = rng.integers(0, 3, 250)
+    pair = cs.convert(net, (x.astype(np.float32), labels), steps=4)
+    still = x.repeat(3, axis=0)
+    data = cs.data.Arrays(still.transpose(1, 0, 2), labels)
+    parts = [(still[:, start : start + 60], labels[start : start + 60]) for start in range(0, 250, 60)]
+    for form, count in ((data, 3), (parts, 5), (parts[:2], 2), ((still, labels), 3), (cs.Loader(data, 25), 10)):
+        batches = pair.batches(form)
+        assert len(batches) == count == len(list(batches))
+    assert str(cs.convert(net, data, steps=4)) == str(cs.convert(net, parts, steps=4)) == str(pair)
+    assert str(cs.convert(net, (x, np.eye(3, dtype=int)[labels]), steps=4)) == str(pair)
 
 
 def test_rate_coded_input_and_accuracy():
@@ -171,6 +212,13 @@ def test_units():
 def test_errors():
     net, x = example("chain", lambda levels: cs.ReLU())
     moving = np.random.default_rng(0).random((3, 2, 8, 8, 2))
+    converted = cs.convert(net, x[None], steps=2)
+    places = cs.Sequential(conv(2, 2), conv(2, 2), cs.MaxPool(2), conv(2, 2), quantized(2), dense((4, 4, 2), 2))
+
+    class Doubled(cs.Sequential):
+        def __call__(self, x):
+            return 2 * super().__call__(x)
+
     for message, call in (
         (
             "convert: net must be a network of numbers",
@@ -182,11 +230,27 @@ def test_errors():
         ),
         ("convert: net must have a rectifier", lambda: cs.convert(cs.Sequential(cs.Dense(2, 2)), np.ones((1, 3, 2)))),
         ("convert: data must be the same at every step", lambda: cs.convert(net, moving)),
+        ("convert: data must be finite", lambda: cs.convert(net, np.where(x > 0.9, np.nan, x)[None])),
+        ("convert: data must have a step", lambda: cs.convert(net, x[None][:0])),
         ("convert: data must have a recording", lambda: cs.convert(net, x[None, :0])),
         ("convert: labels must be (40,)", lambda: cs.convert(net, (x[None], np.zeros(3, int)))),
-        ("convert: rectifiers must be QuantizedReLU", lambda: cs.convert(net, x[None], method="qcfs")),
+        ("convert: labels must be integers", lambda: cs.convert(net, (x[None], np.full(40, "cat")))),
+        ("test: label 5 of sample 0 is none of 5 classes", lambda: converted.test((x[None], np.full(40, 5)))),
+        ("convert: net must be a network of numbers", lambda: cs.convert(converted.net, x[None])),
+        ("convert: net must be called as a Sequential is", lambda: cs.convert(Doubled(*net.layers), x[None])),
+        (
+            "convert: biases before a maximum must be the same",
+            lambda: cs.convert(places, x[None], method="qcfs"),
+        ),
+        ("convert: the spikes of layer 2 must fit into memory", lambda: cs.convert(net, x[None], steps=10**12)),
+        # Normalization goes, but the number is that of the network before.
+        (
+            "convert: rectifiers must be QuantizedReLU for method 'qcfs', layer 2 is ReLU",
+            lambda: cs.convert(net, x[None], method="qcfs"),
+        ),
         ("convert: steps must be None for method 'qcfs'", lambda: cs.convert(net, x[None], method="qcfs", steps=4)),
         ("convert: data must lie in [0, 1]", lambda: cs.convert(net, 2 * x[None], input="rate")),
+        ("encode: data must lie in [0, 1]", lambda: cs.convert(net, x[None], steps=2, input="rate").encode(2 * x)),
         ("convert: method must be", lambda: cs.convert(net, x[None], method="max")),
         ("test: data must have labels", lambda: cs.convert(net, x[None], steps=2).test(x[None])),
         ("convert: net must be a Network or Sequential", lambda: cs.convert(cs.ReLU(), x[None])),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,14 +11,15 @@ import numpy as np
 
 from cuslayer import plot
 from cuslayer._base import check
-from cuslayer._still import still_step
-from cuslayer._tape import Tensor, as_tensor, no_grad
-from cuslayer.backend import Array, generator, to_device, to_numpy
-from cuslayer.data.loader import Loader
+from cuslayer._base.labels import class_numbers
+from cuslayer._tape import Tensor, no_grad
+from cuslayer.backend import Array, to_device, to_numpy
 from cuslayer.interchange.conversion import units
 from cuslayer.interchange.conversion.exact import exact
-from cuslayer.interchange.conversion.rates import ConvertedLayer, Rates, name_of, outputs_of
-from cuslayer.interchange.conversion.rebuild import plain
+from cuslayer.interchange.conversion.rates import ConvertedLayer, Rates, name_of, targets_of
+from cuslayer.interchange.conversion.rebuild import RECTIFIERS, plain
+from cuslayer.interchange.conversion.recordings import Encoded, batches, encode, read
+from cuslayer.layers.base import form_of
 from cuslayer.network.network import Sequential
 from cuslayer.network.walk import Walk, check_network, eval_mode
 from cuslayer.neurons.base import is_neuron
@@ -33,7 +34,8 @@ _PERCENTILE = 0.999
 _STEPS = 32
 # Recordings that show the accuracy, for each that sets the units.
 _TESTED = 4
-_BATCH = 100
+# The steps of samples that run at a time.
+_RUN = 3200
 
 
 @check.operation
@@ -65,7 +67,8 @@ def convert(
         net: a network of `Dense`, `Conv`, `ConvTranspose`, `ReLU`, `QuantizedReLU`, pooling, `BatchNorm`, `Dropout` and
             branches that are added or concatenated. It does not change.
         data: recordings that are the same at every step, such as images: a `Loader`, a data set, a batch (T, N, ...),
-            or a pair of a batch and its labels. The first ones set the units, others show the accuracy.
+            a pair of a batch and its labels, or a list of pairs. The first recordings set the units, others show the
+            accuracy.
         steps: the number of steps T; 32 by default. "qcfs" sets it itself.
         method: "squares", the units of a channel with the least squared error; "percentile", units that 99.9 % of its
             positive numbers do not exceed; or "qcfs".
@@ -77,8 +80,9 @@ def convert(
         The conversion: `net` is the spiking network. It prints the accuracy and the layers, and `plot` draws them.
 
     Raises:
-        ValueError: a stage of net is none of these, data changes in time or is empty, steps is given for "qcfs", or an
-            option is unknown.
+        ValueError: a stage of net is none of these, data changes in time, is empty or not finite, steps is given for
+            "qcfs", "qcfs" meets biases that differ between places before a maximum or in the output, spikes do not fit
+            into memory, or an option is unknown.
         TypeError: net is not a network, or an argument has the wrong type.
 
     Source: Rueckauer et al. 2017, "Conversion of continuous-valued deep networks to efficient event-driven networks";
@@ -97,20 +101,24 @@ def convert(
     check.one_of("input", input, INPUTS)
     count = check.integer("recordings", recordings, least=1)
     if method == "qcfs":
-        _check_exact(steps, input)
+        _check_exact(net, steps, input)
     steps = check.integer("steps", _STEPS if steps is None else steps, least=1)
     x, labels = read(data, (1 + _TESTED) * count)
-    if input == "rate" and not (x.min() >= 0 and x.max() <= 1):
-        raise ValueError(f"data must lie in [0, 1] for input='rate', got {x.min():g} to {x.max():g}")
     with eval_mode(net):
         return _converted(net, x, labels, steps, method, input, count)
 
 
-def _check_exact(steps: int | None, input: str) -> None:
+def _check_exact(net: Sequential, steps: int | None, input: str) -> None:
     if steps is not None:
         raise ValueError(f"steps must be None for method 'qcfs', which sets it by the levels, got {steps}")
     if input != "current":
         raise ValueError(f"input must be 'current' for method 'qcfs', got {input!r}")
+    for node in net.graph.nodes:
+        if form_of(node.stage) == "relu":
+            raise ValueError(
+                f"rectifiers must be QuantizedReLU for method 'qcfs', layer {node} is ReLU; train with "
+                "cs.QuantizedReLU, or take method='squares'"
+            )
 
 
 def _converted(
@@ -184,8 +192,13 @@ class Conversion:
         """The layer with the largest error; None without neurons."""
         return max(self.layers, key=lambda row: row.error, default=None)
 
+    @check.operation
     def encode(self, x: Array) -> Array:
-        """Return recordings x (N, ...) as the spiking network takes them, (T, N, ...): constant, or random spikes."""
+        """Return recordings x (N, ...) as the spiking network takes them, (T, N, ...): constant, or random spikes.
+
+        Raises:
+            ValueError: x is not in [0, 1] and becomes spikes.
+        """
         return encode(np.asarray(x), self.steps, self.input)
 
     @check.operation
@@ -196,7 +209,8 @@ class Conversion:
             data: see `convert`; with labels.
 
         Raises:
-            ValueError: data has no labels, or no recording.
+            ValueError: data has no labels or no recording, or a label is no class of the network.
+            TypeError: labels are not integers.
         """
         right = np.zeros(self.steps, np.int64)
         right_numbers = 0
@@ -208,9 +222,11 @@ class Conversion:
             with no_grad():
                 output = to_numpy(self.net(self.encode(x)).data)
                 numbers = to_numpy(self.numbers(x[None].astype(dtype)).data)
+            numbers = numbers.reshape(len(x), -1)
+            classes = class_numbers("labels", labels, numbers.shape[1])
             decisions = output.reshape(self.steps, len(x), -1).cumsum(axis=0).argmax(axis=2)
-            right += (decisions == labels).sum(axis=1)
-            right_numbers += int((numbers.reshape(len(x), -1).argmax(axis=1) == labels).sum())
+            right += (decisions == classes).sum(axis=1)
+            right_numbers += int((numbers.argmax(axis=1) == classes).sum())
             total += len(x)
         if not total:
             raise ValueError("data must have a recording, got none")
@@ -222,22 +238,17 @@ class Conversion:
         Args:
             data: see `convert`; a `Loader` with ``shuffle=True`` shuffles each epoch.
         """
-        return Encoded(self, data)
+        return Encoded(self.encode, data)
 
     @check.operation
     def compare(self, x: Array) -> list[ConvertedLayer]:
         """Return how the spikes of each layer stand for its numbers, for recordings x (N, ...)."""
         rows: list[ConvertedLayer] = []
-        counts = self.counts(x)
-        with no_grad():
-            wanted = outputs_of(self.numbers, x.astype(_dtype_of(self.numbers)))
-        for number, (name, units_of, spikes) in counts.items():
-            target = wanted[number]
-            share = 1.0 if self.method == "qcfs" else self.steps
-            difference = np.square(target - units_of * spikes / share, dtype=np.float64).mean()
+        for name, unit, target, spikes in self._counts(x):
+            difference = np.square(target - unit * spikes / self._share, dtype=np.float64).mean()
             size = np.square(target, dtype=np.float64).mean() or 1.0
             rate = float(spikes.mean()) / self.steps
-            rows.append(ConvertedLayer(name, float(np.sqrt(difference / size)), rate, float(np.mean(units_of))))
+            rows.append(ConvertedLayer(name, float(np.sqrt(difference / size)), rate, float(np.mean(unit))))
         return rows
 
     @check.operation
@@ -247,34 +258,46 @@ class Conversion:
         Args:
             x: recordings (N, ...).
         """
-        with no_grad():
-            wanted = outputs_of(self.numbers, x.astype(_dtype_of(self.numbers)))
-        different = total = 0
-        for number, (_, unit, spikes) in self.counts(x).items():
-            share = 1.0 if self.method == "qcfs" else self.steps
-            different += int((np.rint(share * wanted[number] / unit) != spikes).sum())
+        different = 0
+        total = 0
+        for _, unit, target, spikes in self._counts(x):
+            different += int((np.rint(self._share * target / unit) != spikes).sum())
             total += spikes.size
         return different, total
 
-    def counts(self, x: Array) -> dict[int, tuple[str, Array, Array]]:
-        """Return name, units and spike counts (N, ...) of the neurons by the number of their rectifier."""
-        counts: dict[int, tuple[str, Array, Array]] = {}
-        shift = len(self.net.graph.nodes) - len(self.numbers.graph.nodes)
+    @property
+    def _share(self) -> float:
+        """The number of spikes that stand for one unit."""
+        return 1.0 if self.method == "qcfs" else float(self.steps)
+
+    def _counts(self, x: Array) -> list[tuple[str, Array, Array, Array]]:
+        """Return name, units, numbers (N, ...) and spike counts (N, ...) of each layer of neurons."""
+        x = np.asarray(x)
+        neurons = [node for node in self.net.graph.nodes if is_neuron(node.stage)]
+        # Both networks have their rectifiers and neurons in the same order.
+        rectifiers = [node.number for node in self.numbers.graph.nodes if form_of(node.stage) in RECTIFIERS]
+        counts: dict[int, list[Array]] = {node.number: [] for node in neurons}
+        samples = max(1, _RUN // self.steps)
         with no_grad():
-            for at in Walk(self.net, Tensor(to_device(self.encode(x)))):
-                if is_neuron(at.stage):
-                    spikes = to_numpy(at.output.data).sum(axis=0, dtype=np.int64)
-                    counts[at.number - shift] = (name_of(at.node), at.stage.unit, spikes)
-        return counts
+            targets = targets_of(self.numbers, x.astype(_dtype_of(self.numbers)))
+            for start in range(0, len(x), samples):
+                for visit in Walk(self.net, Tensor(to_device(self.encode(x[start : start + samples])))):
+                    if visit.number in counts:
+                        counts[visit.number].append(to_numpy(visit.output.data).sum(axis=0, dtype=np.int64))
+        return [
+            (name_of(node), node.stage.unit, targets[rectifier], np.concatenate(counts[node.number]))
+            for node, rectifier in zip(neurons, rectifiers, strict=True)
+        ]
 
     def __repr__(self) -> str:
         what = "numbers" if self.input == "current" else "spikes"
-        lines = [f"{self.method}: {len(self.layers)} layers of neurons, {self.steps} steps of {what}"]
+        layers = _counted(len(self.layers), "layer")
+        lines = [f"{self.method}: {layers} of neurons, {_counted(self.steps, 'step')} of {what}"]
         if self.accuracy is not None:
-            recordings = f"{self.accuracy.recordings:,} recordings"
+            recordings = _counted(self.accuracy.recordings, "recording")
             lines.append(f"accuracy on {recordings}: network of numbers {self.accuracy.numbers:.2%}, spiking network")
             for step in shown_steps(self.steps):
-                lines.append(f"  {self.accuracy.spiking[step - 1]:8.2%} after {step} step{'s' * (step > 1)}")
+                lines.append(f"  {self.accuracy.spiking[step - 1]:8.2%} after {_counted(step, 'step')}")
         for row in self.layers:
             mark = "  (worst)" if row is self.worst and len(self.layers) > 1 else ""
             lines.append(f"  layer {row.layer}: error {row.error:.2%}, {row.rate:.3f} spikes a step{mark}")
@@ -286,90 +309,15 @@ class Conversion:
         return plot.conversion(self, axes)
 
 
-class Encoded:
-    """Batches of still recordings, as a converted network takes them; see `Conversion.batches`."""
-
-    def __init__(self, conversion: Conversion, data: Any) -> None:
-        self.conversion = conversion
-        self.data = data
-
-    def __iter__(self) -> Iterator[tuple[Array, Array | None]]:
-        for x, labels in batches(self.data):
-            yield self.conversion.encode(x), labels
-
-    def __len__(self) -> int:
-        """The number of batches of a `Loader`."""
-        return len(self.data)
-
-
 def shown_steps(steps: int) -> list[int]:
     """Return the powers of two up to a number of steps, and the number itself."""
     powers = [1 << exponent for exponent in range(steps.bit_length()) if 1 << exponent < steps]
     return [*powers, steps]
 
 
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def _dtype_of(net: Sequential) -> Any:
-    parameters = net.parameters()
-    return parameters[0].dtype if parameters else np.float32
-
-
-def encode(x: Array, steps: int, how: str) -> Array:
-    """Return recordings (N, ...) as a constant current (T, N, ...), or as spikes with the probabilities x."""
-    if how == "current":
-        return np.broadcast_to(x[None], (steps, *x.shape))
-    check.memory("the spikes", (steps, *x.shape))
-    spikes: Array = generator().random((steps, *x.shape), np.float32) < x
-    return spikes
-
-
-def read(data: Any, most: int) -> tuple[Array, Array | None]:
-    """Return up to `most` still recordings (N, ...) of data, and their labels (N,) or None.
-
-    Raises:
-        ValueError: a recording changes in time, or there is none.
-    """
-    parts = []
-    labels = []
-    count = 0
-    for x, of_batch in batches(data):
-        parts.append(x)
-        labels.append(of_batch)
-        count += len(x)
-        if count >= most:
-            break
-    if not count:
-        raise ValueError("data must have a recording, got none")
-    known = [each for each in labels if each is not None]
-    joined = np.concatenate(known)[:most] if len(known) == len(labels) else None
-    return np.concatenate(parts)[:most], joined
-
-
-def batches(data: Any) -> Iterator[tuple[Array, Array | None]]:
-    """Yield batches of still recordings (N, ...) with their labels (N,) or None."""
-    if isinstance(data, Loader) or (hasattr(data, "classes") and hasattr(data, "shape")):
-        loader = data if isinstance(data, Loader) else Loader(data, _BATCH, shuffle=False)
-        for x, target in loader:
-            yield _still(x), target if target.ndim == 1 and target.dtype.kind == "i" else None
-        return
-    x, labels = data if isinstance(data, (tuple, list)) and len(data) == 2 else (data, None)
-    recordings = _still(x)
-    if labels is not None:
-        labels = np.asarray(to_numpy(labels))
-        if labels.shape != recordings.shape[:1]:
-            raise ValueError(f"labels must be ({len(recordings)},), got shape {labels.shape}")
-    for start in range(0, len(recordings), _BATCH):
-        samples = slice(start, start + _BATCH)
-        yield recordings[samples], None if labels is None else labels[samples]
-
-
-def _still(x: Any) -> Array:
-    """Return the one step (N, ...) of a batch (T, N, ...) that is the same at all steps."""
-    batch = as_tensor(x)
-    check.time_first("data", batch)
-    step = batch[:1] if len(batch) == 1 else still_step(batch)
-    if step is None:
-        raise ValueError(
-            f"data must be the same at every step, such as images (1, N, H, W, C), got shape {batch.shape} that changes"
-        )
-    recordings = to_numpy(step.data)[0]
-    return recordings.astype(np.float32) if recordings.dtype.kind != "f" else recordings
+    return np.result_type(np.float32, *(parameter.dtype for parameter in net.parameters()))

@@ -27,11 +27,11 @@ def exact(numbers: Sequential, shape: Shape) -> tuple[Sequential, int]:
     the spikes, the input of the rectifier. Weights are float64, so that rounding does not depend on the order either.
 
     Args:
-        numbers: the plain network, float64.
+        numbers: the plain network, float64, whose rectifiers are quantized.
         shape: the shape of its input after T and N.
 
     Raises:
-        ValueError: a rectifier is not quantized.
+        ValueError: biases before a maximum, or of the output, differ between places.
     """
     graph = numbers.graph
     shapes = shapes_of(graph, shape)
@@ -44,11 +44,6 @@ def exact(numbers: Sequential, shape: Shape) -> tuple[Sequential, int]:
         stage: Any = node.stage
         form = form_of(stage)
         last[node.number] = max(last[number] for number in node.inputs)
-        if form == "relu":
-            raise ValueError(
-                f"rectifiers must be QuantizedReLU for method 'qcfs', layer {node} is ReLU; train with "
-                "cs.QuantizedReLU, or take method='squares'"
-            )
         if form in RECTIFIERS:
             unit = float(to_numpy(stage.limit.data)) / stage.levels
             units[node.number] = np.full(channels[node.number], unit)
@@ -75,6 +70,13 @@ def _with_offsets(net: Sequential, shapes: dict[int, Any], steps: int) -> Sequen
     replaced: dict[Path, list[Any]] = {}
     for node in graph.nodes:
         neurons = node.stage
+        if isinstance(neurons, CountMaxPool):
+            bias = Segment.of(graph.nodes, node.inputs[0]).at_rest(shapes, np.float64)
+            if bias.ndim > 1:
+                raise ValueError(
+                    "biases before a maximum must be the same at all places for method 'qcfs', they differ; "
+                    "put the rectifier next to MaxPool"
+                )
         if isinstance(neurons, WaitingIF):
             offset = Segment.of(graph.nodes, node.inputs[0]).at_rest(shapes, np.float64)
             constants = {"unit": neurons.unit, "wait": neurons.wait, "levels": neurons.levels}

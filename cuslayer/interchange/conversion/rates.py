@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from cuslayer._base import check
 from cuslayer._tape import Tensor, no_grad
 from cuslayer.backend import Array, to_device, to_numpy
 from cuslayer.interchange.conversion.rebuild import RECTIFIERS, WEIGHTED, Path, effective, rebuilt
@@ -16,12 +17,13 @@ from cuslayer.layers.base import form_of
 from cuslayer.layers.count_pool import CountMaxPool
 from cuslayer.network.graph import INPUT, GraphNode
 from cuslayer.network.network import Sequential, replace_stage
+from cuslayer.network.shapes import shapes_of
 from cuslayer.network.walk import Walk
 from cuslayer.neurons.base import is_neuron
 from cuslayer.neurons.integrate_and_fire import IF
 
-# The samples that run at a time.
-_CHUNK = 50
+# The steps of samples that run at a time.
+_RUN = 1600
 # How often biases move by the mean error of a channel.
 _CORRECTIONS = 2
 
@@ -50,12 +52,14 @@ def name_of(node: GraphNode) -> str:
     return f"{node} ({type(node.stage).__name__})"
 
 
-def outputs_of(numbers: Sequential, x: Array) -> dict[int, Array]:
-    """Return the output (N, ...) of each node for a still input (N, ...)."""
-    outputs = {}
-    for at in Walk(numbers, Tensor(to_device(x[None]))):
-        outputs[at.number] = to_numpy(at.output.data[0])
-    return outputs
+def targets_of(numbers: Sequential, x: Array) -> dict[int, Array]:
+    """Return the output (N, ...) of each rectifier and of the network, by node, for a still input (N, ...)."""
+    graph = numbers.graph
+    targets = {}
+    for visit in Walk(graph, Tensor(to_device(x[None]))):
+        if form_of(visit.stage) in RECTIFIERS or visit.number == graph.output:
+            targets[visit.number] = to_numpy(visit.output.data[0])
+    return targets
 
 
 def scale_weights(layer: Any, units: Array | None) -> None:
@@ -83,10 +87,10 @@ def units_after(node: GraphNode, units: dict[int, Array | None], channels: dict[
     form = form_of(node.stage)
     if form == "join" and node.stage.how == "concatenate":
         of_branches = [units[number] for number in node.inputs]
-        if all(each is None for each in of_branches):
+        if all(unit is None for unit in of_branches):
             return None
         pairs = zip(node.inputs, of_branches, strict=True)
-        return np.concatenate([np.ones(channels[number]) if each is None else each for number, each in pairs])
+        return np.concatenate([np.ones(channels[number]) if unit is None else unit for number, unit in pairs])
     return None if form in (*WEIGHTED, "join") else units[node.inputs[0]]
 
 
@@ -112,9 +116,9 @@ class Rates:
             return self._convert()
 
     def _convert(self) -> tuple[Sequential, list[ConvertedLayer]]:
-        self.targets = outputs_of(self.numbers, self.x)
-        self.channels = {number: output.shape[-1] for number, output in self.targets.items()}
-        self.channels[INPUT] = self.x.shape[-1]
+        self.targets = targets_of(self.numbers, self.x)
+        shapes = shapes_of(self.numbers.graph, self.x.shape[1:])
+        self.channels = {number: shape[-1] for number, shape in shapes.items()}
         self.net = self._with_neurons()
         # The spikes (T, N, ...) of neurons, and their mean over time.
         self.spikes: dict[int, Array] = {INPUT: self.encoded}
@@ -122,6 +126,8 @@ class Rates:
         if self.encoded.dtype == bool:
             self.means[INPUT] = self.encoded.mean(axis=0, dtype=np.float32)[None]
         self.units: dict[int, Array | None] = {INPUT: None}
+        # The stages before neurons whose spikes are known: their biases stay.
+        self.settled = set[int]()
         rows = []
         last_use = self._last_use()
         for node in self.net.graph.nodes:
@@ -164,9 +170,12 @@ class Rates:
     def _run(self, node: GraphNode) -> Array:
         """Return the spikes (T, N, ...) of a node from the spikes before it."""
         segment = Segment.of(self.net.graph.nodes, node.inputs[0])
+        steps, recordings = self.encoded.shape[:2]
+        check.memory(f"the spikes of layer {node}", (steps, *self.targets[node.number].shape))
+        chunk = max(1, _RUN // steps)
         chunks = []
-        for start in range(0, self.encoded.shape[1], _CHUNK):
-            samples = slice(start, start + _CHUNK)
+        for start in range(0, recordings, chunk):
+            samples = slice(start, start + chunk)
             before = segment.run({number: self.spikes[number][:, samples] for number in segment.sources})
             chunks.append(to_numpy(node(before).data))
         return np.concatenate(chunks, axis=1)
@@ -183,13 +192,14 @@ class Rates:
         units = self.fit(by_channel(current), by_channel(target))
         replace_stage(self.net, node.path, IF(unit=units))
         node = self.net.graph.nodes[node.number]
-        biased = biased_layer(segment)
+        biased = biased_layer(segment, self.settled)
         for remaining in range(_CORRECTIONS, -1, -1):
             self._keep(node.number, self._run(node))
             difference = target - units * self.means[node.number][0]
             if biased is None or not remaining:
                 break
             move_bias(biased, by_channel(difference).mean(axis=0))
+        self.settled.update(stage.number for stage in segment.stages)
         self.units[node.number] = units
         size = float(np.sqrt(np.square(target, dtype=np.float64).mean())) or 1.0
         return ConvertedLayer(
@@ -203,7 +213,7 @@ class Rates:
         """Move the last bias by the mean error of each output."""
         graph = self.net.graph
         segment = Segment.of(graph.nodes, graph.output)
-        biased = biased_layer(segment)
+        biased = biased_layer(segment, self.settled)
         if biased is not None:
             mean = to_numpy(segment.run(self.means).data[0])
             move_bias(biased, by_channel(self.targets[graph.output] - mean).mean(axis=0))
@@ -214,18 +224,24 @@ def by_channel(values: Array) -> Array:
     return values.reshape(-1, values.shape[-1])
 
 
-def biased_layer(segment: Segment) -> Any:
-    """Return the weighted layer whose bias moves all outputs of a segment alike; None if there is none."""
-    stages = {node.number: node for node in segment.stages}
-    number = segment.output
-    while number in stages:
-        node = stages[number]
+def biased_layer(segment: Segment, settled: Collection[int]) -> Any:
+    """Return a weighted layer whose bias moves all outputs of a segment alike; None if there is none.
+
+    Args:
+        segment: the segment.
+        settled: the stages that must not change.
+    """
+    stages = {node.number: node for node in segment.stages if node.number not in settled}
+    waiting = [segment.output]
+    while waiting:
+        node = stages.get(waiting.pop())
+        if node is None:
+            continue
         form = form_of(node.stage)
-        if form in WEIGHTED:
-            return node.stage if form != "conv_transpose" else None
-        if form not in ("mean", "global_mean", "max", "join") or getattr(node.stage, "how", "add") != "add":
-            return None
-        number = node.inputs[0]
+        if form in ("dense", "conv"):
+            return node.stage
+        if form in ("mean", "global_mean", "max") or (form == "join" and node.stage.how == "add"):
+            waiting += reversed(node.inputs)
     return None
 
 

@@ -64,8 +64,10 @@ def plain(net: Sequential, shape: Shape, dtype: Any = np.float32) -> Sequential:
         dtype: the type of its weights.
 
     Raises:
-        ValueError: a stage is none of a network of numbers.
+        ValueError: a stage is none of a network of numbers, or net has a `__call__` of its own.
     """
+    if type(net).__call__ is not Container.__call__:
+        raise ValueError(f"net must be called as a Sequential is, {type(net).__name__} has a __call__ of its own")
     _check(net.graph)
     replaced: dict[Path, list[Any]] = {}
     for node in net.graph.nodes:
@@ -80,8 +82,6 @@ def plain(net: Sequential, shape: Shape, dtype: Any = np.float32) -> Sequential:
 
 
 def _check(graph: Graph) -> None:
-    if not any(form_of(node.stage) in RECTIFIERS for node in graph.nodes):
-        raise ValueError("net must have a rectifier, ReLU or QuantizedReLU, that neurons can replace, it has none")
     for node in graph.nodes:
         stage: Any = node.stage
         form = form_of(stage)
@@ -92,17 +92,19 @@ def _check(graph: Graph) -> None:
             raise ValueError(f"net must be of {kinds}, layer {node} is {node.described}")
         if form == "join" and stage.how not in ("add", "concatenate"):
             raise ValueError(f"branches must be added or concatenated, layer {node} joins by {stage.how!r}")
+    if not any(form_of(node.stage) in RECTIFIERS for node in graph.nodes):
+        raise ValueError("net must have a rectifier, ReLU or QuantizedReLU, that neurons can replace, it has none")
 
 
 def effective(layer: Any, dtype: Any = None) -> Any:
-    """Return a copy of a layer, in a type of its own or its own, whose weight is the weight after its hooks."""
+    """Return a copy of a layer whose weight is the weight after its hooks; of another type, if one is named."""
     layer = copy.copy(layer)
     weight = layer.effective_weight().data
     weight = weight.astype(weight.dtype if dtype is None else dtype)
     bias = None if layer.bias is None else Tensor(layer.bias.data.astype(weight.dtype), requires_grad=True)
     # Neither neurons that come after it nor calibration scale its weight.
-    own = {"weight_hook": None, "own_scale": True}
-    vars(layer).update(weight=Tensor(weight, requires_grad=True), bias=bias, **own)
+    tensors = {"weight": Tensor(weight, requires_grad=True), "bias": bias}
+    vars(layer).update(tensors, weight_hook=None, own_scale=True)
     return layer
 
 

@@ -23,15 +23,12 @@ def least_squares(current: Array, target: Array, steps: int, rng: np.random.Gene
         steps: the number of steps T.
         rng: draws the rows that are compared, at most 4,096.
     """
+    # The largest numbers of all rows set the scale of the candidates.
+    most = _positive(target.max(axis=0, initial=0.0).astype(np.float64))
     if len(target) > _SAMPLES:
         rows = rng.choice(len(target), _SAMPLES, replace=False)
-        # The largest numbers set the scale of the candidates.
-        most = target.max(axis=0)
         current = current[rows]
         target = target[rows]
-    else:
-        most = target.max(axis=0, initial=0.0)
-    most = _positive(most.astype(np.float64))
     best = most.copy()
     least = np.full(most.shape, np.inf)
     for share in _SHARES:
