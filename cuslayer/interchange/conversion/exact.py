@@ -70,7 +70,7 @@ def _with_offsets(net: Sequential, shapes: dict[int, Any], steps: int) -> Sequen
     replaced: dict[Path, list[Any]] = {}
     for node in graph.nodes:
         neurons = node.stage
-        if isinstance(neurons, CountMaxPool):
+        if form_of(neurons) == "count_max":
             bias = Segment.of(graph.nodes, node.inputs[0]).at_rest(shapes, np.float64)
             if bias.ndim > 1:
                 raise ValueError(
