@@ -133,6 +133,22 @@ def test_counts_belong_to_their_rectifiers(name):
     assert [row.error for row in conversion.compare(x.tolist())] == pytest.approx(errors, rel=1e-4)
 
 
+def test_numbers_are_compared_in_float64():
+    net = cs.Sequential(cs.QuantizedReLU(2, limit=1.0), dense(3, 2))
+    x = np.array([[0.25 - 1e-12, 0.25, 0.75 - 1e-12]])
+    assert cs.convert(net, x[None], method="qcfs").mismatches(x)[0] == 0
+
+
+def test_the_bias_of_a_free_branch_moves():
+    net, x = example("one layer for two rectifiers", lambda levels: cs.ReLU())
+    conversion = cs.convert(net, x[None], steps=4)
+    before, after = (
+        [node.stage.bias.data for node in network.graph.nodes if form_of(node.stage) == "conv"]
+        for network in (net, conversion.net)
+    )
+    assert all((new != old).all() for new, old in zip(after, before, strict=True))
+
+
 def test_data_in_all_its_forms():
     net = cs.Sequential(cs.Dense(4, 8, weight_scale=2.4), cs.ReLU(), cs.Dense(8, 3, weight_scale=2.4))
     rng = np.random.default_rng(0)
