@@ -171,14 +171,15 @@ class Rates:
         """Return the spikes (T, N, ...) of a node from the spikes before it."""
         segment = Segment.of(self.net.graph.nodes, node.inputs[0])
         steps, recordings = self.encoded.shape[:2]
-        check.memory(f"the spikes of layer {node}", (steps, *self.targets[node.number].shape))
+        shape = (steps, *self.targets[node.number].shape)
+        check.memory(f"the spikes of layer {node}", shape)
+        spikes = np.empty(shape, bool)
         chunk = max(1, _RUN // steps)
-        chunks = []
         for start in range(0, recordings, chunk):
             samples = slice(start, start + chunk)
             before = segment.run({number: self.spikes[number][:, samples] for number in segment.sources})
-            chunks.append(to_numpy(node(before).data))
-        return np.concatenate(chunks, axis=1)
+            spikes[:, samples] = to_numpy(node(before).data)
+        return spikes
 
     def _keep(self, number: int, spikes: Array) -> None:
         self.spikes[number] = spikes
