@@ -126,6 +126,7 @@ def test_counts_belong_to_their_rectifiers(name):
     exact = cs.convert(net, x[None], method="qcfs")
     assert exact.mismatches(x.astype(np.float64))[0] == 0
     assert [row.error for row in exact.compare(x)] == pytest.approx([0.0] * len(exact.layers), abs=1e-6)
+    assert "worst" not in str(exact)
     # What is found layer by layer is what the finished network does.
     net, x = example(name, lambda levels: cs.ReLU())
     conversion = cs.convert(net, x[None], steps=8)

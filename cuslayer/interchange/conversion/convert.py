@@ -299,7 +299,7 @@ class Conversion:
             for step in shown_steps(self.steps):
                 lines.append(f"  {self.accuracy.spiking[step - 1]:8.2%} after {_counted(step, 'step')}")
         for row in self.layers:
-            mark = "  (worst)" if row is self.worst and len(self.layers) > 1 else ""
+            mark = "  (worst)" if row is self.worst and row.error and len(self.layers) > 1 else ""
             lines.append(f"  layer {row.layer}: error {row.error:.2%}, {row.rate:.3f} spikes a step{mark}")
         return "\n".join(lines)
 
