@@ -387,7 +387,7 @@ def test_of_sweep(yaml, answer, tmp_path):
 
 def test_after_an_error_nothing_is_on_standard_output(command):
     for name in COMMANDS.keys() - {"info", "completion"}:
-        more = ("b.npy",) if name in ("convert", "predict") else ()
+        more = {"convert": ("b.npy",), "predict": ("b.npy",), "convert-ann": ("--data", "no")}.get(name, ())
         code, out, err = command(name, "no/thing.npy", *more, "--json")
         assert (code, out, err.count("\n")) == (2, "", 1), name
 
