@@ -65,10 +65,14 @@ def spikings(draw: st.DrawFn, names: tuple[str, ...] = tuple(KINDS)) -> StepSpik
 
 
 def constants_of(spiking: StepSpiking, seed: int, shape: tuple[int, ...], dtype: str) -> Array:
-    """Return constants, one for all or one for each of the last axis, some of them 0."""
+    """Return constants, one for all or one for each of the last axis, some of them 0 except units, which divide."""
     generator = np.random.default_rng(seed)
     size = (len(spiking.kind.columns), int(generator.choice([1, max(shape[-1], 1)])))
-    return (generator.uniform(-0.3, 0.9, size) * (generator.random(size) < 0.9)).astype(dtype)
+    constants = generator.uniform(-0.3, 0.9, size) * (generator.random(size) < 0.9)
+    for row, name in zip(constants, spiking.kind.columns, strict=True):
+        if name == "unit":
+            row[:] = 0.1 + np.abs(row)
+    return constants.astype(dtype)
 
 
 def case(spiking: StepSpiking, shape: tuple[int, ...], dtype: str, seed: int, held: bool) -> tuple[Any, ...]:
