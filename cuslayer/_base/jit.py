@@ -7,7 +7,6 @@ without the GIL and caches it on disk. `parallel_for` in `parallel.py` runs the 
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -15,39 +14,14 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
-from numba.core import event
 from numba.core.ccallback import CFunc
 from numba.core.compiler_lock import global_compiler_lock
 
+from cuslayer._base import compile_notice, compilers
 from cuslayer._base.kernel_cache import check_files
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class _Notice(event.Listener):
-    """Reports once, on a terminal or in a notebook, that kernels are compiled, which takes seconds to minutes."""
-
-    def on_start(self, event: Any) -> None:
-        """Write the line when the first kernel is compiled; cached kernels are not."""
-        kernel = (event.data or {}).get("dispatcher")
-        if kernel is not None and kernel.py_func.__module__.startswith("cuslayer."):
-            _say_compiling()
-
-    def on_end(self, event: object) -> None:
-        """Do nothing."""
-
-
-@cache
-def _say_compiling() -> None:
-    shown = sys.stderr is not None and (sys.stderr.isatty() or type(sys.stderr).__module__.startswith("ipykernel"))
-    if shown:
-        from tqdm import tqdm
-
-        tqdm.write("compiling CPU kernels (once)", file=sys.stderr)
-
-
-event.register("numba:compile", _Notice())  # type: ignore[no-untyped-call]
 
 
 @contextmanager
@@ -89,7 +63,23 @@ def compiled(function: Callable[P, R], fuses: bool = False, counts: bool = True)
         return cast("Callable[P, R]", _njit(function, **options))
     # Numba recompiles a kernel if its own file has changed, but not if the file of an inlined function has changed.
     check_files(dispatcher, _stamp())
+    _load_or_wait(dispatcher)
     return cast("Callable[P, R]", dispatcher)
+
+
+def _load_or_wait(dispatcher: Any) -> None:
+    """Let a function that is missing in the cache wait for another process that compiles it."""
+    load = dispatcher._cache.load_overload
+
+    def load_overload(arguments: tuple[Any, ...], context: object) -> Any:
+        found = load(arguments, context)
+        if found is None:
+            with compile_notice.waiting():
+                compilers.wait_for(dispatcher, arguments)
+            found = load(arguments, context)
+        return found
+
+    dispatcher._cache.load_overload = load_overload
 
 
 def uncounted(function: Callable[P, R]) -> Callable[P, R]:

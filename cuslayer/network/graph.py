@@ -268,6 +268,12 @@ class Step:
         return self.fusion.operation(*inputs, *self.fusion.split(self.stages))
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the step and of its stages: steps of one name call the same kernels."""
+        names = ["neuron" if one_pass(stage) else form_of(stage) or type(stage).__name__ for stage in self.stages]
+        return ("-".join(names), *names)
+
+    @property
     def last(self) -> int:
         """The number of the last node."""
         return self.start + len(self.stages) - 1

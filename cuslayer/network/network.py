@@ -11,7 +11,7 @@ from weakref import WeakSet
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer._base import check
+from cuslayer._base import check, compilers
 from cuslayer._base.array_like import TensorLike
 from cuslayer._base.sequences import ended
 from cuslayer._parameter import left_behind
@@ -128,6 +128,7 @@ class Container(Layer):
         warn_of_delays(graph)
         check_shapes(graph, getattr(self, "input_shape", None))
         _scale_initial_weights(graph)
+        compilers.expect(name for step in plan(graph) for name in step.names)
 
     @property
     def dt(self) -> float | None:
