@@ -14,7 +14,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,9 @@ import numpy as np
 from numba.core.dispatcher import Dispatcher
 
 import cuslayer as cs
-from cuslayer._base import compilers
-from cuslayer._base.needed_kernels import FILE, NeededKernel, Signature, content_of, kernels_of
+from cuslayer._base.compilers import VARIABLE
+from cuslayer._base.expected_steps import expected
+from cuslayer._base.needed_kernels import FILE, Signature, UsualNetwork, content_of, networks_of
 from cuslayer.network import Word
 from cuslayer.training import load_config
 
@@ -89,16 +90,16 @@ NETWORKS: dict[str, Callable[[], None]] = {
 }
 
 
-def record(name: str) -> list[NeededKernel]:
-    """Run a network, and return the kernels that it calls, in the order of the first calls."""
-    signatures: dict[Signature, None] = {}
+def record(name: str) -> UsualNetwork:
+    """Run a network, and return it with the kernels that it calls, in the order of the first calls."""
+    kernels: dict[Signature, None] = {}
     compile_kernel = Dispatcher.compile
     running = []
 
     def note(dispatcher: Any, arguments: tuple[Any, ...]) -> Any:
         named = "<locals>" not in dispatcher.py_func.__qualname__
         if not running and named and dispatcher.py_func.__module__.startswith("cuslayer."):
-            signatures.setdefault(Signature.of(dispatcher, arguments))
+            kernels.setdefault(Signature.of(dispatcher, arguments))
         running.append(dispatcher)  # it may compile others, which are inlined
         try:
             return compile_kernel(dispatcher, arguments)
@@ -107,30 +108,18 @@ def record(name: str) -> list[NeededKernel]:
 
     Dispatcher.compile = note
     NETWORKS[name]()
-    parts = frozenset(compilers.expected())
-    return [NeededKernel(signature, parts) for signature in signatures]
+    return UsualNetwork(expected(), tuple(kernels))
 
 
-def recorded() -> dict[str, list[NeededKernel]]:
-    """Return the kernels of each network, from processes of their own."""
-    kernels = {}
+def recorded() -> list[UsualNetwork]:
+    """Return the networks with their kernels, from processes of their own."""
+    networks = []
     for name in NETWORKS:
         command = [sys.executable, "-m", "tools.needed_kernels", "--record", name]
-        content = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
-        kernels[name] = list(kernels_of(json.loads(content)))
-    return kernels
-
-
-def merged(networks: Iterable[list[NeededKernel]]) -> list[NeededKernel]:
-    """Return the kernels of all networks, by their mean place in the calls; their parts are common to the networks."""
-    parts: dict[Signature, frozenset[str]] = {}
-    places: dict[Signature, list[float]] = {}
-    for kernels in networks:
-        for place, kernel in enumerate(kernels):
-            parts[kernel.signature] = parts.get(kernel.signature, kernel.parts) & kernel.parts
-            places.setdefault(kernel.signature, []).append(place / len(kernels))
-    ordered = sorted(parts, key=lambda signature: float(np.mean(places[signature])))
-    return [NeededKernel(signature, parts[signature]) for signature in ordered]
+        environment = os.environ | {VARIABLE: "0"}
+        text = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE).stdout
+        networks += networks_of(json.loads(text))
+    return networks
 
 
 def main() -> int:
@@ -139,9 +128,9 @@ def main() -> int:
     parser.add_argument("--record", choices=list(NETWORKS), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.record:
-        print(json.dumps(content_of(record(options.record))))
+        print(json.dumps(content_of([record(options.record)])))
         return 0
-    text = as_text(content_of(merged(recorded().values())))
+    text = as_text(content_of(recorded()))
     if options.check:
         return int(text != FILE.read_text("utf-8"))
     FILE.write_text(text, "utf-8")
@@ -149,7 +138,7 @@ def main() -> int:
 
 
 def as_text(content: dict[str, list[Any]]) -> str:
-    """Return the content with one type or kernel a line."""
+    """Return the content with one type, kernel or network a line."""
     lists = []
     for name, rows in content.items():
         lines = ",\n".join(map(json.dumps, rows))

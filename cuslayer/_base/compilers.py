@@ -1,22 +1,24 @@
 """Other processes that compile kernels while this process compiles and runs others.
 
-Numba compiles one kernel at a time, and the first step of a network needs some twenty. At the first kernel of the list
-in `needed_kernels.py` that is not in the cache, processes start that compile the rest of what the networks of this
-process need. They begin with the kernels that are needed last, and put them into the cache, where this process finds
-them.
+Numba compiles one kernel at a time, and the first step of a network needs some twenty. `needed_kernels.py` lists the
+kernels of usual networks. At the first kernel of the network most like this process's that is not in the cache, other
+processes start and compile the rest. They begin with the kernels that are needed last, and put them into the cache,
+where this process finds them.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 from threading import Event, Lock, Thread
 from typing import Any
 
+from cuslayer._base.expected_steps import expected
+from cuslayer._base.needed_kernels import Signature, UsualNetwork, content_of, kernels_for, networks_of
 from cuslayer._base.threads import thread_count
 
 # The number of processes; by default one for each core but one, and at most `_MOST`.
@@ -25,29 +27,15 @@ _MOST = 4
 # Without the folder of the caller's files on the path, where a file could have a module's name.
 _PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from cuslayer._base.compilers import serve; serve()"
 
-# What the networks of this process run: the names of the steps of their plans.
-_expected: set[str] = set()
-
-
-def expect(parts: Iterable[str]) -> None:
-    """Note what this process will run: when a kernel of it is missing, all are compiled."""
-    _expected.update(parts)
-
-
-def expected() -> frozenset[str]:
-    """Return what this process will run."""
-    return frozenset(_expected)
-
-
 def wait_for(dispatcher: Any, arguments: tuple[Any, ...]) -> None:
     """Wait if another process compiles a kernel that is not in the cache; let others compile the kernels after it."""
     if _process_count():
-        _team().wait_for(dispatcher, arguments)
+        _team().wait_for(Signature.of(dispatcher, arguments))
 
 
 def kernels_left() -> int:
     """Return the number of kernels that other processes compile, or will."""
-    return sum(not job.ended.is_set() for job in _team().jobs.values()) if _process_count() else 0
+    return sum(not ended.is_set() for ended in _team().ended.values()) if _process_count() else 0
 
 
 def _process_count() -> int:
@@ -55,61 +43,47 @@ def _process_count() -> int:
     return int(text) if text.isdecimal() else min(thread_count() - 1, _MOST)
 
 
-class _Job:
-    """A kernel of the list that this process will need."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.ended = Event()
-
-
 class _Team:
     """Processes that compile what this process will need."""
 
     def __init__(self) -> None:
         self.lock = Lock()
-        self.jobs: dict[Any, _Job] = {}
-        self.waiting: list[_Job] = []
+        self.ended: dict[Signature, Event] = {}
+        self.waiting: list[Signature] = []
         self.processes = 0
 
-    def wait_for(self, dispatcher: Any, arguments: tuple[Any, ...]) -> None:
+    def wait_for(self, kernel: Signature) -> None:
         """Wait for a kernel if another process compiles it, or leave it to this process."""
-        from cuslayer._base.needed_kernels import Signature
-
         with self.lock:
             self._add_expected()
-            job = self.jobs.get(Signature.of(dispatcher, arguments))
-            if job is None:
+            if kernel not in self.ended:
                 return
-            if job in self.waiting:
-                self.waiting.remove(job)
-                job.ended.set()
+            if kernel in self.waiting:
+                self.waiting.remove(kernel)
+                self.ended[kernel].set()
             while self.waiting and self.processes < _process_count():
                 self.processes += 1
                 Thread(target=self._serve, name="cuslayer-compiler", daemon=True).start()
-        job.ended.wait()
+        self.ended[kernel].wait()
 
     def _add_expected(self) -> None:
-        """Add the kernels that all networks need, and those of expected steps."""
-        from cuslayer._base.needed_kernels import needed_kernels
-
-        for number, kernel in enumerate(needed_kernels()):
-            if kernel.parts <= _expected and kernel.signature not in self.jobs:
-                self.jobs[kernel.signature] = _Job(number)
-                self.waiting.append(self.jobs[kernel.signature])
+        for kernel in kernels_for(expected()):
+            if kernel not in self.ended:
+                self.ended[kernel] = Event()
+                self.waiting.append(kernel)
 
     def _serve(self) -> None:
         """Give a process the last kernel that waits, until none does."""
         with suppress(OSError), _Compiler() as compiler:
-            while compiler.ready and (job := self._last()):
+            while compiler.ready and (kernel := self._last()):
                 try:
-                    compiler.compile(job.number)
+                    compiler.compile(kernel)
                 finally:
-                    job.ended.set()
+                    self.ended[kernel].set()
         with self.lock:
             self.processes -= 1
 
-    def _last(self) -> _Job | None:
+    def _last(self) -> Signature | None:
         with self.lock:
             return self.waiting.pop() if self.waiting else None
 
@@ -120,7 +94,7 @@ def _team() -> _Team:
 
 
 class _Compiler:
-    """A process that compiles kernels of the list by their numbers."""
+    """A process that compiles kernels."""
 
     def __enter__(self) -> _Compiler:
         """Start it, and wait until it is ready."""
@@ -140,11 +114,11 @@ class _Compiler:
         """Let it end."""
         self.process.__exit__(None, None, None)
 
-    def compile(self, number: int) -> None:
-        """Send the number of a kernel, and wait until it is compiled, or cannot be."""
+    def compile(self, kernel: Signature) -> None:
+        """Send a kernel, and wait until it is compiled, or cannot be."""
         requests = self.process.stdin
         if requests is not None:
-            requests.write(f"{number}\n")
+            requests.write(f"{json.dumps(content_of([UsualNetwork(frozenset(), (kernel,))]))}\n")
             requests.flush()
         self._read()
 
@@ -154,14 +128,11 @@ class _Compiler:
 
 
 def serve() -> None:
-    """Compile kernels of the list, whose numbers come by the standard input; answer each with a line."""
-    from cuslayer._base.needed_kernels import needed_kernels
-
+    """Compile the kernels that come by the standard input, one a line, and answer each with a line."""
     answers = sys.stdout
     sys.stdout = sys.stderr
-    kernels = needed_kernels()
     print("ready", file=answers, flush=True)
     for line in sys.stdin:
         with suppress(Exception):  # the process that needs the kernel compiles it then, and shows the error
-            kernels[int(line)].signature.compile()
-        print(line, end="", file=answers, flush=True)
+            networks_of(json.loads(line))[0].kernels[0].compile()
+        print("compiled", file=answers, flush=True)

@@ -1,4 +1,4 @@
-"""The list of kernels that usual networks call first, with the types of their arguments: `kernels/needed.json`.
+"""The kernels that usual networks call, with the types of their arguments: `kernels/needed.json`.
 
 ``python -m tools.needed_kernels`` writes it.
 """
@@ -38,34 +38,46 @@ class Signature(NamedTuple):
             dispatcher.compile(self.arguments)
 
 
-class NeededKernel(NamedTuple):
-    """A kernel of the list, and what all networks that call it have in common: steps of their plans, losses."""
+class UsualNetwork(NamedTuple):
+    """A network, by the names of its steps, and the kernels that it calls, in the order of the first calls."""
 
-    signature: Signature
-    parts: frozenset[str]
+    steps: frozenset[str]
+    kernels: tuple[Signature, ...]
+
+    def likeness(self, steps: frozenset[str]) -> float:
+        """Return the fraction of the steps, of both together, that both have."""
+        return len(self.steps & steps) / max(len(self.steps | steps), 1)
 
 
 @cache
-def needed_kernels() -> tuple[NeededKernel, ...]:
-    """Return the list, in the order of the first calls."""
-    return kernels_of(json.loads(FILE.read_text("utf-8")))
+def usual_networks() -> tuple[UsualNetwork, ...]:
+    """Return the networks of the file."""
+    return networks_of(json.loads(FILE.read_text("utf-8")))
 
 
-def kernels_of(content: dict[str, list[Any]]) -> tuple[NeededKernel, ...]:
-    """Return the kernels of the file's content."""
-    known: list[Any] = []
+def kernels_for(steps: frozenset[str]) -> tuple[Signature, ...]:
+    """Return the kernels of the network that is most like one with these steps."""
+    return max(usual_networks(), key=lambda network: network.likeness(steps)).kernels
+
+
+def networks_of(content: dict[str, list[Any]]) -> tuple[UsualNetwork, ...]:
+    """Return the networks of the file's content: types, which refer to earlier ones by number, kernels, networks."""
+    kinds: list[Any] = []
     for text in content["types"]:
-        known.append(_type_of(text, known))
+        kinds.append(_type_of(text, kinds))
+    kernels = [Signature(name, tuple(kinds[number] for number in numbers)) for name, *numbers in content["kernels"]]
     return tuple(
-        NeededKernel(Signature(kernel, tuple(known[number] for number in numbers)), frozenset(parts))
-        for kernel, numbers, parts in content["kernels"]
+        UsualNetwork(frozenset(network["steps"]), tuple(kernels[number] for number in network["kernels"]))
+        for network in content["networks"]
     )
 
 
-def content_of(kernels: Iterable[NeededKernel]) -> dict[str, list[Any]]:
-    """Return the content of the file: types, which refer to earlier ones by number, and kernels."""
+def content_of(networks: Iterable[UsualNetwork]) -> dict[str, list[Any]]:
+    """Return the file's content of networks."""
     texts: list[Any] = []
     numbers: dict[Any, int] = {}
+    rows: list[Any] = []
+    places: dict[Signature, int] = {}
 
     def number_of(kind: Any) -> int:
         if kind not in numbers:
@@ -73,11 +85,17 @@ def content_of(kernels: Iterable[NeededKernel]) -> dict[str, list[Any]]:
             numbers[kind] = len(texts) - 1
         return numbers[kind]
 
-    rows = [
-        [kernel.signature.kernel, [number_of(kind) for kind in kernel.signature.arguments], sorted(kernel.parts)]
-        for kernel in kernels
+    def place_of(kernel: Signature) -> int:
+        if kernel not in places:
+            rows.append([kernel.kernel, *map(number_of, kernel.arguments)])
+            places[kernel] = len(rows) - 1
+        return places[kernel]
+
+    listed = [
+        {"steps": sorted(network.steps), "kernels": [place_of(kernel) for kernel in network.kernels]}
+        for network in networks
     ]
-    return {"types": texts, "kernels": rows}
+    return {"types": texts, "kernels": rows, "networks": listed}
 
 
 def _named(name: str) -> Any:

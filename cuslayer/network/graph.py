@@ -270,8 +270,8 @@ class Step:
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the step and of its stages: steps of one name call the same kernels."""
-        names = ["neuron" if one_pass(stage) else form_of(stage) or type(stage).__name__ for stage in self.stages]
-        return ("-".join(names), *names)
+        forms = ["neuron" if one_pass(stage) else form_of(stage) or type(stage).__name__ for stage in self.stages]
+        return ("-".join(forms), *(type(stage).__name__ for stage in self.stages))
 
     @property
     def last(self) -> int:

@@ -11,8 +11,9 @@ from weakref import WeakSet
 import numpy as np
 import numpy.typing as npt
 
-from cuslayer._base import check, compilers
+from cuslayer._base import check
 from cuslayer._base.array_like import TensorLike
+from cuslayer._base.expected_steps import expect
 from cuslayer._base.sequences import ended
 from cuslayer._parameter import left_behind
 from cuslayer._tape import POTENTIAL_FORMATS, Tensor, grad_enabled, keep_unpacked, potential_format
@@ -128,7 +129,7 @@ class Container(Layer):
         warn_of_delays(graph)
         check_shapes(graph, getattr(self, "input_shape", None))
         _scale_initial_weights(graph)
-        compilers.expect(name for step in plan(graph) for name in step.names)
+        expect(name for step in plan(graph) for name in step.names)
 
     @property
     def dt(self) -> float | None:
