@@ -1,10 +1,9 @@
 """Write the list of kernels that usual networks call, `cuslayer/kernels/needed.json`.
 
-    python -m tools.needed_kernels            # writes it
-    python -m tools.needed_kernels --check    # the exit code is 1 if a kernel is missing
+    python -m tools.needed_kernels    # four minutes
 
 Each network is calibrated, trained for two steps and tested in a process of its own, which notes each kernel that it
-asks the cache for. Where nothing is compiled, it takes minutes.
+compiles, and the time.
 """
 
 from __future__ import annotations
@@ -14,6 +13,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,32 +92,34 @@ NETWORKS: dict[str, Callable[[], None]] = {
 
 
 def record(name: str) -> UsualNetwork:
-    """Run a network, and return it with the kernels that it calls, in the order of the first calls."""
-    kernels: dict[Signature, None] = {}
+    """Run a network; return the kernels that it calls, in the order of the first calls, and the seconds of each."""
+    kernels: dict[Signature, float] = {}
     compile_kernel = Dispatcher.compile
     running = []
 
     def note(dispatcher: Any, arguments: tuple[Any, ...]) -> Any:
-        named = "<locals>" not in dispatcher.py_func.__qualname__
-        if not running and named and dispatcher.py_func.__module__.startswith("cuslayer."):
-            kernels.setdefault(Signature.of(dispatcher, arguments))
-        running.append(dispatcher)  # it may compile others, which are inlined
+        outermost = not running  # it may compile others, which are inlined
+        running.append(dispatcher)
+        began = time.perf_counter()
         try:
             return compile_kernel(dispatcher, arguments)
         finally:
             running.pop()
+            named = "<locals>" not in dispatcher.py_func.__qualname__
+            if outermost and named and dispatcher.py_func.__module__.startswith("cuslayer."):
+                kernels[Signature.of(dispatcher, arguments)] = round(time.perf_counter() - began, 1)
 
     Dispatcher.compile = note
     NETWORKS[name]()
-    return UsualNetwork(expected(), tuple(kernels))
+    return UsualNetwork(expected(), kernels)
 
 
-def recorded() -> list[UsualNetwork]:
-    """Return the networks with their kernels, from processes of their own."""
+def recorded(cache: str) -> list[UsualNetwork]:
+    """Return the networks with their kernels, from processes of their own with an empty cache."""
     networks = []
     for name in NETWORKS:
         command = [sys.executable, "-m", "tools.needed_kernels", "--record", name]
-        environment = os.environ | {VARIABLE: "0"}
+        environment = os.environ | {VARIABLE: "0", "NUMBA_CACHE_DIR": cache}
         text = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE).stdout
         networks += networks_of(json.loads(text))
     return networks
@@ -124,16 +127,13 @@ def recorded() -> list[UsualNetwork]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--check", action="store_true", help="compare the list with what the networks call")
     parser.add_argument("--record", choices=list(NETWORKS), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.record:
         print(json.dumps(content_of([record(options.record)])))
         return 0
-    text = as_text(content_of(recorded()))
-    if options.check:
-        return int(text != FILE.read_text("utf-8"))
-    FILE.write_text(text, "utf-8")
+    with tempfile.TemporaryDirectory() as cache:
+        FILE.write_text(as_text(content_of(recorded(cache))), "utf-8")
     return 0
 
 

@@ -2,8 +2,7 @@
 
 Numba compiles one kernel at a time, and the first step of a network needs some twenty. `needed_kernels.py` lists the
 kernels of usual networks. At the first kernel of the network most like this process's that is not in the cache, other
-processes start and compile the rest. They begin with the kernels that are needed last, and put them into the cache,
-where this process finds them.
+processes start and compile the rest, the longest first. They put them into the cache, where this process finds them.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from threading import Event, Lock, Thread
@@ -49,7 +49,7 @@ class _Team:
     def __init__(self) -> None:
         self.lock = Lock()
         self.ended: dict[Signature, Event] = {}
-        self.waiting: list[Signature] = []
+        self.waiting: dict[Signature, float] = {}
         self.processes = 0
 
     def wait_for(self, kernel: Signature) -> None:
@@ -58,24 +58,27 @@ class _Team:
             self._add_expected()
             if kernel not in self.ended:
                 return
-            if kernel in self.waiting:
-                self.waiting.remove(kernel)
+            if self.waiting.pop(kernel, None) is not None:
                 self.ended[kernel].set()
             while self.waiting and self.processes < _process_count():
                 self.processes += 1
                 Thread(target=self._serve, name="cuslayer-compiler", daemon=True).start()
+        # Instead of waiting this process compiles another.
+        while not self.ended[kernel].is_set() and (other := self._taken(min)):
+            other.compile()
+            self.ended[other].set()
         self.ended[kernel].wait()
 
     def _add_expected(self) -> None:
-        for kernel in kernels_for(expected()):
+        for kernel, seconds in kernels_for(expected()).items():
             if kernel not in self.ended:
                 self.ended[kernel] = Event()
-                self.waiting.append(kernel)
+                self.waiting[kernel] = seconds
 
     def _serve(self) -> None:
-        """Give a process the last kernel that waits, until none does."""
+        """Give a process the longest kernel that waits, until none does."""
         with suppress(OSError), _Compiler() as compiler:
-            while compiler.ready and (kernel := self._last()):
+            while compiler.ready and (kernel := self._taken(max)):
                 try:
                     compiler.compile(kernel)
                 finally:
@@ -83,9 +86,14 @@ class _Team:
         with self.lock:
             self.processes -= 1
 
-    def _last(self) -> Signature | None:
+    def _taken(self, choose: Callable[..., Signature]) -> Signature | None:
+        """Take the longest or the shortest kernel that waits; None if none does."""
         with self.lock:
-            return self.waiting.pop() if self.waiting else None
+            if not self.waiting:
+                return None
+            kernel = choose(self.waiting, key=lambda kernel: self.waiting[kernel])
+            del self.waiting[kernel]
+            return kernel
 
 
 @cache
@@ -118,7 +126,7 @@ class _Compiler:
         """Send a kernel, and wait until it is compiled, or cannot be."""
         requests = self.process.stdin
         if requests is not None:
-            requests.write(f"{json.dumps(content_of([UsualNetwork(frozenset(), (kernel,))]))}\n")
+            requests.write(f"{json.dumps(content_of([UsualNetwork(frozenset(), {kernel: 0.0})]))}\n")
             requests.flush()
         self._read()
 
@@ -134,5 +142,6 @@ def serve() -> None:
     print("ready", file=answers, flush=True)
     for line in sys.stdin:
         with suppress(Exception):  # the process that needs the kernel compiles it then, and shows the error
-            networks_of(json.loads(line))[0].kernels[0].compile()
+            for kernel in networks_of(json.loads(line))[0].kernels:
+                kernel.compile()
         print("compiled", file=answers, flush=True)

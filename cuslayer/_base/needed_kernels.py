@@ -42,7 +42,7 @@ class UsualNetwork(NamedTuple):
     """A network, by the names of its steps, and the kernels that it calls, in the order of the first calls."""
 
     steps: frozenset[str]
-    kernels: tuple[Signature, ...]
+    kernels: dict[Signature, float]  # with the seconds that one took to compile, somewhere
 
     def likeness(self, steps: frozenset[str]) -> float:
         """Return the fraction of the steps, of both together, that both have."""
@@ -55,7 +55,7 @@ def usual_networks() -> tuple[UsualNetwork, ...]:
     return networks_of(json.loads(FILE.read_text("utf-8")))
 
 
-def kernels_for(steps: frozenset[str]) -> tuple[Signature, ...]:
+def kernels_for(steps: frozenset[str]) -> dict[Signature, float]:
     """Return the kernels of the network that is most like one with these steps."""
     return max(usual_networks(), key=lambda network: network.likeness(steps)).kernels
 
@@ -65,9 +65,12 @@ def networks_of(content: dict[str, list[Any]]) -> tuple[UsualNetwork, ...]:
     kinds: list[Any] = []
     for text in content["types"]:
         kinds.append(_type_of(text, kinds))
-    kernels = [Signature(name, tuple(kinds[number] for number in numbers)) for name, *numbers in content["kernels"]]
+    kernels = [
+        (Signature(name, tuple(kinds[number] for number in numbers)), seconds)
+        for name, seconds, *numbers in content["kernels"]
+    ]
     return tuple(
-        UsualNetwork(frozenset(network["steps"]), tuple(kernels[number] for number in network["kernels"]))
+        UsualNetwork(frozenset(network["steps"]), dict(kernels[number] for number in network["kernels"]))
         for network in content["networks"]
     )
 
@@ -85,14 +88,14 @@ def content_of(networks: Iterable[UsualNetwork]) -> dict[str, list[Any]]:
             numbers[kind] = len(texts) - 1
         return numbers[kind]
 
-    def place_of(kernel: Signature) -> int:
+    def place_of(kernel: Signature, seconds: float) -> int:
         if kernel not in places:
-            rows.append([kernel.kernel, *map(number_of, kernel.arguments)])
+            rows.append([kernel.kernel, seconds, *map(number_of, kernel.arguments)])
             places[kernel] = len(rows) - 1
         return places[kernel]
 
     listed = [
-        {"steps": sorted(network.steps), "kernels": [place_of(kernel) for kernel in network.kernels]}
+        {"steps": sorted(network.steps), "kernels": [place_of(*kernel) for kernel in network.kernels.items()]}
         for network in networks
     ]
     return {"types": texts, "kernels": rows, "networks": listed}
