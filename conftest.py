@@ -12,6 +12,9 @@ import pytest
 
 ROOT = Path(__file__).parent
 
+# As many processes run tests as there are cores: none of them starts others that compile kernels.
+os.environ.setdefault("CUSLAYER_COMPILERS", "0")
+
 # Folders whose tests, and modules whose docstrings, only `pytest --all` runs: most compile many kernels or start
 # processes. A test file has `pytestmark = pytest.mark.all`, a single test the mark.
 FOLDERS_WITH_ALL = ("tools", "tests/device", "tests/distributed", "tests/kernels")

@@ -23,9 +23,9 @@ import numpy as np
 from numba.core.dispatcher import Dispatcher
 
 import cuslayer as cs
-from cuslayer._base.compilers import VARIABLE
-from cuslayer._base.expected_steps import expected
-from cuslayer._base.needed_kernels import FILE, Signature, UsualNetwork, content_of, networks_of
+from cuslayer._base.compiling.compilers import VARIABLE
+from cuslayer._base.compiling.expected_steps import expected
+from cuslayer._base.compiling.needed_kernels import FILE, Signature, UsualNetwork, content_of, networks_of
 from cuslayer.network import Word
 from cuslayer.training import load_config
 
@@ -40,7 +40,7 @@ def events(steps: int, samples: int, *shape: int, rate: float = 0.01) -> Any:
 def train(net: Any, x: Any, loss: Any) -> None:
     """Calibrate, train and test a network of ten classes."""
     batches = [(x, np.arange(x.shape[1]) % 10)] * 2
-    trainer = cs.Trainer(net, loss, cs.Adam(net.parameters(), lr=0.01), log=None)
+    trainer = cs.Trainer(net, loss, cs.Adam(net.parameters(), lr=0.01))
     trainer.train(batches)
     trainer.test(batches)
 
@@ -106,7 +106,7 @@ def record(name: str) -> UsualNetwork:
         finally:
             running.pop()
             named = "<locals>" not in dispatcher.py_func.__qualname__
-            if outermost and named and dispatcher.py_func.__module__.startswith("cuslayer."):
+            if outermost and named and dispatcher.py_func.__module__.startswith("cuslayer.kernels."):
                 kernels[Signature.of(dispatcher, arguments)] = round(time.perf_counter() - began, 1)
 
     Dispatcher.compile = note

@@ -17,8 +17,9 @@ import numba
 from numba.core.ccallback import CFunc
 from numba.core.compiler_lock import global_compiler_lock
 
-from cuslayer._base import compile_notice, compilers
+from cuslayer._base.compiling import compilers, notice
 from cuslayer._base.kernel_cache import check_files
+from cuslayer._base.threads import thread_count
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -74,8 +75,8 @@ def _load_or_wait(dispatcher: Any) -> None:
     def load_overload(arguments: tuple[Any, ...], context: object) -> Any:
         found = load(arguments, context)
         if found is None:
-            with compile_notice.waiting():
-                compilers.wait_for(dispatcher, arguments)
+            with notice.waiting():
+                compilers.wait_for(dispatcher, arguments, thread_count() - 1)
             found = load(arguments, context)
         return found
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from cuslayer._base import check
 from cuslayer._base.array_like import TensorLike
-from cuslayer._base.expected_steps import expect
+from cuslayer._base.compiling.expected_steps import expect
 from cuslayer._base.sequences import ended
 from cuslayer._parameter import left_behind
 from cuslayer._tape import POTENTIAL_FORMATS, Tensor, grad_enabled, keep_unpacked, potential_format

@@ -19,6 +19,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Each module or folder of the package and its level: imports run to a lower level, or within a folder.
 LEVELS = {
     "check": 0,
+    "compiling": 1,
     "device_random": 0,
     "extras": 0,
     "kernel_cache": 0,

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from numba import types
 
-FILE = Path(__file__).parents[1] / "kernels" / "needed.json"
+FILE = Path(__file__).parents[2] / "kernels" / "needed.json"
 
 
 class Signature(NamedTuple):
@@ -84,7 +84,11 @@ def content_of(networks: Iterable[UsualNetwork]) -> dict[str, list[Any]]:
 
     def number_of(kind: Any) -> int:
         if kind not in numbers:
-            texts.append([_name(kind), *map(number_of, kind)] if isinstance(kind, types.BaseTuple) else _text(kind))
+            texts.append(
+                [_name(kind), *(number_of(part) for part in _parts(kind))]
+                if isinstance(kind, types.BaseTuple)
+                else _text(kind)
+            )
             numbers[kind] = len(texts) - 1
         return numbers[kind]
 
@@ -106,6 +110,11 @@ def _named(name: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
+def _parts(kind: Any) -> tuple[Any, ...]:
+    """Return the types in a tuple."""
+    return tuple(kind)
+
+
 def _name(kind: Any) -> str:
     """Return the module and name of the class of a named tuple; nothing for other tuples."""
     named = getattr(kind, "instance_class", tuple)
@@ -124,4 +133,5 @@ def _type_of(text: str | list[Any], known: list[Any]) -> Any:
         return types.Array(kind, int(axes), "C") if axes else kind
     name, *numbers = text
     parts = tuple(known[number] for number in numbers)
-    return types.BaseTuple.from_types(parts, *([_named(name)] if name else []))
+    tuple_of: Any = types.BaseTuple.from_types  # Numba has no types
+    return tuple_of(parts, _named(name)) if name else tuple_of(parts)

@@ -15,32 +15,31 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from threading import Event, Lock, Thread
-from typing import Any
+from typing import Any, TextIO
 
-from cuslayer._base.expected_steps import expected
-from cuslayer._base.needed_kernels import Signature, UsualNetwork, content_of, kernels_for, networks_of
-from cuslayer._base.threads import thread_count
+from cuslayer._base.compiling.expected_steps import expected
+from cuslayer._base.compiling.needed_kernels import Signature, UsualNetwork, content_of, kernels_for, networks_of
 
-# The number of processes; by default one for each core but one, and at most `_MOST`.
+# The variable has the number of processes; by default one for each free core, and at most `_MOST`.
 VARIABLE = "CUSLAYER_COMPILERS"
 _MOST = 4
+# Seconds after which this process compiles a kernel itself for which it waits.
+_PATIENCE = 120.0
 # Without the folder of the caller's files on the path, where a file could have a module's name.
-_PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from cuslayer._base.compilers import serve; serve()"
+_PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from cuslayer._base.compiling.compilers import serve; serve()"
 
-def wait_for(dispatcher: Any, arguments: tuple[Any, ...]) -> None:
+
+def wait_for(dispatcher: Any, arguments: tuple[Any, ...], free_cores: int) -> None:
     """Wait if another process compiles a kernel that is not in the cache; let others compile the kernels after it."""
-    if _process_count():
-        _team().wait_for(Signature.of(dispatcher, arguments))
+    text = os.environ.get(VARIABLE, "")
+    processes = int(text) if text.isdecimal() else min(free_cores, _MOST)
+    if processes > 0:
+        _team().wait_for(Signature.of(dispatcher, arguments), processes)
 
 
 def kernels_left() -> int:
     """Return the number of kernels that other processes compile, or will."""
-    return sum(not ended.is_set() for ended in _team().ended.values()) if _process_count() else 0
-
-
-def _process_count() -> int:
-    text = os.environ.get(VARIABLE, "")
-    return int(text) if text.isdecimal() else min(thread_count() - 1, _MOST)
+    return sum(not ended.is_set() for ended in _team().ended.values())
 
 
 class _Team:
@@ -52,7 +51,7 @@ class _Team:
         self.waiting: dict[Signature, float] = {}
         self.processes = 0
 
-    def wait_for(self, kernel: Signature) -> None:
+    def wait_for(self, kernel: Signature, processes: int) -> None:
         """Wait for a kernel if another process compiles it, or leave it to this process."""
         with self.lock:
             self._add_expected()
@@ -60,14 +59,14 @@ class _Team:
                 return
             if self.waiting.pop(kernel, None) is not None:
                 self.ended[kernel].set()
-            while self.waiting and self.processes < _process_count():
+            while self.waiting and self.processes < processes:
                 self.processes += 1
                 Thread(target=self._serve, name="cuslayer-compiler", daemon=True).start()
         # Instead of waiting this process compiles another.
         while not self.ended[kernel].is_set() and (other := self._taken(min)):
+            self.ended[other].set()  # nobody waits for this process: only one thread compiles at a time
             other.compile()
-            self.ended[other].set()
-        self.ended[kernel].wait()
+        self.ended[kernel].wait(_PATIENCE)
 
     def _add_expected(self) -> None:
         for kernel, seconds in kernels_for(expected()).items():
@@ -101,6 +100,10 @@ def _team() -> _Team:
     return _Team()
 
 
+def _request(kernel: Signature) -> str:
+    return json.dumps(content_of([UsualNetwork(frozenset(), {kernel: 0.0})])) + "\n"
+
+
 class _Compiler:
     """A process that compiles kernels."""
 
@@ -126,7 +129,7 @@ class _Compiler:
         """Send a kernel, and wait until it is compiled, or cannot be."""
         requests = self.process.stdin
         if requests is not None:
-            requests.write(f"{json.dumps(content_of([UsualNetwork(frozenset(), {kernel: 0.0})]))}\n")
+            requests.write(_request(kernel))
             requests.flush()
         self._read()
 
@@ -139,9 +142,14 @@ def serve() -> None:
     """Compile the kernels that come by the standard input, one a line, and answer each with a line."""
     answers = sys.stdout
     sys.stdout = sys.stderr
-    print("ready", file=answers, flush=True)
+    _answer(answers, "ready")
     for line in sys.stdin:
         with suppress(Exception):  # the process that needs the kernel compiles it then, and shows the error
             for kernel in networks_of(json.loads(line))[0].kernels:
                 kernel.compile()
-        print("compiled", file=answers, flush=True)
+        _answer(answers, "compiled")
+
+
+def _answer(answers: TextIO, line: str) -> None:
+    answers.write(f"{line}\n")
+    answers.flush()

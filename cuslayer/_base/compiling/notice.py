@@ -11,7 +11,7 @@ from typing import Any
 
 from numba.core import event
 
-from cuslayer._base.compilers import kernels_left
+from cuslayer._base.compiling.compilers import kernels_left
 
 _TEXT = "compiling CPU kernels (once)"
 # Seconds of compilation without a word, and seconds without compilation after which the bar goes.
@@ -65,7 +65,7 @@ class _Notice:
                 self._draw()
             elif not self.line_said:
                 self.line_said = True
-                print(_TEXT, file=sys.stderr)
+                sys.stderr.write(f"{_TEXT}\n")
 
     def _draw(self) -> None:
         from tqdm import tqdm
