@@ -84,11 +84,8 @@ def content_of(networks: Iterable[UsualNetwork]) -> dict[str, list[Any]]:
 
     def number_of(kind: Any) -> int:
         if kind not in numbers:
-            texts.append(
-                [_name(kind), *(number_of(part) for part in _parts(kind))]
-                if isinstance(kind, types.BaseTuple)
-                else _text(kind)
-            )
+            parts = [number_of(part) for part in _parts(kind)]
+            texts.append([_name(kind), *parts] if isinstance(kind, types.BaseTuple) else _text(kind))
             numbers[kind] = len(texts) - 1
         return numbers[kind]
 
@@ -111,8 +108,8 @@ def _named(name: str) -> Any:
 
 
 def _parts(kind: Any) -> tuple[Any, ...]:
-    """Return the types in a tuple."""
-    return tuple(kind)
+    """Return the types in a tuple; none of another type."""
+    return tuple(kind) if isinstance(kind, types.BaseTuple) else ()
 
 
 def _name(kind: Any) -> str:
