@@ -35,12 +35,12 @@ SEARCHES = {
     "residual network": "recipes/#a-residual-network-that-learns",
     "izhikevich": "recipes/#izhikevich-neuron",
     "first-spike loss": "recipes/#first-spike-loss-the-class-that-fires-first",
-    "which gradient": "recipes/#which-gradient-when",
+    "which gradient": "recipes/#gradients-which-one-when",
     "pruning": "recipes/#pruning-most-weights-are-0",
     "misclassified": "recipes/#misclassified-samples",
-    "snntorch reset": "recipes/#snntorch-by-nir-utilsreset-between-recordings",
+    "snntorch reset": "recipes/#snntorch-by-nir-utilsreset",
     "to_xarray": "reference/inspection/#cuslayer.inspection.Record.to_xarray",
-    "Record": "reference/inspection/#cuslayer.inspection.Record",
+    "Record": "reference/inspection/#cuslayer.record",
 }
 # The addresses of the first results: of each the page, and the headings that are shown below it.
 RESULTS = """
