@@ -41,10 +41,12 @@ def _blocks(text: str) -> list[str]:
 def run(name: str, blocks: list[str]) -> dict[str, Any]:
     """Run blocks of code one after another, and return their names."""
     space: dict[str, Any] = {"__name__": "page"}
-    for number, block in enumerate(blocks):
-        file = f"block {number} of {name}"
-        linecache.cache[file] = len(block), None, block.splitlines(keepends=True), file  # for neurons, whose step is read
-        exec(compile(block, file, "exec", dont_inherit=True), space)
+    with matplotlib.rc_context():  # the page sets an option
+        for number, block in enumerate(blocks):
+            file = f"block {number} of {name}"
+            linecache.cache[file] = len(block), None, block.splitlines(keepends=True), file  # a step's source is read
+            exec(compile(block, file, "exec", dont_inherit=True), space)
+        plt.close("all")
     return space
 
 
@@ -59,7 +61,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 figure = run(name, every[name])["ax"].figure
                 picture = IMAGES / f"{name}.png"
                 figure.savefig(picture, dpi=110, facecolor="white", metadata={"Software": None})
-                plt.close("all")
                 print(f"docs/images/recipes/{picture.name}: {picture.stat().st_size / 1000:.0f} kB", flush=True)
         finally:
             os.chdir(home)

@@ -27,7 +27,7 @@ SEARCHES = {
     "accelerometer": "recipes/#accelerometer-three-axes-of-movement",
     "pandas": "recipes/#pandas-from-a-dataframe-and-back",
     "train validation test": "recipes/#train-validation-and-test-set",
-    "own transform": "recipes/#own-transform-augmentation",
+    "own transform": "recipes/#transforms-write-your-own-transform",
     "two heads": "recipes/#two-heads-a-class-and-a-number",
     "multi-task": "recipes/#multi-task-learning-two-data-sets-shared-layers",
     "lateral inhibition": "recipes/#lateral-inhibition-winner-take-all",
@@ -38,7 +38,7 @@ SEARCHES = {
     "which gradient": "recipes/#gradients-which-one-when",
     "pruning": "recipes/#pruning-most-weights-are-0",
     "misclassified": "recipes/#misclassified-samples",
-    "snntorch reset": "recipes/#snntorch-by-nir-utilsreset",
+    "snntorch utils.reset": "recipes/#snntorch-import_from_nir-and-utilsreset",
     "to_xarray": "reference/inspection/#cuslayer.inspection.Record.to_xarray",
     "Record": "reference/inspection/#cuslayer.record",
 }

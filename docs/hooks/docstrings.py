@@ -1,13 +1,11 @@
 """An extension of Griffe: docstrings of this package as Markdown.
 
 Examples `>>> ...` become blocks of code, `formula::` with an indented block becomes a sentence with a block, and the
-double backticks of formulas stay what they are in Markdown: code. The arrays of `Record` get the docstrings of their
-properties.
+double backticks of formulas stay what they are in Markdown: code.
 """
 
 from __future__ import annotations
 
-import ast
 import re
 from typing import Any
 
@@ -21,12 +19,6 @@ class Docstrings(griffe.Extension):
         """Rewrite the docstring of an object that was just read."""
         if obj.docstring:
             obj.docstring.value = as_markdown(obj.docstring.value)
-
-    def on_attribute_instance(self, *, attr: griffe.Attribute, **_: Any) -> None:
-        """Document an array of `Record`, ``_array(name, meaning)``, by its meaning, as `help` does."""
-        call = attr.value
-        if isinstance(call, griffe.ExprCall) and str(call.function) == "_array":
-            attr.docstring = griffe.Docstring(ast.literal_eval(str(call.arguments[1])), parent=attr)
 
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
         """Add the module of `cuslayer.kernel`: Griffe passes over folders without `__init__.py`, such as its own."""
