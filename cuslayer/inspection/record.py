@@ -182,9 +182,9 @@ def _weighted_error(srm: SrmForm, g: Array) -> Array:
     return srm.response.adjoint(kernels.of(g), g)
 
 
-def _array(name: str, meaning: str) -> Any:
+def _array(name: str) -> Any:
     """Return a property of `Record`: the array of a name."""
-    return property(lambda record: record._labelled(name), doc=meaning)
+    return property(lambda record: record._labelled(name))
 
 
 class Record:
@@ -192,38 +192,40 @@ class Record:
 
     With selected neurons, arrays are (time, sample, neuron), in the order of the selection. The errors exist after
     backward. Neurons that are not plain SRM have a filtered input and a refractory part if their `parts` is "exact", a
-    surrogate and a current if they define one. A layer without neurons has only an output and its error.
+    surrogate and a current if they define one. A layer without neurons has only an output and its error. Each array is
+    a `Labelled`.
+
+    Attributes:
+        weighted: the weighted input x of the neurons.
+        recurrent: the weighted input that `Recurrent` neurons get from their own spikes, which is not in `weighted`.
+        filtered: the filtered input a, the membrane potential before refraction.
+        refractory: the refractory part of the potential, ``u - a``, from the neuron's earlier spikes.
+        potential: the membrane potential u after refraction, the input of the threshold and the surrogate.
+        spikes: the spikes, boolean.
+        surrogate: the surrogate's value rho(u), per ms. The gradient of the potential is ``dt rho(u)`` times the
+            spikes'.
+        spikes_error: the error on the spikes, the loss's gradient with respect to them.
+        potential_error: the error on the potential, the gradient of the loss with respect to u.
+        weighted_error: the error on the weighted input, the error on the potential reassigned in time.
+        current: the synaptic current of neurons that have one, of `Loihi` in its integers.
+        output: the output of a layer without neurons.
+        output_error: the gradient of the loss with respect to that output.
+        names: the names of the arrays that the layer can have.
     """
 
-    weighted: Labelled = _array("weighted", "The weighted input x of the neurons.")
-    recurrent: Labelled = _array(
-        "recurrent",
-        "The weighted input that `Recurrent` neurons get from their own spikes, which is not in `weighted`.",
-    )
-    filtered: Labelled = _array("filtered", "The filtered input a: the membrane potential before refraction.")
-    refractory: Labelled = _array(
-        "refractory", "The refractory part of the potential, ``u - a``, from the neuron's earlier spikes."
-    )
-    potential: Labelled = _array(
-        "potential", "The membrane potential u after refraction, the input of the threshold and the surrogate."
-    )
-    spikes: Labelled = _array("spikes", "The spikes, boolean.")
-    surrogate: Labelled = _array(
-        "surrogate",
-        "The surrogate's value rho(u), per ms: the gradient of the potential is ``dt rho(u)`` times the spikes'.",
-    )
-    spikes_error: Labelled = _array(
-        "spikes_error", "The error on the spikes: the loss's gradient with respect to them."
-    )
-    potential_error: Labelled = _array(
-        "potential_error", "The error on the potential: the gradient of the loss with respect to u."
-    )
-    weighted_error: Labelled = _array(
-        "weighted_error", "The error on the weighted input: the error on the potential, reassigned in time."
-    )
-    current: Labelled = _array("current", "The synaptic current of neurons that have one, of `Loihi` in its integers.")
-    output: Labelled = _array("output", "The output of a layer without neurons.")
-    output_error: Labelled = _array("output_error", "The gradient of the loss with respect to that output.")
+    weighted: Labelled = _array("weighted")
+    recurrent: Labelled = _array("recurrent")
+    filtered: Labelled = _array("filtered")
+    refractory: Labelled = _array("refractory")
+    potential: Labelled = _array("potential")
+    spikes: Labelled = _array("spikes")
+    surrogate: Labelled = _array("surrogate")
+    spikes_error: Labelled = _array("spikes_error")
+    potential_error: Labelled = _array("potential_error")
+    weighted_error: Labelled = _array("weighted_error")
+    current: Labelled = _array("current")
+    output: Labelled = _array("output")
+    output_error: Labelled = _array("output_error")
 
     def __init__(self, of: Unit, selection: Selection) -> None:
         self._unit, self._selection, self.float16 = of, selection, saves_float16()

@@ -1,7 +1,8 @@
-"""What these tests share: a folder with a run and recordings, and the distributions."""
+"""What these tests share: a folder with a run and recordings, the scripts of benchmarks/, and the distributions."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import subprocess
@@ -39,6 +40,17 @@ def here(tmp_path, monkeypatch):
     write_folder(tmp_path / "recordings", duration=300.0)
     write_events(tmp_path / "recordings" / "1.bs2", Digits("test")[0][0])
     return tmp_path
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Return a function that imports a script of benchmarks/."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    before = set(sys.modules)
+    yield importlib.import_module
+    for name in set(sys.modules) - before:
+        if str(ROOT / "benchmarks") in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

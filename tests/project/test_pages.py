@@ -189,6 +189,28 @@ def test_readme(here, capsys):
     assert capsys.readouterr().out.split()[:3] == said.split()[:3]
 
 
+@pytest.mark.all
+def test_recipes(here, script):
+    """Each recipe of docs/recipes.md runs after the first block of the page alone, and draws its picture."""
+    recipes = script("recipes")
+    spaces = {name: recipes.run(name, code) for name, code in recipes.recipes().items()}
+    assert len(spaces) == PAGES["docs/recipes.md"].count("\n### ") == 20
+    assert {path.stem for path in recipes.IMAGES.iterdir()} == spaces.keys()
+    assert all(space["ax"].has_data() for space in spaces.values())
+    assert spaces["recall"]["score"].accuracy > 0.9
+    assert spaces["first-spike"]["score"].accuracy > 0.9
+    assert spaces["residual"]["trainer"].stats.best.train_accuracy > 0.8
+    assert (spaces["pruning"]["net"][0].weight.data == 0).mean() > 0.85
+    assert 0 < len(spaces["misclassified"]["wrong"]) < 72
+    inhibited = spaces["lateral-inhibition"]
+    alone, competing = (of(inhibited["x"]).numpy() for of in (inhibited["neuron"], inhibited["competing"]))
+    assert 0 < competing.sum() < alone.sum() / 2
+    assert set(competing[:, 0].sum(axis=0).argsort()[-2:]) == {3, 8}
+    first, second, third = (spaces["snntorch"][call].numpy() for call in ("first", "second", "third"))
+    assert (first == third).all()
+    assert (first != second).any()
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_commands_exist(name):
     for command in re.split(r"&&|\n", "".join(blocks(name, "bash", "sh"))):
