@@ -110,6 +110,8 @@ def demo() -> None:
             f"document.body.append(element('div', {{ id: 'arrow' }}), element('style', {{ textContent: {ONLY!r} }}));"
             f"rasters.forEach((plot, at) => {{ plot.high = [86, 86, 58][at]; plot.last = at === 2; }}); view.draw()"
         )
+        there.wait("performance.getEntriesByName('answer').length > 0")
+        there.run("$('clear').click(); performance.clearMarks('answer'); 0")
         left, top, wide, high = box(there, "$('pad')")
         stroke = np.array([left, top]) + THREE * (wide, high)
         for _ in range(2):  # corners cut off, so that it is round

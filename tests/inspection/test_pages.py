@@ -369,10 +369,15 @@ def test_a_finger_scrolls_and_taps(opened, folder):
     assert page.wait("chosen.layer === 1")
 
 
-def test_a_demonstration_opens_empty_and_without_motion_nothing_plays(opened, folder):
+def test_a_demonstration_opens_with_its_first_recording_running_and_without_motion_nothing_plays(opened, folder):
     page = opened("demo", run=False)
     assert [each for each in page.there.asked if not each.startswith("data:")] == [(folder / "demo.html").as_uri()]
     assert "594,432 weights" in page.text("facts")
+    assert page.wait("live.player.playing")
+    assert page.run("$('examples').firstElementChild.ariaPressed") == "true"
+    page.check_spikes(NETS["demo"], seen(IMAGES[np.flatnonzero(LABELS == 0)[0]], (34, 34, 2), 300))
+    assert page.text("verdict").endswith("The true class is 0.")
+    page.press_button("$('clear')")
     assert page.text("winner") == "?"
     assert page.text("verdict").startswith("Draw a digit")
     assert page.run("model.layers.map((_, n) => model.spikes(n).times.length)") == [0, 0, 0]

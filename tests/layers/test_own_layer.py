@@ -360,7 +360,7 @@ def test_synapses_are_counted_whatever_their_weight():
 
 def test_a_form_that_is_none_is_refused():
     misspelt = type("Misspelt", (cs.Layer,), {"form": "densse", "__call__": lambda self, x: x})
-    with refuses("network: form of Misspelt must be one of dense, read_out, conv, conv_transpose, pool,"):
+    with refuses("Sequential: form of Misspelt must be one of dense, read_out, conv, conv_transpose, pool,"):
         cs.Sequential(misspelt(), cs.LIF())(np.zeros((3, 1, 4), bool))
 
 

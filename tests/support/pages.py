@@ -79,6 +79,8 @@ class Page:
         self.there.said.clear()
         self.there.asked.clear()
         self.there.open(path)
+        if self.run("typeof live === 'object' && Boolean(live?.samples.length)"):  # its first recording runs
+            assert self.wait("performance.getEntriesByName('answer').length > 0")
 
     def text(self, element: str) -> str:
         return self.run(f"$({json.dumps(element)}).textContent")

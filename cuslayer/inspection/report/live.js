@@ -456,5 +456,6 @@ class Live {
     });
     this.showSamples();
     this.reset();
+    $("examples").firstElementChild?.click();
   }
 }
