@@ -65,6 +65,7 @@ def test_a_lesson_makes_a_drawing_right_and_forgetting_brings_the_old_weights_ba
     weights = [layer.weight for layer in net.layers[::2]]
     before = [weight.data.copy() for weight in weights]
     there = page(net)
+    there.run("$('clear').click()")
     assert there.run("$('learn').disabled && $('forget').disabled")
     there.answer("live.take(live.samples[7])")
     assert there.run("Number($('truth').value) === live.samples[7].label && live.samples[7].label > 0")
