@@ -104,7 +104,8 @@ def check_keys(given: object, tree: Mapping[str, Any], whole: Mapping[str, objec
         if name not in tree:
             near = check.nearest(name, tree)
             where = "" if near else _section_of(name, whole)
-            raise ValueError(f"{path} is an unknown key{near or (where and f'; it belongs to {where}')}")
+            cure = f"it belongs to {where}" if where else f"there are {', '.join(tree)}"
+            raise ValueError(f"{path} is an unknown key{near or f'; {cure}'}")
         found[name] = check_keys(value, tree[name], whole, path) if tree[name] and value is not None else value
     return found
 

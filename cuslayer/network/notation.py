@@ -72,6 +72,8 @@ TAKES: dict[str, tuple[str, ...]] = {
 }
 # The kinds of words without neurons after their layer; a block has its own.
 WITHOUT_NEURONS = ("mean", "max", "average", "readout", "block")
+# The channels of an input that may stand where rows should.
+_FEW_CHANNELS = 3
 _OF_FRAMES = ("conv", "block", "pool", "mean", "max")
 
 
@@ -419,6 +421,9 @@ class Network(Sequential):
             another dt.
         TypeError: notation is neither a string nor words, or neuron is not a neuron.
 
+    Warns:
+        UserWarning: the input looks like channels x rows x columns.
+
     >>> import numpy as np
     >>> from cuslayer.neurons import SRM
     >>> net = Network("34x34x2-16c5-2a-32c3-2a-64c3-10", SRM())
@@ -437,6 +442,7 @@ class Network(Sequential):
         as_neuron(neuron)
         self.notation = "-".join(word.text for word in words)
         self.input_shape, stages = build(words, neuron, None if dt is None else check.time_step("dt", dt))
+        _warn_of_channels_first(self.input_shape)
         super().__init__(*stages, potentials=potentials)
 
     @check.operation("network")
@@ -445,6 +451,14 @@ class Network(Sequential):
             shape = ", ".join(map(str, self.input_shape))
             hint = _shape_hint(x.shape, self.input_shape)
             raise ValueError(f"x must be (T, N, {shape}) for {self.notation}, got shape {x.shape}{hint}")
+
+
+def _warn_of_channels_first(shape: tuple[int, ...]) -> None:
+    """Warn if an input of few rows, and as many channels as columns, looks like (C, H, W)."""
+    if len(shape) == 3 and shape[0] <= _FEW_CHANNELS < shape[1] == shape[2]:
+        channels, rows, columns = shape
+        got = f"got {channels} rows, {rows} columns and {columns} channels"
+        check.warn(f"the input of a notation is rows x columns x channels, {got}; write {rows}x{columns}x{channels}")
 
 
 def _shape_hint(got: tuple[int, ...], wanted: tuple[int, ...]) -> str:

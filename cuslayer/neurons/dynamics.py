@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property, lru_cache, partial
+from inspect import get_annotations
 from itertools import islice
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar, cast
@@ -65,6 +66,7 @@ NAMED = {
 }
 # The bounds of trained time constants, in steps.
 _LEAST, _MOST = 0.25, 1e4
+_DECORATE = "write @dataclass(frozen=True, eq=False, repr=False) above the class"
 # Responses are cut below this fraction of their peak.
 _CUT = 0.01
 # The number of steps without input after which a neuron is at rest.
@@ -286,6 +288,14 @@ def _after(
     return s.unpack() if isinstance(s, PackedSpikes) and x.ndim == 5 else s, pullback
 
 
+def _constants_without_fields(kind: type) -> list[str]:
+    """Return the annotated constants of a class that `dataclass` has not completed."""
+    if "__dataclass_fields__" in vars(kind):
+        return []
+    return [name for name, annotation in get_annotations(kind).items() if "ClassVar" not in str(annotation)]
+
+
+@check.constructed
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class StepNeuron(Neuron):
     """A neuron that is written as one step of one neuron, in plain arithmetic; base class of dataclasses.
@@ -340,7 +350,7 @@ class StepNeuron(Neuron):
     Raises:
         ValueError: a constant is out of its range, the step has wrong parameters or results, or gradient or surrogate
             is unknown.
-        TypeError: a constant has the wrong type, or a step has more than plain arithmetic.
+        TypeError: a constant has the wrong type, a step has more than plain arithmetic, or the class is no dataclass.
 
     >>> from cuslayer.neurons.lif import LIF
     >>> issubclass(LIF, StepNeuron), LIF.states, LIF.decays
@@ -383,7 +393,16 @@ class StepNeuron(Neuron):
         if "decays" in vars(cls) and "time_constants" not in vars(cls):
             cls.time_constants = tuple(dict.fromkeys(cls.decays.values()))
 
+    @classmethod
+    def cure(cls, name: str, _options: Mapping[str, Any]) -> str:
+        """Return what to write in place of an argument that the neurons do not have; '' if nothing is known."""
+        return f"{_DECORATE} {cls.__name__}" if name in _constants_without_fields(cls) else ""
+
     def __post_init__(self) -> None:
+        constants = _constants_without_fields(type(self))
+        if constants:
+            what = f"constants must be fields of a dataclass, got {', '.join(constants)}"
+            raise TypeError(f"{what}; {_DECORATE} {type(self).__name__}")
         check.one_of("gradient", self.gradient, GRADIENTS)
         if self.gradient == "eventprop" and self.graded is not False:
             raise ValueError("graded must be False with gradient='eventprop', which moves spikes of size 1, got True")

@@ -35,7 +35,7 @@ class Leaky(StepNeuron):
     def cure(cls, name: str, options: Mapping[str, Any]) -> str:
         """Return what to write in place of an argument that the neurons do not have; '' if nothing is known."""
         if name not in cls.factors:
-            return ""
+            return super().cure(name, options)
         constant = cls.factors[name]
         factor = options[name]
         dt = options.get("dt", 1.0)

@@ -314,6 +314,13 @@ def trainer(net, loss):
     return Trainer(net, loss, cs.SGD(net.parameters()), calibrate=None)
 
 
+def test_an_input_with_channels_first_warns():
+    with pytest.warns(UserWarning, match="got 2 rows, 34 columns and 34 channels; write 34x34x2$"):
+        cs.Network("2x34x34-4c3-10", cs.SRM())
+    for right in ("34x34x2-10", "2x34x2-10", "3x3x3-10"):
+        cs.Network(right, cs.SRM())
+
+
 def test_a_loss_or_a_loader_of_another_step_warns():
     net = cs.Sequential(cs.Dense(3, 2), FINE)
     labels = np.array([0])

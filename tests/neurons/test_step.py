@@ -175,6 +175,19 @@ NEURONS = [
 ]
 
 
+def test_constants_of_a_class_that_is_no_dataclass_are_refused():
+    class Undecorated(cs.StepNeuron):
+        tau: float = 20.0
+        states, decays = ("v",), {"d": "tau"}
+        step = Quadratic.step
+
+    cure = "write @dataclass(frozen=True, eq=False, repr=False) above the class Undecorated"
+    with refuses("Undecorated: constants must be fields of a dataclass", cure):
+        Undecorated()
+    with refuses("Undecorated: got an unexpected keyword argument 'tau'", cure):
+        Undecorated(tau=3.0)
+
+
 @pytest.mark.parametrize("neuron", NEURONS, ids=repr)
 def test_the_derived_gradient_is_that_of_differences(neuron):
     for seed in range(3):

@@ -62,7 +62,8 @@ def test_a_missing_key_is_named_and_a_misspelled_one_before_it(path):
     with refuses(f"{named(path)} is missing{HINT if path in SECTIONS else ''}"):
         load_config(changed((path, None)))
     typo = "training/eposch" if path != "training" else "simulation/eposch"
-    with refuses(f"{named(typo)} is an unknown key{'; did you mean epochs?' if path != 'training' else ''}"):
+    cure = "did you mean epochs?" if path != "training" else "there are Ts, nSample, tSample"
+    with refuses(f"{named(typo)} is an unknown key; {cure}"):
         load_config(changed((typo, 3), (path, None)))
     with refuses("training.error.smoothing is an unknown key"):
         load_config(changed(("training/error/smoothing", 0.1)))
@@ -102,7 +103,8 @@ def test_an_unknown_key():
         ("simulatoin", "; did you mean simulation?"),
         ("layer/1/dims", "; did you mean dim?"),
         ("training/error/tgtSpikeCount/flase", "; did you mean false?"),
-        ("training/zzz", ""),
+        ("training/error/tgtSpikeCount/zzz", "; there are true, false"),
+        ("zzz", "; there are simulation, neuron, layer, sound, training"),
         ("epochs", "; it belongs to training"),
         ("simulation/theta", "; it belongs to neuron"),
         ("training/optimizer/weight_decay", "; did you mean weightDecay?"),

@@ -109,7 +109,8 @@ def _named(name: str) -> Any:
 
 def _parts(kind: Any) -> tuple[Any, ...]:
     """Return the types in a tuple; none of another type."""
-    return tuple(kind) if isinstance(kind, types.BaseTuple) else ()
+    parts: Any = kind
+    return tuple(parts) if isinstance(kind, types.BaseTuple) else ()
 
 
 def _name(kind: Any) -> str:
