@@ -16,7 +16,7 @@ from cuslayer.data import load
 from cuslayer.data.loader import Loader
 from cuslayer.data.time_series import PICTURES
 from cuslayer.interchange import Conversion, convert, import_onnx
-from cuslayer.interchange.conversion.convert import INPUTS, METHODS
+from cuslayer.interchange.conversion.convert import INPUTS, METHODS, counted
 from cuslayer.loss import CrossEntropyLoss
 from cuslayer.network.network import Sequential
 from cuslayer.optim import Adam, cosine_decay
@@ -109,9 +109,10 @@ def _train(
     trainer.fit(conversion.batches(Loader(train, options.batch, shuffle=True)), epochs=options.epochs)
     conversion.net.eval()
     accuracy = float(conversion.test(tests).spiking[-1])
-    log(f"after {options.epochs} epochs of training: {accuracy:.2%} after {conversion.steps} steps")
+    epochs = counted(options.epochs, "epoch")
+    log(f"after {epochs} of training: {accuracy:.2%} after {counted(conversion.steps, 'step')}")
     return accuracy
 
 
 def _read(path: str) -> Sequential:
-    return import_onnx(path) if path.endswith(".onnx") else saving.load(path)
+    return import_onnx(path) if path.lower().endswith(".onnx") else saving.load(path)

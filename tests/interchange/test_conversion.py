@@ -164,6 +164,7 @@ def test_data_in_all_its_forms():
         assert len(batches) == count == len(list(batches))
     assert str(cs.convert(net, data, steps=4)) == str(cs.convert(net, parts, steps=4)) == str(pair)
     assert str(cs.convert(net, (x, np.eye(3, dtype=int)[labels]), steps=4)) == str(pair)
+    np.testing.assert_array_equal(pair.encode(still), pair.encode(x[0]))
 
 
 def test_rate_coded_input_and_accuracy():
@@ -211,6 +212,14 @@ def test_a_converted_network_goes_on_training():
     assert losses[-1] < 0.8 * losses[0]
 
 
+def test_frozen_layers_stay_frozen():
+    net = cs.Sequential(cs.Dense(4, 8, bias=True), cs.BatchNorm(8), cs.ReLU(), cs.Dense(8, 3, bias=True)).eval()
+    net[0].weight.requires_grad = False
+    x = np.random.default_rng(0).random((1, 50, 4), np.float32)
+    spiking = cs.convert(net, x, steps=4).net
+    assert [parameter.requires_grad for parameter in spiking.parameters()] == [False, False, True, True]
+
+
 def test_units():
     rng = np.random.default_rng(0)
     target = rng.random((5000, 2)).astype(np.float32) * [1.0, 3.0]
@@ -248,6 +257,8 @@ def test_errors():
         ("convert: net must have a rectifier", lambda: cs.convert(cs.Sequential(cs.Dense(2, 2)), np.ones((1, 3, 2)))),
         ("convert: data must be the same at every step", lambda: cs.convert(net, moving)),
         ("convert: data must be finite", lambda: cs.convert(net, np.where(x > 0.9, np.nan, x)[None])),
+        ("convert: data must be a Loader, a data set or a list", lambda: cs.convert(net, iter([(x[None], None)]))),
+        ("encode: x must be (T, N, 8, 8, 2) or (N, 8, 8, 2)", lambda: converted.encode(x[0])),
         ("convert: data must have a step", lambda: cs.convert(net, x[None][:0])),
         ("convert: data must have a recording", lambda: cs.convert(net, x[None, :0])),
         ("convert: labels must be (40,)", lambda: cs.convert(net, (x[None], np.zeros(3, int)))),

@@ -13,15 +13,15 @@ from cuslayer import plot
 from cuslayer._base import check
 from cuslayer._base.labels import class_numbers
 from cuslayer._tape import Tensor, no_grad
-from cuslayer.backend import Array, to_device, to_numpy
+from cuslayer.backend import Array, preserved_generator, to_device, to_numpy
 from cuslayer.interchange.conversion import units
 from cuslayer.interchange.conversion.exact import exact
 from cuslayer.interchange.conversion.rates import ConvertedLayer, Rates, name_of, targets_of
 from cuslayer.interchange.conversion.rebuild import RECTIFIERS, plain
-from cuslayer.interchange.conversion.recordings import Encoded, batches, encode, read
+from cuslayer.interchange.conversion.recordings import Encoded, batches, encode, one_step, read
 from cuslayer.layers.base import form_of
 from cuslayer.network.network import Sequential
-from cuslayer.network.walk import Walk, check_network, eval_mode
+from cuslayer.network.walk import Walk, check_network
 from cuslayer.neurons.base import is_neuron
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def convert(
         _check_exact(net, steps, input)
     steps = check.integer("steps", _STEPS if steps is None else steps, least=1)
     x, labels = read(data, (1 + _TESTED) * count)
-    with eval_mode(net):
+    with no_grad(), preserved_generator():
         return _converted(net, x, labels, steps, method, input, count)
 
 
@@ -136,7 +136,7 @@ def _converted(
             fit = _of_percentile
         encoded = encode(x[:count], steps, input)
         spiking, rows = Rates(numbers, x[:count], encoded, fit).convert()
-    conversion = Conversion(net=spiking.eval(), numbers=numbers.eval(), steps=steps, method=method, input=input)
+    conversion = Conversion(spiking.eval(), numbers.eval(), shape, steps=steps, method=method, input=input)
     if method == "qcfs":
         rows = conversion.compare(x[:count])
     others = slice(count, None) if len(x) > count else slice(None)
@@ -171,6 +171,7 @@ class Conversion:
     Attributes:
         net: the spiking network.
         numbers: the network of numbers with the same stages, which the spikes stand for.
+        shape: the shape of a recording.
         steps: the number of steps T.
         method: the method.
         input: "current" or "rate".
@@ -181,6 +182,7 @@ class Conversion:
 
     net: Sequential
     numbers: Sequential
+    shape: tuple[int, ...]
     steps: int
     method: str
     input: str
@@ -194,12 +196,15 @@ class Conversion:
 
     @check.operation
     def encode(self, x: Array) -> Array:
-        """Return recordings x (N, ...) as the spiking network takes them, (T, N, ...): constant, or random spikes.
+        """Return still recordings as the spiking network takes them, (T, N, ...): constant, or random spikes.
+
+        Args:
+            x: one step (N, ...), or a batch (T, N, ...) that is the same at every step.
 
         Raises:
-            ValueError: x is not in [0, 1] and becomes spikes.
+            ValueError: x has another shape, changes in time, or is not in [0, 1] and becomes spikes.
         """
-        return encode(np.asarray(x), self.steps, self.input)
+        return encode(one_step(x, self.shape), self.steps, self.input)
 
     @check.operation
     def test(self, data: Any) -> Accuracy:
@@ -242,7 +247,7 @@ class Conversion:
 
     @check.operation
     def compare(self, x: Array) -> list[ConvertedLayer]:
-        """Return how the spikes of each layer stand for its numbers, for recordings x (N, ...)."""
+        """Return how the spikes of each layer stand for its numbers, for recordings x as in `encode`."""
         rows: list[ConvertedLayer] = []
         for name, unit, target, spikes in self._counts(x):
             difference = np.square(target - unit * spikes / self._share, dtype=np.float64).mean()
@@ -256,7 +261,7 @@ class Conversion:
         """Return how many spike counts differ from the numbers for which they stand, and how many there are.
 
         Args:
-            x: recordings (N, ...).
+            x: recordings as in `encode`.
         """
         different = 0
         total = 0
@@ -272,7 +277,7 @@ class Conversion:
 
     def _counts(self, x: Array) -> list[tuple[str, Array, Array, Array]]:
         """Return name, units, numbers (N, ...) and spike counts (N, ...) of each layer of neurons."""
-        x = np.asarray(x)
+        x = one_step(x, self.shape)
         neurons = [node for node in self.net.graph.nodes if is_neuron(node.stage)]
         # Both networks have their rectifiers and neurons in the same order.
         rectifiers = [node.number for node in self.numbers.graph.nodes if form_of(node.stage) in RECTIFIERS]
@@ -291,13 +296,13 @@ class Conversion:
 
     def __repr__(self) -> str:
         what = "numbers" if self.input == "current" else "spikes"
-        layers = _counted(len(self.layers), "layer")
-        lines = [f"{self.method}: {layers} of neurons, {_counted(self.steps, 'step')} of {what}"]
+        layers = counted(len(self.layers), "layer")
+        lines = [f"{self.method}: {layers} of neurons, {counted(self.steps, 'step')} of {what}"]
         if self.accuracy is not None:
-            recordings = _counted(self.accuracy.recordings, "recording")
+            recordings = counted(self.accuracy.recordings, "recording")
             lines.append(f"accuracy on {recordings}: network of numbers {self.accuracy.numbers:.2%}, spiking network")
             for step in shown_steps(self.steps):
-                lines.append(f"  {self.accuracy.spiking[step - 1]:8.2%} after {_counted(step, 'step')}")
+                lines.append(f"  {self.accuracy.spiking[step - 1]:8.2%} after {counted(step, 'step')}")
         for row in self.layers:
             mark = "  (worst)" if row is self.worst and row.error and len(self.layers) > 1 else ""
             lines.append(f"  layer {row.layer}: error {row.error:.2%}, {row.rate:.3f} spikes a step{mark}")
@@ -315,7 +320,8 @@ def shown_steps(steps: int) -> list[int]:
     return [*powers, steps]
 
 
-def _counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """Return a number with a noun, in the plural unless it is 1."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 

@@ -101,9 +101,11 @@ def effective(layer: Any, dtype: Any = None) -> Any:
     layer = copy.copy(layer)
     weight = layer.effective_weight().data
     weight = weight.astype(weight.dtype if dtype is None else dtype)
-    bias = None if layer.bias is None else Tensor(layer.bias.data.astype(weight.dtype), requires_grad=True)
+    bias = None
+    if layer.bias is not None:
+        bias = Tensor(layer.bias.data.astype(weight.dtype), requires_grad=layer.bias.requires_grad)
     # Neither neurons that come after it nor calibration scale its weight.
-    tensors = {"weight": Tensor(weight, requires_grad=True), "bias": bias}
+    tensors = {"weight": Tensor(weight, requires_grad=layer.weight.requires_grad), "bias": bias}
     vars(layer).update(tensors, weight_hook=None, own_scale=True)
     return layer
 
@@ -142,7 +144,7 @@ def _without_norms(net: Sequential, shape: Shape, dtype: Any) -> Sequential:
         bias = 0.0 if layer.bias is None else to_numpy(layer.bias.data).astype(np.float64)
         layer.weight.data = to_device((weight * factor).astype(weight.dtype))
         total = to_device((bias * factor + addend).astype(weight.dtype))
-        vars(layer).update(bias=Tensor(total, requires_grad=True))
+        vars(layer).update(bias=Tensor(total, requires_grad=layer.weight.requires_grad))
         replaced[before.path] = [layer]
         replaced[node.path] = []
     return rebuilt(net, replaced, {})

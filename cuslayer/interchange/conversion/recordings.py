@@ -77,7 +77,7 @@ def batches(data: Any) -> Iterator[tuple[Array, Array | None]]:
         loader = data if isinstance(data, Loader) else Loader(data, _BATCH, shuffle=False)
         for x, target in loader:
             classes = to_numpy(target) if target.ndim == 1 and target.dtype.kind == "i" else None
-            yield _still(x), classes
+            yield still(x), classes
     elif _is_list(data):
         for pair in data:
             yield _labelled(pair)
@@ -95,6 +95,10 @@ def _is_set(data: Any) -> bool:
 
 def _is_list(data: Any) -> bool:
     """Return whether data is a list of batches, pairs of recordings and labels."""
+    if isinstance(data, Iterator):
+        raise TypeError(
+            f"data must be a Loader, a data set or a list of batches, got {type(data).__name__}; list(data)"
+        )
     return isinstance(data, list) and bool(data) and isinstance(data[0], tuple)
 
 
@@ -107,7 +111,7 @@ def _pair(data: Any) -> tuple[Any, Any]:
 def _labelled(data: Any) -> tuple[Array, Array | None]:
     """Return the still recordings (N, ...) of a batch and its labels (N,), or None."""
     x, labels = _pair(data)
-    recordings = _still(x)
+    recordings = still(x)
     if labels is None:
         return recordings, None
     classes = class_numbers("labels", labels)
@@ -116,7 +120,18 @@ def _labelled(data: Any) -> tuple[Array, Array | None]:
     return recordings, classes
 
 
-def _still(x: Any) -> Array:
+def one_step(x: Any, shape: tuple[int, ...]) -> Array:
+    """Return recordings (N, *shape) from the same, or from a batch (T, N, *shape) that is the same at all steps."""
+    if np.ndim(x) == len(shape) + 2:
+        return still(x)
+    recordings = np.asarray(x)
+    if recordings.shape[1:] != shape:
+        sizes = ", ".join(map(str, shape))
+        raise ValueError(f"x must be (T, N, {sizes}) or (N, {sizes}), got shape {recordings.shape}")
+    return recordings
+
+
+def still(x: Any) -> Array:
     """Return the one step (N, ...) of a batch (T, N, ...) that is the same at all steps."""
     batch = as_tensor(x)
     check.time_first("data", batch)
