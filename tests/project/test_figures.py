@@ -24,6 +24,8 @@ def test_performance(script):
     said = common.said(learning["machine"], "python benchmarks/learning.py")
     text = marked(script, "docs/performance.md", "learning")
     assert text == "\n".join(script("learning").lines(learning["rows"], said))
+    first_steps = script("first_steps").lines(common.load("first_steps"))
+    assert marked(script, "docs/performance.md", "first_steps") == "\n".join(first_steps)
 
 
 def test_scale(script):
