@@ -51,6 +51,7 @@ def test_every_page_with_code_is_run():
 @pytest.mark.all
 def test_the_start(here):
     space = {}
+    assert blocks("docs/index.md", "python")[0] == blocks("README.md", "python")[0]
     assert "(50, 20, 3)" in run("docs/index.md", space)
     assert space["why"].fired
     assert (cs.classify(space["small"](space["spikes"])) == space["labels"]).mean() > 0.6
@@ -61,6 +62,12 @@ def test_tasks_in_time():
     said = run("docs/recurrent.md", {})
     assert int(re.search(r"(\d+)% are right", said)[1]) >= 90
     assert run("docs/delays.md", {}).endswith("[1 0]\n")
+
+
+@pytest.mark.all
+def test_three_ways(here):
+    by_trainer, by_loop = map(float, run("docs/which-way.md", {}).split())
+    assert by_trainer == by_loop > 0.8
 
 
 @pytest.mark.all
