@@ -27,7 +27,9 @@ KINDS: dict[str, tuple[cs.Neuron, float]] = {
     "SRM": (cs.SRM(tau_ref=4.0), 4.5),
     "SampledSRM": (
         neurons.SampledSRM(
-            response=np.exp(-SAMPLES / 20) - np.exp(-SAMPLES / 5), refractory=-SAMPLES / 3 * np.exp(-SAMPLES / 12), theta=1.0
+            response=np.exp(-SAMPLES / 20) - np.exp(-SAMPLES / 5),
+            refractory=-SAMPLES / 3 * np.exp(-SAMPLES / 12),
+            theta=1.0,
         ),
         0.75,
     ),

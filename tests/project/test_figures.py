@@ -51,6 +51,12 @@ def test_residual_networks(script):
     assert marked(script, "docs/coming-from-pytorch.md", "depth") == "\n".join(script("depth").lines(found))
 
 
+def test_the_gallery(script):
+    figures = script("common").load("gallery")
+    for page, details in (("gallery", True), ("index", False)):
+        assert marked(script, f"docs/{page}.md", "gallery") == "\n".join(script("gallery").lines(figures, details))
+
+
 def test_gradients(script):
     gradients = script("gradients")
     for page in gradients.PAGES:
