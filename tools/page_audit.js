@@ -26,6 +26,7 @@
     node.getClientRects().length > 0;
   const text = (node) => (node.textContent ?? "").replace(/\s+/g, " ").trim();
   const named = (node) => node.getAttribute("aria-label") || node.getAttribute("alt") || node.getAttribute("title") ||
+    node.querySelector("img[alt]:not([alt=''])")?.alt ||
     (node.getAttribute("aria-labelledby") ?? "").split(/\s+/).map((id) => id && document.getElementById(id))
       .filter(Boolean).map(text).join("") || [...(node.labels ?? [])].map(text).join("");
   const short = (node) => node.outerHTML.slice(0, 90);
