@@ -65,10 +65,6 @@ def compiled(function: Callable[P, R], fuses: bool = False, counts: bool = True)
     # Numba recompiles a kernel if its own file has changed, but not if the file of an inlined function has changed.
     check_files(dispatcher, _stamp())
     _load_or_wait(dispatcher)
-    # Kernels that call it take it without an entry for Python, which would be a tenth of the time to compile.
-    called = _njit(function, no_cpython_wrapper=True, **options)
-    dispatcher.get_call_template = called.get_call_template
-    dispatcher.get_overload = called.get_overload
     return cast("Callable[P, R]", dispatcher)
 
 
