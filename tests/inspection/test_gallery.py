@@ -20,7 +20,7 @@ def test_ten_pages_run(tmp_path):
         for page in PAGES:
             there.said.clear()
             there.open(page)
-            if there.run("typeof live === 'object'"):
+            if there.run("typeof live === 'object' && live !== null"):
                 assert there.wait("performance.getEntriesByName('answer').length > 0"), page.name
                 assert there.wait("live.player.playing && live.player.step > 0"), page.name
             assert there.run("model.layers.some((_, number) => model.spikes(number).times.length)"), page.name
