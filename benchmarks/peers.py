@@ -3,6 +3,7 @@
     python benchmarks/peers.py --data NMNISTsmall                     # all works: 30 minutes on two cores
     python benchmarks/peers.py --data NMNISTsmall --works mlp8 cnn8   # some of them
     python benchmarks/peers.py --only snntorch spyx --works mlp8      # the embedded digits, two of the peers
+    python benchmarks/peers.py --works                                # none: the pictures and the page once more
 
 `--data` is a folder of .bs2 recordings with a training and a test list; by default the embedded digits are used. The
 peers are installed from PyPI into a separate environment at the first run (`--env`). Each library runs in its own
@@ -27,7 +28,7 @@ from typing import Any
 
 import common
 import numpy as np
-from comparison import process, report, works
+from comparison import charts, process, report, works
 from comparison.process import NotRun, Worker
 from comparison.works import NAMES, TRAINING, Work
 
@@ -196,9 +197,10 @@ def main(arguments: list[str] | None = None) -> None:
         for name in (name for name in works.WORKS if name in options.works):
             found["works"][name] = comparison.measure(name, command)
             common.save("peers", found, options.out)
-    report.chart(options.out / "peers_activity.png", found)
-    caption = "Time of a training step against activity, of each library"
-    common.show(options.out, "performance", "peers", report.text(found), "peers_activity", caption)
+    charts.activities(options.out / "peers_activity.png", found)
+    charts.overview(options.out / "peers.png", found)
+    caption = "Time of a training step of each library, and on a card"
+    common.show(options.out, "performance", "peers", report.text(found), "peers", caption)
 
 
 if __name__ == "__main__":

@@ -1,25 +1,12 @@
-"""What was found as text and as a chart; what is aimed at, and whether it was reached."""
+"""What was found as text; what is aimed at, and whether it was reached."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from statistics import median
 
 from common import table
 from comparison.works import NAMES, ON_JAX, ON_TORCH, PEERS, SWEEPS, TRAINING
 
-# Okabe and Ito's colours, which people who do not see red or green tell apart, each with a mark of its own.
-_LINES = {
-    "ours": ("#000000", "o"),
-    "lava": ("#999999", "v"),
-    "spikingjelly": ("#e69f00", "s"),
-    "snntorch": ("#56b4e9", "^"),
-    "norse": ("#009e73", "D"),
-    "eventprop": ("#f0e442", "P"),
-    "sinabs": ("#0072b2", "X"),
-    "spyx": ("#d55e00", "<"),
-    "brainevent": ("#cc79a7", ">"),
-}
 # How many times faster than the fastest of some peers; at every activity; how many times less memory than the leanest.
 # Seconds and bytes of a step of one of cuslayer's forms.
 _FASTER = (
@@ -47,7 +34,7 @@ _SECONDS = (
 )
 _BYTES = {"gesture1200": 0.8e9}
 # The columns of the page's two tables: the works that are no sweep. The second has memory too.
-_HEADS = {
+HEADS = {
     "mlp8": "MLP, batch 8",
     "mlp32": "MLP, batch 32",
     "cnn8": "CNN, batch 8",
@@ -61,10 +48,11 @@ _FIELD = {
     "residual": "residual",
     "spikformer": "Spikformer",
     "dense256": "128-128-128-20",
+    "dense256-busy": "128-128-128-20, busy",
     "gesture": "128 x 128, 300 steps",
     "gesture1200": "128 x 128, 1,200 steps",
 }
-_TITLES = _HEADS | _FIELD
+TITLES = HEADS | _FIELD
 # Seconds of a step of a stream, and of a recording's inference.
 _STREAM, _INFERENCE = 100e-6, 3e-3
 
@@ -84,13 +72,13 @@ def aims(found: dict) -> list[dict]:
         if ran := _compared(works, name, peers):
             best = min(ran, key=lambda r: r["times"])
             is_found = f"{best['times']:.1f} times ({NAMES[best['peer']]})"
-            add(f"{_TITLES[name]}: faster than {_on(peers)}", f"{factor:g} times", is_found, best["times"] >= factor)
+            add(f"{TITLES[name]}: faster than {_on(peers)}", f"{factor:g} times", is_found, best["times"] >= factor)
     for sweep, (_, names) in SWEEPS.items():
         for peers in (ON_TORCH, ON_JAX):
             points = [(name, row) for name in names for row in _compared(works, name, peers)]
             if points:
                 name, least = min(points, key=lambda point: point[1]["times"])
-                what = f"{_HEADS[sweep]}, at every activity: faster than {_on(peers)}"
+                what = f"{HEADS[sweep]}, at every activity: faster than {_on(peers)}"
                 times = f"{least['times']:.1f} times ({NAMES[least['peer']]}, {_percent(name)} %)"
                 add(what, f"{_AT_EVERY_ACTIVITY:g} times", times, least["times"] >= _AT_EVERY_ACTIVITY)
     for name, factor in _LEANER.items():
@@ -100,15 +88,15 @@ def aims(found: dict) -> list[dict]:
             leanest = min(ran, key=lambda r: r["bytes"])
             times = leanest["bytes"] / ours["bytes"]
             is_found = f"{times:.1f} times ({NAMES[leanest['peer']]})"
-            add(f"{_TITLES[name]}: less memory than the leanest", f"{factor:g} times", is_found, times >= factor)
+            add(f"{TITLES[name]}: less memory than the leanest", f"{factor:g} times", is_found, times >= factor)
     for name, form, most in _SECONDS:
         for row in works.get(name, {}).get("rows", ()):
             if (row["peer"], row["key"]) == ("ours", form):
-                what = f"{_TITLES[name]}: a training step, {row['form'].partition(',')[0]}"
+                what = f"{TITLES[name]}: a training step, {row['form'].partition(',')[0]}"
                 add(what, f"{1e3 * most:g} ms", f"{1e3 * row['step']:.0f} ms", row["step"] < most)
     for name, most in _BYTES.items():
         if size := works.get(name, {}).get("rows", [{}])[0].get("bytes"):
-            add(f"{_TITLES[name]}: peak memory", _megabytes(most), _megabytes(size), size < most)
+            add(f"{TITLES[name]}: peak memory", _megabytes(most), _megabytes(size), size < most)
     if "stream" in works:
         seconds = works["stream"]["seconds"]
         what = "MLP as a stream: a step of 1 ms, from events to output spikes"
@@ -139,9 +127,15 @@ def _compared(works: dict, name: str, peers: tuple[str, ...]) -> list[dict]:
     return [row for row in works.get(name, {}).get("rows", ()) if row["peer"] in peers and "times" in row]
 
 
-def _timed(found: dict) -> list[dict]:
+def timed(found: dict) -> list[dict]:
     """Return the rows of a work that have times, cuslayer's first."""
     return [row for row in found["rows"] if "step" in row]
+
+
+def fastest(found: dict, peer: str) -> dict | None:
+    """Return the row of a library's fastest form in a work, of cuslayer its first; None if it was not timed."""
+    ran = [row for row in timed(found) if row["peer"] == peer]
+    return min(ran, key=lambda row: row["step"], default=None) if peer != "ours" else ran[0]
 
 
 def by_library(works: dict, heads: dict[str, str], memory: bool) -> list[str]:
@@ -151,8 +145,7 @@ def by_library(works: dict, heads: dict[str, str], memory: bool) -> list[str]:
     for peer in ("ours", *PEERS):
         cells = []
         for name in names:
-            ran = [row for row in _timed(works[name]) if row["peer"] == peer]
-            best = min(ran, key=lambda row: row["step"], default=None) if peer != "ours" else ran[0]
+            best = fastest(works[name], peer)
             cells.append(f"{1e3 * best['step']:,.0f}" if best else "-")
             cells[-1] += f" ({best['times']:.{int(memory)}f}x)" if best and "times" in best else ""
             if memory and best and "bytes" in best:
@@ -167,7 +160,7 @@ def _fidelity(works: list[dict]) -> str:
     ratios = [
         theirs / mine
         for found in works
-        for row in _timed(found)[1:]
+        for row in timed(found)[1:]
         for theirs, mine in zip(row["rates"], found["rows"][0]["rates"], strict=True)
         if row["peer"] != "ours" and mine
     ]
@@ -185,7 +178,7 @@ def text(found: dict) -> list[str]:
     dates = sorted({run["date"] for run in runs})
     versions = {name: v for run in runs for name, v in run["versions"].items()}
     parts = [
-        by_library(works, _HEADS, False),
+        by_library(works, HEADS, False),
         by_library(works, _FIELD, True),
         [_fidelity([work for work in works.values() if "rows" in work])],
         table(["what", "found", "aim", "met"], rows, 4),
@@ -193,34 +186,3 @@ def text(found: dict) -> list[str]:
         ["Versions: " + ", ".join(f"{name} {v}" for name, v in sorted(versions.items())) + "."],
     ]
     return [line for part in parts if part for line in (*part, "")][:-1]
-
-
-def chart(path: Path, found: dict) -> None:
-    """Draw the times of steps over activities, of the fastest form of each library."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator
-
-    sweeps = [names for _, names in SWEEPS.values() if set(names) & set(found["works"])]
-    figure, drawn = Figure((4.8 * max(1, len(sweeps)), 4.4), layout="constrained"), {}
-    for number, names in enumerate(sweeps, 1):
-        axes = figure.add_subplot(1, len(sweeps), number)
-        there = {100 * (TRAINING[name].activity or 0): found["works"][name] for name in names if name in found["works"]}
-        for peer, (colour, mark) in _LINES.items():
-            points = [(x, [1e3 * r["step"] for r in _timed(work) if r["peer"] == peer]) for x, work in there.items()]
-            if points := [(x, min(times)) for x, times in points if times]:
-                width = 3 if peer == "ours" else 1.5
-                style = {"color": colour, "marker": mark, "linewidth": width, "label": NAMES[peer]}
-                (line,) = axes.loglog(*zip(*points, strict=True), **style)
-                drawn.setdefault(NAMES[peer], line)
-        axes.set_xticks(list(there), [f"{percent:g}" for percent in there], minor=False)
-        axes.set_xticks([], minor=True)
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter("{x:,.0f}")
-        axes.yaxis.set_minor_formatter("")
-        axes.set_xlabel("activity: % of steps in which each neuron fires")
-        axes.set_ylabel("ms a training step")
-        axes.set_title(_HEADS[names[0].rpartition("-")[0]], fontsize=11, loc="left")
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(list(drawn.values()), list(drawn), loc="outside upper center", ncols=5, frameon=False)
-    figure.savefig(path, dpi=110, metadata={"Software": None})

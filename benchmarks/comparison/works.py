@@ -170,6 +170,18 @@ TRAINING |= {
         sensor=(128,),
         ours="lif",
     ),
+    "dense256-busy": Work(
+        "128-128-128-20, 256 steps, batch 256, 15 % of steps",
+        [["dense", 128], ["dense", 128], ["readout", 20]],
+        256,
+        _AT_ONCE,
+        5,
+        initial="activity",
+        activity=0.15,
+        steps=256,
+        sensor=(128,),
+        ours="lif",
+    ),
     "gesture": Work(
         "4a-16c5-2a-32c3-2a-512-11, input of 128 x 128 x 2, 300 steps, batch 4, 0.5 % of steps",
         _GESTURE,
