@@ -13,10 +13,11 @@ from tools.fake_cupy import in_use
 def test_a_converted_network(name, method):
     def run():
         activation = quantized if method == "qcfs" else lambda levels: cs.ReLU()
-        net, x = example(name, activation, samples=6)
+        net, x = example(name, activation, samples=2)
         for p in (*net.parameters(), *(layer.limit for layer in net.layers_within() if hasattr(layer, "limit"))):
             p.data = backend.to_device(backend.to_numpy(p.data))
-        conversion = cs.convert(net, backend.to_device(x[None]), method=method, recordings=6)
+        options = {"steps": 8} if method == "squares" else {}
+        conversion = cs.convert(net, backend.to_device(x[None]), method=method, recordings=2, **options)
         counts = [spikes for *_, spikes in conversion._counts(x)]
         return [*counts, backend.to_numpy(conversion.net(backend.to_device(conversion.encode(x))).data)]
 
