@@ -12,7 +12,7 @@ import pytest
 import cuslayer as cs
 from tools.emulator.driver import emulation
 
-COUNT = int(os.environ.get("CUSLAYER_NETWORKS", "16"))
+COUNT = int(os.environ.get("CUSLAYER_NETWORKS", "10"))
 
 
 def drawn(seed):

@@ -55,7 +55,7 @@ def test_a_process_is_killed(tmp_path, monkeypatch):
 
 
 # The limit of waiting is long, and its clock fast from when a file is there. Nothing before that is taken for a hang,
-# and nothing after it unless a process says nothing for ten seconds.
+# and nothing after it unless a process says nothing for four seconds.
 _QUICK = """
 import sys, time
 from pathlib import Path
@@ -67,7 +67,7 @@ def monotonic():
     now = time.monotonic()
     if not since and stopped.exists():
         since.append(now)
-    return now + 100 * (now - since[0]) if since else now
+    return now + 250 * (now - since[0]) if since else now
 mpi.time = SimpleNamespace(monotonic=monotonic, sleep=time.sleep)
 sys.argv[1:1] = ["train"]
 sys.exit(cuslayer_main.main())

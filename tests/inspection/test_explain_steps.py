@@ -142,7 +142,7 @@ def test_a_linear_step_has_the_parts_of_the_shipped_kind():
 
 def test_what_a_jump_leaves_is_a_part():
     lefts = []
-    for why, *_ in explained(Resting(), 3.0):
+    for why, *_ in explained(Resting(), 3.0, neurons=2):
         total = sum(part.size for part in why.parts(most=2))
         assert total == pytest.approx(why.potential, abs=1e-9 * size_of(why))
         lefts.append(abs(why.unexplained))

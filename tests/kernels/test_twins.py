@@ -21,7 +21,7 @@ from tools.emulator.driver import emulation
 
 Array = np.ndarray
 
-many = settings(max_examples=60)
+many = settings(max_examples=40)
 few = settings(max_examples=25)
 
 

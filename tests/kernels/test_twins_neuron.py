@@ -28,7 +28,7 @@ from tests.support import reference
 from tests.support.kinds import Compartments, Echo, Names, Offset, Quadratic, Resting
 from tools import nvrtc
 
-many = settings(max_examples=40, deadline=None)
+many = settings(max_examples=20, deadline=None)
 KINDS: dict[str, Any] = {
     "LIF": lambda draw, **o: cs.LIF(reset=draw(st.sampled_from(["zero", "subtract", None])), **o),
     "CUBA": lambda draw, **o: cs.CUBA(reset=draw(st.sampled_from(["zero", "subtract", None])), **o),
