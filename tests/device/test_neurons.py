@@ -49,8 +49,10 @@ def population(kind, dtype="float32", delay=1.0, **options):
 
 
 # Each pair of a gradient and a type is compiled anew; sizes are not.
-USES = [("slayer", "float32", USUAL), ("eventprop", "float32", USUAL), ("exact", "float64", USUAL)]
-USES += [("exact", "float64", shape) for shape in ((1, 1, 5), (0, 2, 5), (40, 0, 5))]
+USES = [
+    *((gradient, "float32", USUAL) for gradient in ("slayer", "exact", "eventprop")),
+    *(("exact", "float64", shape) for shape in (USUAL, (1, 1, 5), (0, 2, 5), (40, 0, 5))),
+]
 
 
 @pytest.mark.parametrize(("gradient", "dtype", "shape"), USES)

@@ -22,7 +22,7 @@ for _one, _other in (
     SWAPS |= {_one: _other, _other: _one}
 # Texts for a reader are left alone: errors, warnings, and what these functions return.
 SHOWN = ("__repr__", "__str__", "_repr_html_")
-SAID = re.compile(r"warn\w*|\w*(?:Error|Warning)")
+SAID = re.compile(r".*(?:\bwarn\w*|Error|Warning)$")
 
 
 class Fault(NamedTuple):
@@ -66,10 +66,7 @@ def changeable(node: ast.AST, within: bool = False) -> Iterator[ast.AST]:
             children = iter([value] if value else [])
         case ast.Raise() | ast.JoinedStr() | ast.If(test=ast.Name("TYPE_CHECKING")):
             return
-        case (
-            ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name))
-            | ast.Expr(value=ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)))
-        ) if SAID.fullmatch(name):
+        case ast.Call(func=called) | ast.Expr(value=ast.Call(func=called)) if SAID.match(ast.unparse(called)):
             return
     if within:
         yield node
