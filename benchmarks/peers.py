@@ -117,7 +117,10 @@ class Comparison:
                     with self.start(peer) as other:
                         row |= self.build(other, work, form, None if peer == "ours" else mine["rates"])
                         steps, theirs = in_turn([ours, other], repeats)
-                        row |= medians(theirs) | other.ask("peak")
+                        after = other.ask("peak")
+                    if any(own and not rate for rate, own in zip(after["rates"], mine["rates"], strict=True)):
+                        raise NotRun(peer, "a layer is silent after its steps, which the times would not show")
+                    row |= medians(theirs) | after
                     row["times"] = row["step"] / medians(steps)["step"]
                     all_ours += steps
                     print(f"  {NAMES[peer]} ({row['form']}): {row['times']:.1f} times", flush=True)
