@@ -7,11 +7,11 @@
 
 `--data` is a folder of .bs2 recordings with a training and a test list; by default the embedded digits are used. The
 peers are installed from PyPI into a separate environment at the first run (`--env`). Each library runs in its own
-process; cuslayer and a peer take steps in turn. The peers' weights are scaled layer by layer until
-their neurons fire as often as cuslayer's; the learning rate is tiny. Prints tables and writes them with versions,
-machine and command to benchmarks/results/peers.json and docs/performance.md. A work that is measured again replaces its
-earlier results in the file, so that a run may be made in parts. Works over activities take the fastest form of each
-library in `mlp8` and `cnn8`, which therefore are first.
+process; cuslayer and a peer take steps in turn. The peers' weights are scaled layer by layer until their neurons fire
+as often as cuslayer's; the learning rate is tiny. A peer whose layer is silent after its steps is not compared. Prints
+tables and writes them with versions, machine and command to benchmarks/results/peers.json and docs/performance.md. A
+work that is measured again replaces its earlier results in the file, so that a run may be made in parts. Works over
+activities take the fastest form of each library in `mlp8` and `cnn8`, which therefore are first.
 """
 
 from __future__ import annotations
